@@ -1,0 +1,135 @@
+//! A registered client: who it is, how it proves it, and what it may ask for.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::jose::{Alg, JwkSet};
+use crate::protocol::ids::{ClientId, RedirectUri};
+use crate::protocol::scope::ScopeSet;
+use crate::secret::Digest;
+
+/// How a client proves who it is: one registered way each. SAL §5.1, OIDC Core §9.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "method")]
+pub enum ClientAuthMethod {
+    #[serde(rename = "none")]
+    None,
+    #[serde(rename = "client_secret_basic")]
+    SecretBasic { secrets: Vec<Digest> },
+    #[serde(rename = "client_secret_post")]
+    SecretPost { secrets: Vec<Digest> },
+    #[serde(rename = "private_key_jwt")]
+    PrivateKeyJwt { keys: ClientKeys, algs: Vec<Alg> },
+}
+
+/// Where a client's public keys are. SAL-005.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKeys {
+    Inline(JwkSet),
+    Uri(String),
+}
+
+/// Whether a person is asked before an app gets access. DESIGN §2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsentPolicy {
+    /// Never asked: the organisation decided beforehand.
+    PreApproved,
+    /// Asked once, and again when more is wanted.
+    Once,
+    /// Asked each time.
+    Always,
+}
+
+/// What rules a client lives under. DESIGN §3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    Smart,
+    Oidc,
+    Fapi2,
+}
+
+/// How `fhirUser` is written for this client. SAL-327.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FhirUserForm {
+    Relative,
+    Absolute,
+}
+
+/// What a second use of an own code does. DESIGN §3, Code replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeReplay {
+    /// Refuse, and end the grant.
+    Revoke,
+    /// Refuse, and leave the grant alone: for apps whose callback page may be reloaded (NAV-051).
+    Refuse,
+}
+
+/// How far the EPJ's word goes when the browser has no session. DESIGN §3, Who is the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchTrust {
+    /// The browser must show a session of the launching user.
+    Session,
+    /// The handle alone is enough: confidential clients only, no `offline_access`, no `auth_time`, `acr` or `amr`.
+    Handle,
+}
+
+/// Context a client cannot work without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Required {
+    Patient,
+    Encounter,
+}
+
+/// One registered client. Made by the configuration or by the admin API, never by hand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Client {
+    pub id: ClientId,
+    /// Shown to people; the id where the registration gives none.
+    pub name: String,
+    pub auth: ClientAuthMethod,
+    pub redirect_uris: Vec<RedirectUri>,
+    pub launch_urls: Vec<RedirectUri>,
+    pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// The ceiling: nothing outside it is ever granted to this client.
+    pub scopes: ScopeSet,
+    pub consent: ConsentPolicy,
+    pub profile: Profile,
+    pub fhir_user: FhirUserForm,
+    pub requires: BTreeSet<Required>,
+    /// Origins whose scripts may call the token endpoint: those of the redirect URIs and what is registered besides. SAL §7.2.
+    pub cors_origins: BTreeSet<String>,
+    /// 1 s to 1 h for apps, at most 5 min for `system/` tokens. SAL-068, SAL-116.
+    pub access_ttl: Duration,
+    /// Absolute life of a refresh token from the moment the grant was made.
+    pub refresh_ttl: Duration,
+    /// `None`: as the FHIR base says, else RS256.
+    pub access_token_alg: Option<Alg>,
+    pub id_token_alg: Alg,
+    pub code_replay: CodeReplay,
+    /// Offline grants end with the session too. NAV presets.
+    pub end_with_session: bool,
+    pub launch_trust: LaunchTrust,
+    /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
+    pub refresh_context: bool,
+    pub disabled: bool,
+}
+
+impl Client {
+    pub fn is_public(&self) -> bool {
+        matches!(self.auth, ClientAuthMethod::None)
+    }
+
+    /// Public clients rotate; confidential ones are bound by their own authentication. DESIGN §3, SAL §7.6.
+    pub fn rotates_refresh_tokens(&self) -> bool {
+        self.is_public()
+    }
+}

@@ -1,0 +1,31 @@
+//! Helsebro: a SMART on FHIR EHR-launch authorization server, with the mocks to test it against.
+//!
+//! Data flows down this list and never back up; `tests/it/architecture.rs` holds the table of what may name what.
+//!
+//! ```text
+//!   cli ─► app ─► http ─► engine ─► domain ─► jose ─► protocol
+//!                           │  └──► store ──► domain
+//!                           └─────► fhir_client (how we read the EHR's FHIR server)
+//!   fhir, demo: peers on the other side of the wire; they share words, never rules
+//!   secret · time · random · listen: the leaves, open to all
+//! ```
+
+pub mod listen;
+pub mod random;
+pub mod secret;
+pub mod time;
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+pub mod fhir_client;
+pub mod http;
+pub mod jose;
+pub mod protocol;
+pub mod store;
+
+pub mod demo;
+pub mod fhir;
+
+pub mod app;
+pub mod cli;

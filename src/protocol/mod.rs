@@ -1,0 +1,4 @@
+//! The words on the wire: parse and print. No I/O, no clock, no policy.
+
+pub mod ids;
+pub mod scope;
