@@ -351,7 +351,17 @@ mod tests {
         for good in ["https://auth.example", "https://auth.example/klinikk", "http://127.0.0.1:9400", "http://localhost:1/a/b"] {
             assert_eq!(Issuer::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["https://auth.example/", "http://auth.example", "https://Auth.example", "https://auth.example:443", "https://a/?x", "https://a#b", "https://u@a", "auth.example", ""] {
+        for bad in [
+            "https://auth.example/",
+            "http://auth.example",
+            "https://Auth.example",
+            "https://auth.example:443",
+            "https://a/?x",
+            "https://a#b",
+            "https://u@a",
+            "auth.example",
+            "",
+        ] {
             assert!(Issuer::parse(bad).is_err(), "{bad}");
         }
     }
@@ -363,7 +373,15 @@ mod tests {
         for same in ["https://epj.example/fhir", "https://epj.example/fhir/", "HTTPS://EPJ.example:443/fhir"] {
             assert!(base.is_named_by(same), "{same}");
         }
-        for other in ["https://epj.example/fhir//", "https://epj.example/Fhir", "https://epj.example", "https://epj.example/fhir?x=1", "http://epj.example/fhir", "fhir", ""] {
+        for other in [
+            "https://epj.example/fhir//",
+            "https://epj.example/Fhir",
+            "https://epj.example",
+            "https://epj.example/fhir?x=1",
+            "http://epj.example/fhir",
+            "fhir",
+            "",
+        ] {
             assert!(!base.is_named_by(other), "{other}");
         }
     }
@@ -373,9 +391,20 @@ mod tests {
         for good in ["https://app.example/cb", "https://app.example/cb?x=1", "http://127.0.0.1:1/cb", "no.nav.app:/cb"] {
             assert_eq!(RedirectUri::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["https://app.example/*", "https://app.example/#a", "/cb", "javascript:alert(1)", "https://u:p@app.example/", "https://app.example/a b", "data:text/html,x"] {
+        for bad in [
+            "https://app.example/*",
+            "https://app.example/#a",
+            "/cb",
+            "javascript:alert(1)",
+            "https://u:p@app.example/",
+            "https://app.example/a b",
+            "data:text/html,x",
+        ] {
             assert!(RedirectUri::parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(RedirectUri::parse("https://a.example/l?x=1").unwrap().with_query(&[("iss", "https://b/f")]), "https://a.example/l?x=1&iss=https%3A%2F%2Fb%2Ff");
+        assert_eq!(
+            RedirectUri::parse("https://a.example/l?x=1").unwrap().with_query(&[("iss", "https://b/f")]),
+            "https://a.example/l?x=1&iss=https%3A%2F%2Fb%2Ff"
+        );
     }
 }

@@ -1,4 +1,5 @@
 //! The words on the wire: parse and print. No I/O, no clock, no policy.
 
 pub mod ids;
+pub mod r4;
 pub mod scope;

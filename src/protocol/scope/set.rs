@@ -1,0 +1,157 @@
+//! A set of scopes, in the order they were asked for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ContextScope, Level, ResourceScope, Scope, ScopeError};
+
+/// What a request asks, a ceiling allows or a token gives: items in their order, none twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ScopeSet(Vec<Scope>);
+
+impl ScopeSet {
+    /// Parses a list in which every item must be understood: configuration, and what we stored ourselves.
+    ///
+    /// # Errors
+    /// The first item that is no scope, and why.
+    pub fn parse(text: &str) -> Result<Self, (String, ScopeError)> {
+        let mut set = Self::default();
+        for item in text.split_ascii_whitespace() {
+            set.push(Scope::parse(item).map_err(|why| (item.to_owned(), why))?);
+        }
+        Ok(set)
+    }
+
+    /// Parses a request: what is not understood is dropped and the rest goes on. SAL-042, SAL-306; DESIGN §3, Scopes.
+    pub fn parse_request(text: &str) -> Self {
+        text.split(' ').filter_map(|item| Scope::parse(item).ok()).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.iter()
+    }
+
+    pub fn resources(&self) -> impl Iterator<Item = &ResourceScope> {
+        self.0.iter().filter_map(|scope| if let Scope::Resource(resource) = scope { Some(resource) } else { None })
+    }
+
+    pub fn contexts(&self) -> impl Iterator<Item = &ContextScope> {
+        self.0.iter().filter_map(|scope| if let Scope::Context(context) = scope { Some(context) } else { None })
+    }
+
+    pub fn contains(&self, scope: &Scope) -> bool {
+        self.0.contains(scope)
+    }
+
+    /// Whether `launch/<kind>` is asked for, whatever its role.
+    pub fn asks_context(&self, kind: &str) -> bool {
+        self.contexts().any(|context| &*context.kind == kind)
+    }
+
+    pub fn has_level(&self, level: Level) -> bool {
+        self.resources().any(|scope| scope.level == level)
+    }
+
+    /// Whether an extension scope of this name is in the set.
+    pub fn has_extension(&self, name: &str) -> bool {
+        self.0.iter().any(|scope| matches!(scope, Scope::Extension(text) if &**text == name))
+    }
+
+    pub fn push(&mut self, scope: Scope) {
+        if !self.0.contains(&scope) {
+            self.0.push(scope);
+        }
+    }
+
+    pub fn retain(&mut self, keep: impl FnMut(&Scope) -> bool) {
+        self.0.retain(keep);
+    }
+
+    /// What both sets give: each item asked for, as far as the ceiling allows it. SAL §4.8 step 2.
+    #[must_use]
+    pub fn narrow(&self, ceiling: &Self) -> Self {
+        let mut narrowed = Self::default();
+        for asked in &self.0 {
+            match asked {
+                Scope::Resource(asked) => asked.narrow_by(ceiling).into_iter().for_each(|scope| narrowed.push(Scope::Resource(scope))),
+                other => {
+                    if ceiling.0.iter().any(|allowed| allowed.allows(other)) {
+                        narrowed.push(other.clone());
+                    }
+                }
+            }
+        }
+        narrowed
+    }
+
+    /// Whether every item of `asked` is given whole by this set. RFC 6749 §6: a refresh may ask for no more than was granted.
+    pub fn covers(&self, asked: &Self) -> bool {
+        asked.0.iter().all(|item| match item {
+            Scope::Resource(scope) => scope.narrow_by(self).iter().any(|given| given == scope),
+            other => self.0.iter().any(|allowed| allowed.allows(other)),
+        })
+    }
+}
+
+impl ResourceScope {
+    /// The parts of this scope that some scope of the ceiling gives: this scope itself where they add up to it.
+    fn narrow_by(&self, ceiling: &ScopeSet) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        for part in ceiling.resources().filter_map(|allowed| self.narrow(allowed)) {
+            if !parts.iter_mut().any(|known| known.join(&part)) {
+                parts.push(part);
+            }
+        }
+        if parts.iter().any(|part| part == self) {
+            return vec![self.clone()];
+        }
+        // A part that another part covers says nothing new.
+        let mut kept: Vec<Self> = Vec::new();
+        for part in parts {
+            if !kept.iter().any(|other| other.covers(&part)) {
+                kept.retain(|other| !part.covers(other));
+                kept.push(part);
+            }
+        }
+        kept
+    }
+}
+
+impl FromIterator<Scope> for ScopeSet {
+    fn from_iter<I: IntoIterator<Item = Scope>>(items: I) -> Self {
+        let mut set = Self::default();
+        items.into_iter().for_each(|scope| set.push(scope));
+        set
+    }
+}
+
+impl fmt::Display for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, scope) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(" ")?;
+            }
+            scope.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<String> for ScopeSet {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).map_err(|(item, why)| format!("`{item}`: {why}"))
+    }
+}
+
+impl From<ScopeSet> for String {
+    fn from(set: ScopeSet) -> String {
+        set.to_string()
+    }
+}
