@@ -1,3 +1,10 @@
 //! The rules: plain functions of (state, request, now). No async, no traits, no I/O.
 
+pub mod authorization;
 pub mod client;
+pub mod consent;
+pub mod grant;
+pub mod interaction;
+pub mod issuer;
+pub mod launch;
+pub mod session;
