@@ -2,6 +2,4 @@
 
 mod types;
 
-pub use types::{
-    Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims,
-};
+pub use types::{Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims};

@@ -189,16 +189,17 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
 
 fn response_mode(params: &Params) -> Result<ResponseMode, OAuthError> {
     let Some(asked) = params.get("response_mode") else { return Ok(ResponseMode::default()) };
-    ResponseMode::ALL.into_iter().find(|mode| mode.as_str() == asked).ok_or_else(|| OAuthError::invalid_request("response_mode must be query, fragment or form_post"))
+    ResponseMode::ALL
+        .into_iter()
+        .find(|mode| mode.as_str() == asked)
+        .ok_or_else(|| OAuthError::invalid_request("response_mode must be query, fragment or form_post"))
 }
 
 /// What OpenID Connect lets a server refuse, with the codes it has for that. OIDC Core §3.1.2.6.
 fn unsupported(params: &Params) -> Result<(), OAuthError> {
-    for (name, code) in [
-        ("request", ErrorCode::RequestNotSupported),
-        ("request_uri", ErrorCode::RequestUriNotSupported),
-        ("registration", ErrorCode::RegistrationNotSupported),
-    ] {
+    for (name, code) in
+        [("request", ErrorCode::RequestNotSupported), ("request_uri", ErrorCode::RequestUriNotSupported), ("registration", ErrorCode::RegistrationNotSupported)]
+    {
         if params.has(name) {
             return Err(OAuthError::new(code, "this parameter is not supported here"));
         }
@@ -228,7 +229,8 @@ fn fhir_server<'a>(params: &Params, client: &Client, rules: &'a IssuerRules) -> 
         return Err(OAuthError::new(ErrorCode::InvalidTarget, "one resource at a time"));
     }
     let by_aud = aud.map(|text| rules.fhir_named(text).ok_or_else(|| OAuthError::invalid_request("aud is not a FHIR base of this server"))).transpose()?;
-    let by_resource = resource.map(|text| rules.fhir_named(text).ok_or_else(|| OAuthError::new(ErrorCode::InvalidTarget, "resource is not a FHIR base of this server")));
+    let by_resource =
+        resource.map(|text| rules.fhir_named(text).ok_or_else(|| OAuthError::new(ErrorCode::InvalidTarget, "resource is not a FHIR base of this server")));
     let by_resource = by_resource.transpose()?;
     match (by_aud, by_resource) {
         (Some(a), Some(b)) if a.base != b.base => Err(OAuthError::new(ErrorCode::InvalidTarget, "aud and resource name different servers")),

@@ -140,7 +140,11 @@ impl Interaction {
         }
         // `ehr` is the EPJ's to begin; what is left can ask the user here.
         let ways: Vec<LoginWay> = rules.login.iter().copied().filter(|way| *way != LoginWay::Ehr).collect();
-        if ways.is_empty() { Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "there is no way to sign in here; open the app from the EHR")) } else { Step::Login(ways) }
+        if ways.is_empty() {
+            Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "there is no way to sign in here; open the app from the EHR"))
+        } else {
+            Step::Login(ways)
+        }
     }
 
     /// The context the grant will carry. Without the `launch` scope an EHR launch gives only what was asked for by type, or
@@ -148,7 +152,11 @@ impl Interaction {
     pub fn context(&self, launch: Option<&Launch>) -> LaunchContext {
         let scopes = &self.request.scopes;
         let Some(launch) = launch else {
-            return LaunchContext { patient: self.patient.as_ref().map(|picked| picked.id.clone()), encounter: self.encounter.clone().flatten(), ..LaunchContext::default() };
+            return LaunchContext {
+                patient: self.patient.as_ref().map(|picked| picked.id.clone()),
+                encounter: self.encounter.clone().flatten(),
+                ..LaunchContext::default()
+            };
         };
         if scopes.contains(&Scope::Launch) {
             return launch.context.clone();
@@ -157,7 +165,13 @@ impl Interaction {
         LaunchContext {
             patient: launch.context.patient.clone().filter(|_| patient),
             encounter: launch.context.encounter.clone().filter(|_| scopes.asks_context("encounter")),
-            fhir_context: launch.context.fhir_context.iter().filter(|item| item.kind_in_lower_case().is_some_and(|kind| scopes.asks_context(&kind))).cloned().collect(),
+            fhir_context: launch
+                .context
+                .fhir_context
+                .iter()
+                .filter(|item| item.kind_in_lower_case().is_some_and(|kind| scopes.asks_context(&kind)))
+                .cloned()
+                .collect(),
             ..LaunchContext::default()
         }
     }

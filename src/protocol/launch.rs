@@ -89,7 +89,11 @@ impl FhirContextItem {
             return Err(ContextError::Canonical);
         }
         let text = |member: Option<&Value>| member.is_some_and(|value| value.as_str().is_some_and(|text| !text.is_empty()));
-        if self.identifier.as_ref().is_some_and(|identifier| !text(identifier.get("value")) || identifier.get("system").is_some_and(|system| !text(Some(system)))) {
+        if self
+            .identifier
+            .as_ref()
+            .is_some_and(|identifier| !text(identifier.get("value")) || identifier.get("system").is_some_and(|system| !text(Some(system))))
+        {
             return Err(ContextError::Identifier);
         }
         if self.kind.as_deref().is_some_and(|kind| !r4::is_resource_type(kind)) {
