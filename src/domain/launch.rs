@@ -1,7 +1,5 @@
 //! A launch: issued by the EHR, opened once, soon expired. DESIGN §3, The handle; SAL §7.4.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::issuer::Lifetimes;
@@ -91,11 +89,6 @@ impl From<LaunchError> for OAuthError {
 }
 
 impl Launch {
-    /// Until when the record must be kept so that a late use is still told from an unknown handle in our log.
-    pub fn kept_until(&self, lifetimes: &Lifetimes) -> UnixTime {
-        self.opens_until + lifetimes.interaction + Duration::from_secs(3600)
-    }
-
     /// Whether this browser may go on with the handle now. SAL §3.2 row 10.
     ///
     /// # Errors

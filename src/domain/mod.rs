@@ -2,9 +2,11 @@
 
 pub mod authorization;
 pub mod client;
+pub mod client_auth;
 pub mod consent;
 pub mod grant;
 pub mod interaction;
 pub mod issuer;
+pub mod keys;
 pub mod launch;
 pub mod session;

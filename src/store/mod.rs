@@ -10,6 +10,7 @@ pub mod embedded;
 mod error;
 pub mod memory;
 mod reads;
+pub mod records;
 mod typed;
 
 use std::fmt;
