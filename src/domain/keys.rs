@@ -105,7 +105,8 @@ impl KeyRing {
     }
 
     /// Takes in a new key. The first of its algorithm signs from now; a later one is published now and signs when `overlap` has
-    /// passed, when the one before it retires. Answers when the key begins to sign.
+    /// passed, when the one before it retires. Answers when the key begins to sign. A node that keeps the record in memory has to read it
+    /// again within `overlap`; an `overlap` of zero is for a key that may have leaked.
     ///
     /// # Errors
     /// [`RingError::Underway`] while a next key waits; [`RingError::Nameless`], [`RingError::SameKid`]. The ring is then unchanged.

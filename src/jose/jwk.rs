@@ -1,6 +1,5 @@
-//! Public keys and sets of them. RFC 7517, RFC 7518 §6, RFC 7638.
+//! Public keys. RFC 7517, RFC 7518 §6, RFC 7638.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
@@ -11,7 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::alg::{Alg, KeyKind};
-use super::verify::JwtError;
 use crate::secret::Digest;
 
 /// RSA moduli below this many bits are refused. RFC 7518 §3.3.
@@ -269,58 +267,125 @@ impl<'de> Deserialize<'de> for Jwk {
     }
 }
 
-/// A set of public keys. RFC 7517 §5. Prints as it is published; deserializing refuses any key that [`Jwk::parse`] refuses,
-/// and what comes from outside goes through [`JwkSet::parse`] or [`JwkSet::parse_registered`] instead.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JwkSet {
-    pub keys: Vec<Jwk>,
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
 
-impl JwkSet {
-    /// A set that was fetched from its owner. Keys we cannot use (another type, use or algorithm, too short, private) are passed
-    /// over, as RFC 7517 §5 asks.
-    ///
-    /// # Errors
-    /// [`JwkError::NotASet`].
-    pub fn parse(value: &Value) -> Result<Self, JwkError> {
-        let keys = value.get("keys").and_then(Value::as_array).ok_or(JwkError::NotASet)?;
-        Ok(Self { keys: keys.iter().filter_map(|key| Jwk::parse(key).ok()).collect() })
+    use super::super::set::JwkSet;
+    use super::*;
+
+    /// RFC 7638 §3.1.
+    const RFC_N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+    pub(in crate::jose) fn rsa_key() -> Value {
+        json!({ "kty": "RSA", "n": RFC_N, "e": "AQAB", "alg": "RS256", "kid": "2011-04-29" })
     }
 
-    /// [`JwkSet::parse`] from the bytes of a response.
-    ///
-    /// # Errors
-    /// [`JwkError::NotASet`].
-    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, JwkError> {
-        Self::parse(&serde_json::from_slice(bytes).map_err(|_| JwkError::NotASet)?)
+    /// RFC 7515 §A.3.1.
+    pub(in crate::jose) fn ec_key() -> Value {
+        json!({ "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "kid": "ec" })
     }
 
-    /// A set that a client registers: every key must be usable and have a `kid` of its own. SAL-008, SAL-009.
-    ///
-    /// # Errors
-    /// The first thing found wrong.
-    pub fn parse_registered(value: &Value) -> Result<Self, JwkError> {
-        let keys = value.get("keys").and_then(Value::as_array).ok_or(JwkError::NotASet)?;
-        let keys: Vec<Jwk> = keys.iter().map(Jwk::parse_registered).collect::<Result<_, _>>()?;
-        let mut seen = BTreeSet::new();
-        if keys.iter().all(|key| seen.insert(key.kid())) { Ok(Self { keys }) } else { Err(JwkError::DuplicateKid) }
+    pub(in crate::jose) fn with(mut key: Value, name: &str, value: Value) -> Value {
+        key[name] = value;
+        key
     }
 
-    /// The one key a token was signed with: with a `kid`, exactly one key of that `kid` and of a type that fits `alg` (SAL-105),
-    /// which must then be meant for `alg`; without, exactly one key that fits.
-    ///
-    /// # Errors
-    /// [`JwtError::UnknownKey`], [`JwtError::AmbiguousKey`]; [`JwtError::Algorithm`] where the key is meant for another algorithm.
-    pub fn find(&self, kid: Option<&str>, alg: Alg) -> Result<&Jwk, JwtError> {
-        let mut fitting = self.keys.iter().filter(|key| match kid {
-            Some(kid) => key.kid() == Some(kid) && key.kind().kty() == alg.kind().kty(),
-            None => key.fits(alg),
-        });
-        match (fitting.next(), fitting.next()) {
-            (None, _) => Err(JwtError::UnknownKey),
-            (Some(_), Some(_)) => Err(JwtError::AmbiguousKey),
-            (Some(key), None) if key.fits(alg) => Ok(key),
-            (Some(_), None) => Err(JwtError::Algorithm),
+    pub(in crate::jose) fn without(mut key: Value, name: &str) -> Value {
+        key.as_object_mut().unwrap().remove(name);
+        key
+    }
+
+    #[test]
+    fn the_thumbprint_is_the_published_one() {
+        assert_eq!(thumbprint(&Jwk::parse(&rsa_key()).unwrap()), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn what_is_published_is_bare_and_reads_back() {
+        for key in [rsa_key(), ec_key()] {
+            let decorated = with(with(key.clone(), "x5c", json!(["MIIB"])), "use", json!("sig"));
+            let key = Jwk::parse(&decorated).unwrap();
+            let shown = serde_json::to_value(&key).unwrap();
+            assert_eq!(shown, without(decorated, "x5c"));
+            assert_eq!(serde_json::from_value::<Jwk>(shown).unwrap(), key);
+        }
+    }
+
+    #[test]
+    fn refused_keys() {
+        let small = URL_SAFE_NO_PAD.encode([0xff; 255]);
+        let padded = URL_SAFE_NO_PAD.encode([&[0][..], &URL_SAFE_NO_PAD.decode(RFC_N).unwrap()].concat());
+        let huge = URL_SAFE_NO_PAD.encode([0xff; 1025]);
+        let rows = [
+            ("a secret", json!({ "kty": "oct", "k": "AAAA", "kid": "x" }), JwkError::Symmetric),
+            ("d of RSA", with(rsa_key(), "d", json!("AQ")), JwkError::Private("d")),
+            ("a prime", with(rsa_key(), "p", json!("AQ")), JwkError::Private("p")),
+            ("d of EC", with(ec_key(), "d", json!("AQ")), JwkError::Private("d")),
+            ("no type", without(rsa_key(), "kty"), JwkError::Malformed),
+            ("not an object", json!("RSA"), JwkError::Malformed),
+            ("no modulus", without(rsa_key(), "n"), JwkError::Malformed),
+            ("padding", with(rsa_key(), "e", json!("AQAB==")), JwkError::Malformed),
+            ("2040 bits", with(rsa_key(), "n", json!(small)), JwkError::Rsa),
+            ("8200 bits", with(rsa_key(), "n", json!(huge)), JwkError::Rsa),
+            ("a leading zero", with(rsa_key(), "n", json!(padded)), JwkError::Rsa),
+            ("exponent 1", with(rsa_key(), "e", json!("AQ")), JwkError::Rsa),
+            ("even exponent", with(rsa_key(), "e", json!("AQAC")), JwkError::Rsa),
+            ("endless exponent", with(rsa_key(), "e", json!(RFC_N)), JwkError::Rsa),
+            ("another curve", with(ec_key(), "crv", json!("P-521")), JwkError::Kind),
+            ("the wrong curve", with(ec_key(), "crv", json!("P-384")), JwkError::Point),
+            ("a point beside the curve", with(ec_key(), "y", ec_key()["x"].clone()), JwkError::Point),
+            ("another type", json!({ "kty": "OKP", "crv": "Ed25519", "x": "AA" }), JwkError::Kind),
+            ("for encryption", with(rsa_key(), "use", json!("enc")), JwkError::Use),
+            ("for signing only", with(rsa_key(), "key_ops", json!(["sign"])), JwkError::Use),
+            ("unknown algorithm", with(rsa_key(), "alg", json!("RSA-OAEP")), JwkError::Algorithm),
+            ("an algorithm of another type", with(rsa_key(), "alg", json!("ES256")), JwkError::Algorithm),
+            ("an algorithm of another curve", with(ec_key(), "alg", json!("ES384")), JwkError::Algorithm),
+        ];
+        for (what, key, why) in rows {
+            assert_eq!(Jwk::parse(&key).unwrap_err(), why, "{what}");
+            assert_eq!(JwkSet::parse(&json!({ "keys": [key, ec_key()] })).unwrap().keys.len(), 1, "passed over where fetched: {what}");
+            assert_eq!(JwkSet::parse_registered(&json!({ "keys": [ec_key(), key] })).unwrap_err(), why, "refused where registered: {what}");
+        }
+    }
+
+    fn soup() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[A-Za-z0-9_=-]{0,90}".prop_map(Value::from),
+            prop::sample::select(vec!["RSA", "EC", "oct", "P-256", "P-384", "sig", "RS256", "ES384", "AQAB", RFC_N]).prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 8, |inner| {
+            let name = prop_oneof![
+                prop::sample::select(vec!["kty", "n", "e", "crv", "x", "y", "kid", "use", "alg", "key_ops", "keys"]).prop_map(str::to_owned),
+                ".{0,3}"
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name, inner), 0..9).prop_map(|members| Value::Object(members.into_iter().collect()))
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_soup_never_panics_and_what_is_accepted_prints_back(value in soup(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(key) = Jwk::parse(&value) {
+                prop_assert_eq!(Jwk::parse(&key.to_value()).unwrap(), key);
+            }
+            let _ = JwkSet::parse(&json!({ "keys": [value.clone()] }));
+            let _ = JwkSet::parse_registered(&value);
+            let _ = JwkSet::parse_bytes(&bytes);
+        }
+
+        #[test]
+        fn rsa_numbers_of_any_size_are_read_or_refused(n in prop::collection::vec(any::<u8>(), 0..1100), e in prop::collection::vec(any::<u8>(), 0..12)) {
+            let key = Jwk::parse(&json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode(&n), "e": URL_SAFE_NO_PAD.encode(&e) }));
+            let fits = (256..=1024).contains(&n.len()) && n[0] > 127 && !e.is_empty() && e[0] != 0 && (e.len() < 5 || (e.len() == 5 && e[0] < 2)) && e[e.len() - 1] & 1 == 1 && e != [1];
+            if fits { prop_assert!(key.is_ok()) }
+            if n.len() < 256 || n.len() > 1024 || e.is_empty() { prop_assert!(key.is_err()) }
         }
     }
 }

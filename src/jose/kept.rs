@@ -120,6 +120,19 @@ impl JwtSigner for KeptSigner {
 }
 
 #[cfg(test)]
-pub(super) fn is_kept(kept: &std::sync::Weak<Parsed>) -> bool {
-    kept.upgrade().is_some()
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_leaves_the_table_with_its_last_owner_and_its_handle_signs_nothing() {
+        let pair = EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let kept = Kept::keep(Parsed { alg: Alg::ES256, pair: Pair::Ec(pair) });
+        let (handle, encoding) = (kept.handle, kept.encoding.clone());
+        assert!(KEPT.read().unwrap().contains_key(&handle));
+        assert!(jsonwebtoken::crypto::sign(b"m", &encoding, Algorithm::ES256).is_ok());
+        assert!(jsonwebtoken::crypto::sign(b"m", &encoding, Algorithm::ES384).is_err(), "a key has one algorithm");
+        drop(kept);
+        assert!(!KEPT.read().unwrap().contains_key(&handle));
+        assert!(jsonwebtoken::crypto::sign(b"m", &encoding, Algorithm::ES256).is_err());
+    }
 }

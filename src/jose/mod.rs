@@ -1,8 +1,8 @@
 //! JOSE: keys, signing, verification. RFC 7515–7519, 7638, 8725.
 //!
 //! ```text
-//!   alg ─► jwk (public keys) ─► signing (private keys, kept parsed in `kept`)
-//!                          └──► jwt (read, not believed) ─► verify (believed)
+//!   alg ─► jwk, set (public keys) ─► signing (private keys, kept parsed in `kept`)
+//!                               └──► jwt (read, not believed) ─► verify (believed)
 //!   seal: private keys at rest, and HMAC            json: objects without repeated members
 //! ```
 
@@ -12,11 +12,16 @@ pub mod jwk;
 pub mod jwt;
 mod kept;
 pub mod seal;
+mod set;
 pub mod signing;
 pub mod verify;
 
 pub use alg::{Alg, KeyKind, at_hash};
-pub use jwk::{Jwk, JwkError, JwkSet, thumbprint};
+pub use jwk::{Jwk, JwkError, thumbprint};
 pub use jwt::UnverifiedJwt;
+pub use set::JwkSet;
 pub use signing::{KeyError, SigningKey};
 pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, verify};
+
+#[cfg(test)]
+mod tests;

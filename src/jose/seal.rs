@@ -139,7 +139,6 @@ mod tests {
         assert_eq!(SealKey::from_bytes(&[0; 33]).unwrap_err(), SealError::KeyLength);
     }
 
-    /// One part of RFC 4231 §4.2's key, against a value computed by hand with the length in front.
     #[test]
     fn parts_of_a_code_do_not_run_together() {
         assert_ne!(hmac(b"k", &[b"ab", b"c"]), hmac(b"k", &[b"a", b"bc"]));

@@ -55,10 +55,9 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Generate`].
     pub fn generate(alg: Alg) -> Result<Self, KeyError> {
-        let pair = match alg.kind() {
-            KeyKind::Rsa => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Generate)?),
-            KeyKind::P256 => Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::Generate)?),
-            KeyKind::P384 => Pair::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).map_err(|_| KeyError::Generate)?),
+        let pair = match ec_algorithm(alg.kind()) {
+            None => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Generate)?),
+            Some(algorithm) => Pair::Ec(EcdsaKeyPair::generate(algorithm).map_err(|_| KeyError::Generate)?),
         };
         Self::of(alg, pair, None)
     }
@@ -67,10 +66,9 @@ impl SigningKey {
     /// [`KeyError::Pkcs8`] when it is no such key or not one for `alg`; [`KeyError::Public`] when it is too short.
     pub fn from_pkcs8_der(der: &[u8], alg: Alg) -> Result<Self, KeyError> {
         let wrong = |_| KeyError::Pkcs8(alg);
-        let pair = match alg.kind() {
-            KeyKind::Rsa => Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(wrong)?),
-            KeyKind::P256 => Pair::Ec(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).map_err(wrong)?),
-            KeyKind::P384 => Pair::Ec(EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, der).map_err(wrong)?),
+        let pair = match ec_algorithm(alg.kind()) {
+            None => Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(wrong)?),
+            Some(algorithm) => Pair::Ec(EcdsaKeyPair::from_pkcs8(algorithm, der).map_err(wrong)?),
         };
         Self::of(alg, pair, None)
     }
@@ -190,7 +188,8 @@ impl SigningKey {
         self.sign_under(&format!(r#"{{"typ":{typ}{}"#, self.0.header_end), claims)
     }
 
-    /// Signs under a header that may carry more, as a DPoP proof does (`jwk`, RFC 9449 §4.2). `alg` and `kid` are the caller's to get right.
+    /// Signs under a header of the caller's own, as a DPoP proof needs (`jwk`, RFC 9449 §4.2) and as tests that forge do. `alg` and `kid` in
+    /// it are not looked at.
     ///
     /// # Errors
     /// [`KeyError::Claims`], [`KeyError::Sign`].

@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::alg::Alg;
-use super::jwk::JwkSet;
 use super::jwt::UnverifiedJwt;
 use super::kept;
+use super::set::JwkSet;
 use crate::time::UnixTime;
 
 /// `iat` and `nbf` may be this far ahead of our clock. SAL §5.2.
@@ -154,8 +154,7 @@ fn type_fits(typ: Option<&str>, allowed: &[&str]) -> bool {
     allowed.is_empty()
         || match typ {
             None => allowed.contains(&""),
-            Some("") => false,
-            Some(typ) => allowed.iter().any(|one| same_type(one, typ)),
+            Some(typ) => allowed.iter().any(|one| !one.is_empty() && same_type(one, typ)),
         }
 }
 
