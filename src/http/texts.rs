@@ -170,4 +170,38 @@ texts! {
     logged_out_title():         "Du er logget ut" | "You are logged out";
     logged_out_message():       "Apper du hadde åpne, har ikke lenger tilgang. Du kan lukke vinduet." | "The apps you had open no longer have access. You can close this window.";
     logged_out_note():          "Du kan fortsatt være logget inn i journalsystemet. Husk å logge ut der også hvis du deler maskin." | "You may still be logged in to the EHR. Remember to log out there too if you share this computer.";
+
+    // scopes: `verbs noun whose, only where …`
+    and():                      "og" | "and";
+    or():                       "eller" | "or";
+    verb_read():                "lese" | "read";
+    verb_search():              "søke i" | "search";
+    verb_create():              "opprette" | "create";
+    verb_update():              "endre" | "change";
+    verb_delete():              "slette" | "delete";
+    noun_whole_record():        "alle typer journalopplysninger" | "every type of record information";
+    noun_everything():          "alle typer opplysninger" | "every type of information";
+    noun_other(kind):           "opplysninger av typen {kind}" | "information of type {kind}";
+    for_this_patient():         "for denne pasienten" | "for this patient";
+    for_chosen_patient():       "for pasienten du velger" | "for the patient you choose";
+    tied_to_this_patient():     "knyttet til denne pasienten" | "connected to this patient";
+    tied_to_chosen_patient():   "knyttet til pasienten du velger" | "connected to the patient you choose";
+    for_your_patients():        "for alle pasienter du har tilgang til" | "for all patients you have access to";
+    that_you_may_see():         "du har tilgang til" | "you have access to";
+    for_all_patients():         "for alle pasienter" | "for all patients";
+    only_where(conditions):     ", bare der {conditions}" | ", only where {conditions}";
+    is(parameter, values):      "{parameter} er {values}" | "{parameter} is {values}";
+    holds(constraint):          "{constraint} gjelder" | "{constraint} holds";
+    quote(text):                "«{text}»" | "“{text}”";
+    warn_wildcard():            "Gjelder alle typer opplysninger, også typer som blir lagt til senere." | "Covers every type of information, including types added later.";
+    warn_unattended():          "Brukes uten at noen er logget inn." | "Used with nobody logged in.";
+    scope_openid():             "Bekrefte hvem du er" | "Confirm who you are";
+    scope_fhir_user():          "Se hvilket helsepersonell du er registrert som" | "See which health professional you are registered as";
+    scope_profile():            "Se navnet ditt" | "See your name";
+    scope_offline():            "Beholde tilgangen etter at du har lukket appen" | "Keep its access after you have closed the app";
+    scope_offline_for(length):  "Beholde tilgangen i opptil {length}, også etter at du har lukket appen" | "Keep its access for up to {length}, also after you have closed the app";
+    scope_online():             "Beholde tilgangen så lenge du er innlogget" | "Keep its access for as long as you are logged in";
+    scope_helseid():            "Bruke HelseID-innloggingen din mot nasjonale tjenester" | "Use your HelseID login with national services";
+    scope_extension(name):      "Bruke tilleggstilgangen {name}" | "Use the additional access {name}";
+    scope_extension_warning():  "Hva dette gir, er bestemt av den som står bak tilgangen." | "What this gives is defined by whoever stands behind it.";
 }

@@ -81,3 +81,10 @@ pub fn ask_groups(lang: Lang, scopes: &ScopeSet, patient_known: bool, offline_fo
     }
     groups.into_iter().filter(|(_, asks)| !asks.is_empty()).map(|(heading, asks)| AskGroup { heading: heading.to_owned(), asks }).collect()
 }
+
+impl ConsentPage {
+    /// Whether there is anything to untick.
+    fn has_choice(&self) -> bool {
+        self.groups.iter().flat_map(|group| &group.asks).any(|ask| !ask.required)
+    }
+}

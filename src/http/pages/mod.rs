@@ -164,6 +164,13 @@ pub struct AppLine {
     pub host: String,
 }
 
+impl AppLine {
+    /// The letter on its tile.
+    fn initial(&self) -> String {
+        self.name.chars().find(|c| c.is_alphanumeric()).map_or_else(|| "·".to_owned(), |c| c.to_uppercase().collect())
+    }
+}
+
 /// A clinician: name, and what tells two of the same name apart (title, workplace). Never an identity or HPR number.
 #[derive(Clone, Debug)]
 pub struct Person {
