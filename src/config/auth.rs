@@ -37,9 +37,8 @@ pub(super) fn check(raw: &RawClient, issuer: &Issuer, profile: Profile, source: 
         }
         Method::Basic | Method::Post => {
             no_keys(raw, found);
-            secrets(raw, issuer, source, found).map(|secrets| {
-                if method == Method::Basic { ClientAuthMethod::SecretBasic { secrets } } else { ClientAuthMethod::SecretPost { secrets } }
-            })
+            secrets(raw, issuer, source, found)
+                .map(|secrets| if method == Method::Basic { ClientAuthMethod::SecretBasic { secrets } } else { ClientAuthMethod::SecretPost { secrets } })
         }
         Method::PrivateKeyJwt => {
             no_secret(raw, "private_key_jwt needs no secret (SAL §5.1)", found);
@@ -48,6 +47,18 @@ pub(super) fn check(raw: &RawClient, issuer: &Issuer, profile: Profile, source: 
         }
     };
     made.filter(|_| found.problems.len() == before)
+}
+
+/// The method by its name alone, for rules that only ask which it is while the rest of it is still wrong. Never registered.
+pub(super) fn outline(raw: &RawClient) -> Option<ClientAuthMethod> {
+    let text = raw.auth.get()?;
+    let method = METHODS.iter().find(|(word, _)| word == text).map(|(_, method)| *method)?;
+    Some(match method {
+        Method::None => ClientAuthMethod::None,
+        Method::Basic => ClientAuthMethod::SecretBasic { secrets: Vec::new() },
+        Method::Post => ClientAuthMethod::SecretPost { secrets: Vec::new() },
+        Method::PrivateKeyJwt => ClientAuthMethod::PrivateKeyJwt { keys: ClientKeys::Inline(JwkSet::default()), algs: Vec::new() },
+    })
 }
 
 fn no_secret(raw: &RawClient, why: &str, found: &mut Findings) {
@@ -99,7 +110,15 @@ fn algs(field: &Field<OneOrMany>, profile: Profile, found: &mut Findings) -> Vec
     if items.is_empty() {
         found.refuse(place, "is empty, so no signature would be accepted; leave it out to accept all we know");
     }
-    items.iter().filter_map(|item| word(&item.value, &item.place, allowed, found)).collect()
+    let mut algs = Vec::new();
+    for item in items {
+        if item.value == "none" || item.value.starts_with("HS") {
+            found.refuse_value(&item.place, &item.value, "is no signature of a private key; write \"ES384\" or \"RS384\" (SAL-100)");
+        } else {
+            algs.extend(word(&item.value, &item.place, allowed, found));
+        }
+    }
+    algs
 }
 
 fn keys(raw: &RawClient, issuer: &Issuer, found: &mut Findings) -> Option<ClientKeys> {
@@ -107,7 +126,10 @@ fn keys(raw: &RawClient, issuer: &Issuer, found: &mut Findings) -> Option<Client
         (Field::Given(text, place), Field::Absent(_)) => jwks_uri(text, place, issuer.is_loopback(), found).map(ClientKeys::Uri),
         (Field::Absent(_), Field::Given(json, place)) => {
             let keys = registered_keys(&json.0, place, found)?;
-            found.warn(place, "stands in the registration: when the app changes keys, somebody must write the new ones here; jwks_uri does it by itself (SAL-007)");
+            found.warn(
+                place,
+                "stands in the registration: when the app changes keys, somebody must write the new ones here; jwks_uri does it by itself (SAL-007)",
+            );
             Some(ClientKeys::Inline(keys))
         }
         (Field::Absent(place), Field::Absent(_)) => {

@@ -71,8 +71,7 @@ pub(super) fn store(raw: &RawStore, environment: &dyn Environment, found: &mut F
         Embedded,
         Memory,
     }
-    let durability =
-        word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
+    let durability = word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
     match word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("memory", Kind::Memory)], found) {
         Kind::Embedded => {
             if durability == Durability::Process {

@@ -44,7 +44,7 @@ pub struct Registration {
 /// Every problem at once; none of them holds a secret.
 pub fn client_from_json(value: &serde_json::Value, issuer: &Issuer, random: &dyn Random) -> Result<Registration, Vec<super::Problem>> {
     let mut found = Findings::default();
-    let raw = RawClient::read(&super::node::Node::from_json(value), &mut found).map(|raw| with_preset(raw, &mut found));
+    let raw = RawClient::read(&super::node::Node::from_json(value), &mut found).map(|raw| with_preset(raw, &Place::default(), &mut found));
     let mut made = None;
     let client = raw.and_then(|mut raw| {
         let asks_secret = raw.auth.get().is_some_and(|auth| auth.starts_with("client_secret_"));
@@ -70,10 +70,10 @@ pub fn client_from_json(value: &serde_json::Value, issuer: &Issuer, random: &dyn
 }
 
 /// What the client says itself, else what its preset says.
-pub(super) fn with_preset(raw: RawClient, found: &mut Findings) -> RawClient {
+pub(super) fn with_preset(raw: RawClient, at: &Place, found: &mut Findings) -> RawClient {
     let Field::Given(name, place) = &raw.preset else { return raw };
     let words: Vec<(&'static str, &'static str)> = presets::NAMES.iter().map(|name| (*name, *name)).collect();
-    match word(name, place, &words, found).and_then(|name| presets::preset(name, found)) {
+    match word(name, place, &words, found).and_then(|name| presets::preset(name, at, found)) {
         Some(preset) => raw.or(preset),
         None => raw,
     }
@@ -120,20 +120,15 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
     let client = Client {
         name: name.unwrap_or_else(|| id.to_string()),
         id,
-        // A stand-in where the method is wrong: the rules below still find what else is.
-        auth: auth.clone().unwrap_or(ClientAuthMethod::SecretBasic { secrets: Vec::new() }),
+        // Where the method is wrong in itself, the rules below still find what else is; the client is then not built.
+        auth: auth.clone().or_else(|| auth::outline(raw)).unwrap_or(ClientAuthMethod::SecretBasic { secrets: Vec::new() }),
         redirect_uris,
         launch_urls,
         post_logout_redirect_uris,
         scopes,
         consent: word_or(&raw.consent, ConsentPolicy::Once, consents, found),
         profile,
-        fhir_user: word_or(
-            &raw.fhir_user,
-            FhirUserForm::Relative,
-            &[("relative", FhirUserForm::Relative), ("absolute", FhirUserForm::Absolute)],
-            found,
-        ),
+        fhir_user: word_or(&raw.fhir_user, FhirUserForm::Relative, &[("relative", FhirUserForm::Relative), ("absolute", FhirUserForm::Absolute)], found),
         requires,
         cors_origins,
         access_ttl,
@@ -146,7 +141,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         refresh_context: raw.refresh_context.get().copied().unwrap_or(false),
         disabled: raw.disabled.get().copied().unwrap_or(false),
     };
-    rules(raw, &client, auth.is_some(), at, issuer, found);
+    rules(raw, &client, auth::outline(raw).is_some(), at, issuer, found);
     auth.map(|_| client)
 }
 
@@ -179,7 +174,10 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
             found.refuse(raw.launch_trust.place(), "\"handle\" is for confidential clients only (DESIGN §3); write launch_trust = \"session\"");
         }
     } else if client.launch_trust == LaunchTrust::Handle {
-        found.warn(raw.launch_trust.place(), "\"handle\" lets whoever holds a launch link in as the doctor it was made for; no offline_access, auth_time, acr or amr");
+        found.warn(
+            raw.launch_trust.place(),
+            "\"handle\" lets whoever holds a launch link in as the doctor it was made for; no offline_access, auth_time, acr or amr",
+        );
     }
     let redirects = client.may(GrantType::AuthorizationCode, issuer);
     if redirects && scopes.is_empty() && !matches!(raw.scopes, Field::Wrong(_)) && raw.scopes.get().is_none_or(String::is_empty) {
@@ -265,7 +263,11 @@ fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut
             "must be an absolute URI without user information (RFC 6749 §3.1.2, RFC 9700 §2.1); write \"https://app.example/callback\"".to_owned()
         };
         // Not shown as a value where it might carry a password.
-        if value.contains('@') { found.refuse(place, text) } else { found.refuse_value(place, value, text) }
+        if value.contains('@') {
+            found.refuse(place, text)
+        } else {
+            found.refuse_value(place, value, text)
+        }
         return None;
     };
     let url = uri.url();
@@ -273,6 +275,7 @@ fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut
         "https" => return Some(uri),
         "http" if loopback && is_loopback(&url) => return Some(uri),
         "http" if loopback => "must be https, or http on 127.0.0.1, localhost or [::1] (RFC 9700 §2.6)".to_owned(),
+        "http" if is_loopback(&url) => format!("must be https: {value} is allowed where the issuer is on loopback too (RFC 9700 §2.6)"),
         "http" => format!("must be https (RFC 9700 §2.6); write \"{}\"", value.replacen("http:", "https:", 1)),
         _ if private_schemes => return Some(uri),
         _ => "must be https: it is opened in a browser (SAL-004)".to_owned(),

@@ -75,7 +75,8 @@ fn apart(new: &Issuer, old: &Issuer, place: &Place, found: &mut Findings) {
     }
     let inside = |inner: &Issuer, outer: &Issuer| inner.path().strip_prefix(&outer.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if new.authority() == old.authority() && (inside(new, old) || inside(old, new)) {
-        let text = format!("and \"{old}\" lie inside each other, so one's paths and cookies reach the other; write \"{}/a\" and \"{}/b\"", new.origin(), new.origin());
+        let text =
+            format!("and \"{old}\" lie inside each other, so one's paths and cookies reach the other; write \"{}/a\" and \"{}/b\"", new.origin(), new.origin());
         found.refuse_value(place, new.as_str(), text);
     }
 }
@@ -87,7 +88,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
     }
     let login = login(&raw.login, &url, server, found);
     let users = users(&raw.user, found);
-    if login.contains(&LoginWay::Local) && users.is_empty() && !matches!(raw.user, Field::Wrong(_)) {
+    if login.contains(&LoginWay::Local) && raw.user.get().is_none_or(Vec::is_empty) && !matches!(raw.user, Field::Wrong(_)) {
         found.refuse(raw.user.place(), "is missing: login has \"local\" and nobody to choose; write [[issuer.user]] with name and fhir_user");
     } else if !login.contains(&LoginWay::Local) && !users.is_empty() {
         found.warn(raw.user.place(), "is not used: login does not have \"local\"");
@@ -185,7 +186,7 @@ fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &m
                 .collect(),
         });
     }
-    if default.is_none() && list.len() > 1 {
+    if list.len() > 1 && !list.iter().any(|item| item.value.default.get() == Some(&true)) {
         found.refuse(field.place(), "has several bases and no default one; write default = true on one of them");
     }
     if let Some(front) = default.and_then(|index| bases.get_mut(..=index)) {
@@ -203,7 +204,11 @@ pub(super) fn resource_servers(raw: &Field<Vec<Placed<RawIssuer>>>, issuers: &[I
             match ClientId::parse(value).ok().map(|id| issuer.clients.get(&id)) {
                 Some(None) => found.refuse_value(place, value, "is not a client of this issuer; write a [[client]] for it (preset = \"fhir-server\")"),
                 Some(Some(client)) if client.is_public() => {
-                    found.refuse_value(place, value, "is a public client: a resource server must authenticate (RFC 7662 §2.1); write auth = \"client_secret_basic\"");
+                    found.refuse_value(
+                        place,
+                        value,
+                        "is a public client: a resource server must authenticate (RFC 7662 §2.1); write auth = \"client_secret_basic\"",
+                    );
                 }
                 Some(Some(_)) | None => {}
             }

@@ -22,9 +22,7 @@ pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment};
-pub use types::{
-    Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims,
-};
+pub use types::{Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims};
 
 use crate::domain::client::Client;
 use crate::protocol::ids::{ClientId, Issuer};
@@ -95,7 +93,7 @@ fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig]
     let Field::Given(list, _) = list else { return };
     let mut seen: Vec<(Issuer, ClientId)> = Vec::new();
     for Placed { value, place } in list {
-        let raw = client::with_preset(value, found);
+        let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
         let Some(client) = client::check(&raw, &place, &issuer.url, Source::File(environment), found) else { continue };
@@ -161,10 +159,8 @@ pub fn load(path: &Path, clients: &[&Path]) -> Result<Checked, Findings> {
     };
     let main = read(path);
     let beside: Vec<_> = clients.iter().map(|path| read(path)).collect();
-    let texts: Option<Vec<Text<'_>>> = std::iter::once(&main)
-        .chain(&beside)
-        .map(|(file, text, environment)| Some(Text { file, text: text.as_deref()?, environment }))
-        .collect();
+    let texts: Option<Vec<Text<'_>>> =
+        std::iter::once(&main).chain(&beside).map(|(file, text, environment)| Some(Text { file, text: text.as_deref()?, environment })).collect();
     match texts.as_deref() {
         Some([main, beside @ ..]) => check(*main, beside),
         _ => Err(found),

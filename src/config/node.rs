@@ -28,7 +28,7 @@ impl Node {
     pub fn from_toml(file: &str, text: &str, found: &mut Findings) -> Option<Self> {
         let root = Place::root(file);
         match DeTable::parse(text) {
-            Ok(table) => Some(Self { value: table_of(table.get_ref(), &root, text), place: root }),
+            Ok(table) => Some(Self { value: Lines::of(text).table(table.get_ref(), &root), place: root }),
             Err(error) => {
                 let (line, column) = position(text, error.span().map_or(0, |span| span.start));
                 let place = Place { line: Some(line), ..root };
@@ -36,6 +36,24 @@ impl Node {
                 None
             }
         }
+    }
+
+    /// The same tree as if it stood at `place`, all on its line.
+    pub fn moved_to(self, place: &Place) -> Self {
+        let value = match self.value {
+            Value::List(items) => Value::List(items.into_iter().enumerate().map(|(i, item)| item.moved_to(&place.item(i))).collect()),
+            Value::Table(pairs) => Value::Table(
+                pairs
+                    .into_iter()
+                    .map(|(key, node)| {
+                        let there = place.key(&key);
+                        (key, node.moved_to(&there))
+                    })
+                    .collect(),
+            ),
+            value @ (Value::Text(_) | Value::Integer(_) | Value::Flag(_) | Value::Other(_)) => value,
+        };
+        Self { place: place.clone(), value }
     }
 
     pub fn from_json(value: &serde_json::Value) -> Self {
@@ -79,24 +97,34 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-fn table_of(table: &DeTable<'_>, place: &Place, text: &str) -> Value {
-    Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), toml_node(value, place.key(key.get_ref()), text))).collect())
-}
+/// Where each line of a text ends.
+struct Lines(Vec<usize>);
 
-fn toml_node(value: &Spanned<DeValue<'_>>, place: Place, text: &str) -> Node {
-    let place = Place { line: Some(position(text, value.span().start).0), ..place };
-    let value = match value.get_ref() {
-        DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).map_or(Value::Other("a number too large"), Value::Integer)
-        }
-        DeValue::Boolean(flag) => Value::Flag(*flag),
-        DeValue::Float(_) => Value::Other("a number with decimals"),
-        DeValue::Datetime(_) => Value::Other("a date"),
-        DeValue::Array(items) => Value::List(items.iter().enumerate().map(|(i, item)| toml_node(item, place.item(i), text)).collect()),
-        DeValue::Table(table) => table_of(table, &place, text),
-    };
-    Node { place, value }
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(offset, _)| offset).collect())
+    }
+
+    fn table(&self, table: &DeTable<'_>, place: &Place) -> Value {
+        Value::Table(table.iter().map(|(key, value)| (key.get_ref().to_string(), self.node(value, place.key(key.get_ref())))).collect())
+    }
+
+    fn node(&self, value: &Spanned<DeValue<'_>>, place: Place) -> Node {
+        let start = value.span().start;
+        let place = Place { line: Some(self.0.partition_point(|end| *end < start) + 1), ..place };
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::Text(text.to_string()),
+            DeValue::Integer(number) => {
+                i64::from_str_radix(&number.as_str().replace('_', ""), number.radix()).map_or(Value::Other("a number too large"), Value::Integer)
+            }
+            DeValue::Boolean(flag) => Value::Flag(*flag),
+            DeValue::Float(_) => Value::Other("a number with decimals"),
+            DeValue::Datetime(_) => Value::Other("a date"),
+            DeValue::Array(items) => Value::List(items.iter().enumerate().map(|(i, item)| self.node(item, place.item(i))).collect()),
+            DeValue::Table(table) => self.table(table, &place),
+        };
+        Node { place, value }
+    }
 }
 
 fn json_node(value: &serde_json::Value, place: Place) -> Node {

@@ -2,13 +2,13 @@
 //!
 //! Written as the operator would write them, so that they go through the same check.
 
-use super::problem::Findings;
+use super::node::Node;
+use super::problem::{Findings, Place};
 use super::raw::RawClient;
 use super::read::Read as _;
 
 /// Every preset by name, in the order of the documentation.
-pub const NAMES: &[&str] =
-    &["nav-syk-inn-dev", "nav-syk-inn-prod", "nav-validator", "growth-chart", "lab-sync", "regional-portal", "fhir-server", "epj"];
+pub const NAMES: &[&str] = &["nav-syk-inn-dev", "nav-syk-inn-prod", "nav-validator", "growth-chart", "lab-sync", "regional-portal", "fhir-server", "epj"];
 
 /// The keys a preset sets, as TOML.
 pub fn text(name: &str) -> Option<&'static str> {
@@ -25,10 +25,9 @@ pub fn text(name: &str) -> Option<&'static str> {
     })
 }
 
-/// The preset as a raw client.
-pub(super) fn preset(name: &str, found: &mut Findings) -> Option<RawClient> {
-    let file = format!("preset {name}");
-    RawClient::read(&super::node::Node::from_toml(&file, text(name)?, found)?, found)
+/// The preset as a raw client that stands where the client does, so that messages lead there.
+pub(super) fn preset(name: &str, at: &Place, found: &mut Findings) -> Option<RawClient> {
+    RawClient::read(&Node::from_toml(name, text(name)?, found)?.moved_to(at), found)
 }
 
 /// NAV §3.1, §3.3, §8: the sykmelding app in NAV's test environment. The HelseID scope is asked for there.

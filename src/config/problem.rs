@@ -23,6 +23,11 @@ impl Place {
         Self { file: self.file.clone(), path, line: self.line }
     }
 
+    /// The path as a table header writes it, without the counts.
+    pub(super) fn table(&self) -> String {
+        self.path.split('.').map(|part| part.split('[').next().unwrap_or_default()).collect::<Vec<_>>().join(".")
+    }
+
     /// An item of the list at this place, counted from 0.
     pub fn item(&self, index: usize) -> Self {
         Self { file: self.file.clone(), path: format!("{}[{index}]", self.path), line: self.line }

@@ -130,7 +130,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 pub(super) fn print_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     for (unit, name) in [(24 * 60 * 60, "d"), (60 * 60, "h"), (60, "m")] {
-        if seconds > 0 && seconds % unit == 0 && (unit != 60 || seconds >= 2 * 60) && (unit != 24 * 60 * 60 || seconds >= 2 * unit) {
+        if seconds > 0 && seconds.is_multiple_of(unit) && (unit != 60 || seconds >= 2 * 60) && (unit != 24 * 60 * 60 || seconds >= 2 * unit) {
             return format!("{}{name}", seconds / unit);
         }
     }
@@ -142,7 +142,7 @@ impl<T: Read> Read for Vec<Placed<T>> {
         let Value::List(items) = &node.value else {
             // `[client]` for `[[client]]`, and a single text for a list of them, are the usual slips.
             let wanted = if matches!(node.value, Value::Table(_)) {
-                format!("a list of tables; write [[{}]]", node.place.path)
+                format!("a list of tables; write [[{}]]", node.place.table())
             } else {
                 "a list in square brackets, such as [\"…\"]".to_owned()
             };

@@ -149,7 +149,8 @@ impl Source<'_> {
     pub fn resolve_key(self, secret: &RawSecret, place: &Place, inline: bool, found: &mut Findings) -> Option<Secret<[u8; 32]>> {
         const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         let text = self.resolve(secret, place, inline, found)?;
-        let decoded = [&alphabet::STANDARD, &alphabet::URL_SAFE].into_iter().find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text.expose()).ok());
+        let decoded =
+            [&alphabet::STANDARD, &alphabet::URL_SAFE].into_iter().find_map(|alphabet| GeneralPurpose::new(alphabet, LENIENT).decode(text.expose()).ok());
         let key = decoded.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         if key.is_none() {
             found.refuse(place, format!("must be 32 bytes in base64; {MAKE_ONE}"));
@@ -193,7 +194,8 @@ mod tests {
 
     #[test]
     fn what_is_drawn_passes_and_what_is_thought_up_does_not() {
-        for weak in ["", "hemmelig", "correct horse battery", "0123456789012345678901234567890123", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "judge-secret"] {
+        for weak in ["", "hemmelig", "correct horse battery", "0123456789012345678901234567890123", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "judge-secret"]
+        {
             assert!(estimated_bits(weak) < 128, "{weak}: {}", estimated_bits(weak));
         }
         for strong in ["8f14e45fceea167a5a36dedd4bea2543", "Zk3xT0a9uQm4Vb7Lr2Ys8w", "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols="] {
