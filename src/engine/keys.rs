@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::domain::keys::{DEFAULT_ALGS, KeyEntry, KeyRing, NewKey, RingError};
-use crate::jose::{Alg, JwkSet, KeyError, SealError, SealKey, SigningKey, hmac};
+use crate::jose::seal::{SealError, SealKey, hmac};
+use crate::jose::{Alg, JwkSet, KeyError, SigningKey};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::secret::Secret;

@@ -14,7 +14,7 @@ use crate::domain::client::{Client, LAUNCH_CREATE, Required};
 use crate::domain::issuer::{FhirServer, LONGEST_LAUNCH};
 use crate::domain::launch::{Launch, LaunchState, Start};
 use crate::domain::session::{Session, SessionWay};
-use crate::fhir_client::{FhirDown, Resource};
+use crate::fhir_client::{Belongs, FhirDown, Resource};
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Reference, SessionId};
 use crate::protocol::launch_request::{LaunchRequest, Member};
@@ -181,7 +181,7 @@ impl Engine {
         let fhir = self.fhir.get(&server.base).ok_or_else(|| wrong(Member::FhirBase, "is not a FHIR base of this issuer"))?;
         let found: Vec<Option<Resource>> = try_join_all(reads.iter().map(|(_, what)| fhir.read(&token, what))).await?;
         let mut resolved = Resolved::default();
-        for ((member, _), resource) in reads.iter().zip(found) {
+        for ((member, what), resource) in reads.iter().zip(found) {
             let resource = resource.ok_or_else(|| wrong(*member, "does not exist at the FHIR server"))?;
             match member {
                 Member::Patient => resolved.patient_name = resource.patient_summary().and_then(|patient| patient.name),
@@ -193,9 +193,9 @@ impl Engine {
                     }
                 }
                 Member::FhirContext => {
-                    // What is about a patient must be about the one in the launch.
-                    let of = resource.subject().filter(|of| of.kind.as_str() == "Patient").map(|of| of.id);
-                    if of.is_some() && of != ask.context.patient {
+                    // What is about a patient must be about the one in the launch; a Patient or Encounter in a role of its own need not be.
+                    let own_role = matches!(what.kind.as_str(), "Patient" | "Encounter");
+                    if !own_role && ask.context.patient.as_ref().is_some_and(|patient| resource.belongs_to(patient) == Belongs::No) {
                         return Err(wrong(Member::FhirContext, "points at a resource of another patient"));
                     }
                 }
@@ -215,7 +215,7 @@ impl Engine {
         name: Option<String>,
     ) -> Result<SessionId, LaunchRefused> {
         let id = match &ask.session {
-            Some(named) => ehr_session_id(&ehr.id, named),
+            Some(named) => ehr_session_id(&ehr.id, named.expose()),
             None => SessionId::parse(&self.random.id()).expect("hexadecimal is an id"),
         };
         let now = self.now();

@@ -124,6 +124,11 @@ impl Resource {
         self.is("Practitioner").then(|| self.name()).flatten()
     }
 
+    /// The name of a person, of whatever type the person is; `None` for what has none, a PractitionerRole among them.
+    pub fn person_name(&self) -> Option<String> {
+        ["Practitioner", "Patient", "RelatedPerson", "Person"].iter().any(|kind| self.is(kind)).then(|| self.name()).flatten()
+    }
+
     /// Whom the resource is about: its `subject` or `patient` (for a Patient, itself).
     pub fn subject(&self) -> Option<Reference> {
         if self.is("Patient") { self.reference() } else { self.target(self.subject_element()?) }
