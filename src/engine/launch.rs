@@ -45,9 +45,6 @@ fn shown<S: serde::Serializer>(secret: &Secret<String>, to: S) -> Result<S::Ok, 
 /// Why there is no launch.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchRefused {
-    /// 401 or 403: who calls may not.
-    #[error("{0:?}")]
-    Caller(OAuthError),
     /// 422: a member does not stand. Nothing reaches the app.
     #[error("{member}: {why}")]
     Member { member: Member, why: &'static str },

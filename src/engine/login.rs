@@ -2,7 +2,9 @@
 
 use super::Engine;
 use super::start::Browser;
+use crate::domain::interaction::KnownUser;
 use crate::domain::issuer::LoginWay;
+use crate::domain::launch::Launch;
 use crate::domain::session::{Session, SessionWay};
 use crate::protocol::ids::{FhirBase, Reference, SessionId};
 use crate::secret::{Digest, Secret};
@@ -58,6 +60,15 @@ impl Engine {
             Commit::Applied => Ok(Some(SignedIn { cookie: Secret::new(format!("sess_{id}_{}", secret.expose())), session })),
             Commit::Conflict => Err(StoreError::Corrupt("a session of 128 random bits was there already".to_owned())),
         }
+    }
+
+    /// The user of a session, as an interaction keeps it. What is granted in an EHR launch belongs to the EPJ's session.
+    pub fn known_user(&self, session: &Session, launch: Option<&Launch>) -> KnownUser {
+        let mut user = KnownUser::of(session, &self.rules.issuer);
+        if let Some(launch) = launch {
+            user.bind_to(launch);
+        }
+        user
     }
 
     /// Ends a session: one write, and everything that hangs on it is dead from then on.
