@@ -1,1 +1,3 @@
+//! One binary, so that it links once; files are named after what they prove.
 
+mod store_contract;
