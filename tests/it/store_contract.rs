@@ -1,5 +1,7 @@
 //! What every back end of the store promises. A back end is done when this passes; adding one is one line at the end of this file.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -429,6 +431,14 @@ async fn a_closed_store_says_so(bench: Bench) {
     closed(bench.backend.sweep(NOW, 10).await.unwrap_err());
 }
 
+macro_rules! each {
+    ($bench:expr => $($proof:ident)+) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $proof() {
+            super::$proof($bench).await;
+        })+
+    };
+}
 macro_rules! back_end {
     ($name:ident, $bench:expr) => {
         mod $name {
@@ -458,15 +468,6 @@ macro_rules! back_end {
         }
     };
 }
-macro_rules! each {
-    ($bench:expr => $($proof:ident)+) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $proof() {
-            super::$proof($bench).await;
-        })+
-    };
-}
-use {back_end, each};
 
 back_end!(memory, Bench::of(Memory::new(), None));
 back_end!(power_loss, Bench::embedded(Durability::PowerLoss));

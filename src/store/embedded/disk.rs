@@ -222,6 +222,11 @@ impl Disk {
         health.length.store(length, Ordering::Relaxed);
         Self { file, durability, health }
     }
+
+    pub(super) fn sync_failed(&self, failure: io::Error) -> io::Result<()> {
+        self.health.sync_failed.store(true, Ordering::Relaxed);
+        Err(failure)
+    }
 }
 
 impl StorageBackend for Disk {
@@ -243,7 +248,7 @@ impl StorageBackend for Disk {
     /// end of this process, however sudden.
     fn sync_data(&self) -> io::Result<()> {
         match self.durability {
-            Durability::PowerLoss => self.file.sync_data().inspect_err(|_| self.health.sync_failed.store(true, Ordering::Relaxed)),
+            Durability::PowerLoss => self.file.sync_data().or_else(|failure| self.sync_failed(failure)),
             Durability::Process => Ok(()),
         }
     }

@@ -115,9 +115,7 @@ impl Shared {
             State::Up(database) => database,
             State::Down(why) => return Err(why.clone()),
         };
-        catch_unwind(AssertUnwindSafe(|| read(&database.begin_read()?)))
-            .unwrap_or_else(|_| Err(Failed::Redb(redb::Error::Corrupted("a read ran into a contradiction".to_owned()))))
-            .map_err(|failure| failure.explain(&self.path))
+        catch_unwind(AssertUnwindSafe(|| read(&database.begin_read()?))).unwrap_or(Err(Failed::Panicked)).map_err(|failure| failure.explain(&self.path))
     }
 
     fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
@@ -200,10 +198,11 @@ impl Backend for Embedded {
     }
 }
 
-/// Why a transaction came to nothing: redb's reason, or ours.
+/// Why a transaction came to nothing: redb's reason, ours, or none that anybody gave.
 enum Failed {
     Redb(redb::Error),
     Store(StoreError),
+    Panicked,
 }
 
 impl<E: Into<redb::Error>> From<E> for Failed {
@@ -217,6 +216,7 @@ impl Failed {
         match self {
             Self::Redb(failure) => explain(path, failure),
             Self::Store(failure) => failure,
+            Self::Panicked => StoreError::Unreachable(format!("{}: redb ran into a contradiction; if it does so again, restore a backup", path.display())),
         }
     }
 }
@@ -227,8 +227,9 @@ fn explain(path: &Path, failure: redb::Error) -> StoreError {
     match failure {
         redb::Error::Io(io) => match io.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::Full { path: path.to_owned() },
-            // Reading behind the end of the file.
+            // Reading behind the end of the file; finding something else than redb behind the first page.
             ErrorKind::UnexpectedEof => StoreError::Corrupt(format!("{shown} is cut short")),
+            ErrorKind::InvalidData => StoreError::Corrupt(format!("{shown}: {io}")),
             _ => StoreError::Unreachable(format!("{shown}: {io}; see to the disk, then restart the server")),
         },
         redb::Error::Corrupted(what) => StoreError::Corrupt(format!("{shown}: {what}")),

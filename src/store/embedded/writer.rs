@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::disk::Medium;
 use super::layout::{EXPIRIES, RECORDS, expiry_key, record_value, split_expiry, split_value};
-use super::{Failed, Shared, State, explain};
+use super::{Failed, Shared, State};
 use crate::random::{Random as _, SystemRandom};
 use crate::store::{StoreError, Version};
 use crate::time::UnixTime;
@@ -64,7 +64,16 @@ impl<M: Medium> Writer<M> {
 
     /// Works until the store is closed, or dropped. Whatever is left in the channel then is dropped with it, which its callers
     /// hear as an error.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
+        let shared = Arc::clone(&self.shared);
+        // Nothing should get here but what the batches catch themselves. If it does, nobody reads from a store without a writer.
+        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            tracing::error!("the store's writer has ended");
+            shared.replace(State::Down(StoreError::Unreachable("its writer has ended: restart the server".to_owned())));
+        }
+    }
+
+    fn work(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             // Waits for one job and takes what is there besides; never for more to come.
@@ -117,7 +126,7 @@ impl<M: Medium> Writer<M> {
         };
         // The transaction is gone after a panic and nothing else was touched, so this leaves no half-done state behind.
         catch_unwind(AssertUnwindSafe(|| self.transact(database, batch)))
-            .unwrap_or_else(|_| Err(Failed::Redb(redb::Error::Corrupted("a write ran into a contradiction".to_owned()))))
+            .unwrap_or(Err(Failed::Panicked))
             .map_err(|failure| failure.explain(self.medium.path()))
     }
 
@@ -164,7 +173,10 @@ impl<M: Medium> Writer<M> {
 
     /// After an I/O failure redb answers nothing more until it is opened anew. What was answered as written is still there.
     fn reopen(&mut self, failure: StoreError) {
-        let was_up = matches!(self.shared.replace(State::Down(failure.clone())), State::Up(_));
+        let before = self.shared.replace(State::Down(failure.clone()));
+        let was_up = matches!(before, State::Up(_));
+        // After a panic inside, redb may panic again when it is let go of.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
         if was_up && self.revive().is_ok() {
             tracing::warn!(%failure, "a write to the store failed");
             return;
@@ -177,7 +189,9 @@ impl<M: Medium> Writer<M> {
 
     fn close(&self) -> Result<(), StoreError> {
         match self.shared.replace(State::Down(StoreError::closed())) {
-            State::Up(database) => database.close().map_err(|failure| explain(self.medium.path(), failure.into())),
+            State::Up(database) => catch_unwind(AssertUnwindSafe(|| database.close().map_err(Failed::from)))
+                .unwrap_or(Err(Failed::Panicked))
+                .map_err(|failure| failure.explain(self.medium.path())),
             // It failed before and its callers know; there is nothing left to lose.
             State::Down(_) => Ok(()),
         }
