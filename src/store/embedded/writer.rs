@@ -109,10 +109,14 @@ impl<M: Medium> Writer<M> {
                 }
             }
             Err(failure) => {
+                // First back to work, so that whoever hears of the failure finds a store that answers, if there can be one.
+                let back = self.reopen(&failure);
                 for job in batch.drain(..) {
                     let _ = job.answer.send(Err(failure.clone()));
                 }
-                self.reopen(failure);
+                if !back {
+                    std::thread::sleep(PAUSE);
+                }
             }
         }
     }
@@ -172,19 +176,20 @@ impl<M: Medium> Writer<M> {
     }
 
     /// After an I/O failure redb answers nothing more until it is opened anew. What was answered as written is still there.
-    fn reopen(&mut self, failure: StoreError) {
+    /// Whether the store is up again.
+    fn reopen(&self, failure: &StoreError) -> bool {
         let before = self.shared.replace(State::Down(failure.clone()));
         let was_up = matches!(before, State::Up(_));
         // After a panic inside, redb may panic again when it is let go of.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
         if was_up && self.revive().is_ok() {
             tracing::warn!(%failure, "a write to the store failed");
-            return;
+            return true;
         }
         if was_up {
             tracing::error!(%failure, "the store is down");
         }
-        std::thread::sleep(PAUSE);
+        false
     }
 
     fn close(&self) -> Result<(), StoreError> {
