@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,10 +91,14 @@ impl StoreFile {
 
     fn lock(&self, file: &File) -> Result<(), StoreError> {
         match file.try_lock() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: self.path.clone() }),
-            Err(TryLockError::Error(failure)) => Err(self.unreachable(&failure)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: self.path.clone() }),
+            Err(TryLockError::Error(failure)) => return Err(self.unreachable(&failure)),
         }
+        // Somebody may have put a store in the place of an empty file between our opening and our locking it.
+        let file_and_place = || Ok((file.metadata()?, std::fs::metadata(&self.path)?));
+        let (ours, there) = file_and_place().map_err(|failure| self.unreachable(&failure))?;
+        if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) { Ok(()) } else { Err(StoreError::Locked { path: self.path.clone() }) }
     }
 
     fn identify(&self, file: &File) -> Result<(), StoreError> {
@@ -134,7 +138,11 @@ impl StoreFile {
             let place = match empty {
                 Some(_) => std::fs::rename(&unfinished, &self.path),
                 // Unlike a rename, a link never takes the place of a file that another process made meanwhile.
-                None => std::fs::hard_link(&unfinished, &self.path),
+                None => match std::fs::hard_link(&unfinished, &self.path) {
+                    Err(taken) if taken.kind() == ErrorKind::AlreadyExists => Ok(()), // who has it will be seen
+                    Err(_) if !self.path.exists() => std::fs::rename(&unfinished, &self.path), // a file system without links
+                    linked => linked,
+                },
             };
             place.and_then(|()| File::open(parent)?.sync_all()).map_err(failed)
         });
