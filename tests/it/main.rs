@@ -2,3 +2,5 @@
 
 mod config;
 mod pages;
+mod store_contract;
+mod store_durability;
