@@ -218,3 +218,28 @@ async fn open_encounters_come_in_the_order_they_are_likely_meant() {
     assert_eq!(seen.line, "POST /fhir/Encounter/_search");
     assert_eq!(seen.body, "patient=Patient%2Fp1&status=in-progress%2Carrived%2Ctriaged%2Cplanned&_count=50");
 }
+
+#[tokio::test]
+async fn a_connection_that_breaks_under_a_request_is_tried_once_more() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = FhirBase::parse(&format!("http://{}/fhir", listener.local_addr().unwrap())).unwrap();
+    // How many requests each connection answers before it breaks under the next.
+    let breaks = tokio::spawn(async move {
+        for answers in [1, 1, 0, 1] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..answers {
+                assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+                let body = r#"{"resourceType":"Patient","id":"p1"}"#;
+                stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+            }
+            assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+        }
+    });
+    let client = FhirClient::new(&base, Duration::from_secs(5));
+    let what = Reference::parse("Patient/p1").unwrap();
+    assert!(client.read(&token(), &what).await.unwrap().is_some());
+    assert!(client.read(&token(), &what).await.unwrap().is_some(), "the second connection answers");
+    assert_eq!(client.read(&token(), &what).await.err(), Some(FhirDown::Broken), "the third breaks too, and the fourth is not tried");
+    breaks.abort();
+}
