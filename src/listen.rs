@@ -77,10 +77,17 @@ impl Listener {
     }
 }
 
+impl From<Listener> for TcpListener {
+    fn from(listener: Listener) -> Self {
+        listener.tcp
+    }
+}
+
 /// Serves until `stop`. Then nothing new is accepted, idle connections are closed, requests under way are answered with
 /// `Connection: close`, and what is not done after `grace` is cut off. Returns when no connection is left; dropping the future
 /// cuts all of them off at once.
-pub async fn serve(listener: Listener, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
+pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
+    let listener = listener.into();
     let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -95,7 +102,7 @@ pub async fn serve(listener: Listener, service: Router, limits: Limits, stop: Ca
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener.tcp, &room) => accepted,
+            accepted = accept(&listener, &room) => accepted,
         };
         let Some((stream, peer, seat)) = accepted else { continue };
         let connection = connection(stream, peer, service.clone(), http.clone(), stop.clone());

@@ -45,15 +45,17 @@ pub(crate) fn failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// Whether any cause of `error` is the one looked for. An `io::Error` keeps its cause beside the chain, so that is asked too.
+/// Whether any cause of `error` is the one looked for. An `io::Error` keeps what it wraps beside the chain, so that is looked into.
 pub(crate) fn in_chain(error: &reqwest::Error, wanted: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {
-        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if wanted(cause) || inside.is_some_and(|inside| wanted(inside)) {
+        if wanted(cause) {
             return true;
         }
-        next = cause.source();
+        next = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     false
 }

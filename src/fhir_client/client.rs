@@ -17,6 +17,9 @@ use crate::secret::Secret;
 /// The longest answer, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
 
+/// An idle connection is given up before most servers would: what they close first fails the next request.
+const KEPT_IDLE: Duration = Duration::from_secs(15);
+
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
 
 /// More open encounters of one patient than a person can choose among.
@@ -33,7 +36,7 @@ pub struct FhirClient {
 impl FhirClient {
     /// `timeout` is for each call as a whole.
     pub fn new(base: &FhirBase, timeout: Duration) -> Self {
-        Self { base: base.clone(), client: outgoing::client(|builder| builder), timeout }
+        Self { base: base.clone(), client: outgoing::client(|builder| builder.pool_idle_timeout(KEPT_IDLE)), timeout }
     }
 
     /// One resource; `None` where there is none, or no longer.
@@ -97,7 +100,13 @@ impl FhirClient {
 async fn unhurried(token: &Secret<String>, request: RequestBuilder) -> Result<Option<Value>, FhirDown> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| FhirDown::Malformed("a token that fits in no header"))?;
     bearer.set_sensitive(true);
-    let response = request.header(AUTHORIZATION, bearer).header(ACCEPT, FHIR_JSON).send().await.map_err(|error| down(&error))?;
+    let request = request.header(AUTHORIZATION, bearer).header(ACCEPT, FHIR_JSON);
+    let again = request.try_clone();
+    let response = match (request.send().await.map_err(|error| down(&error)), again) {
+        // A kept connection that the server closed just then. Reading and searching may be repeated. RFC 9110 §9.2.2.
+        (Err(FhirDown::Broken), Some(again)) => again.send().await.map_err(|error| down(&error))?,
+        (outcome, _) => outcome?,
+    };
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),

@@ -192,7 +192,8 @@ fn literal(base: &FhirBase, text: &str) -> Option<Reference> {
     let text = text.split_once("/_history/").map_or(text, |(unversioned, _)| unversioned);
     let (rest, id) = text.rsplit_once('/')?;
     let (before, kind) = rest.rsplit_once('/').map_or((None, rest), |(before, kind)| (Some(before), kind));
-    if before.is_some_and(|before| !base.is_named_by(before)) {
+    // The base may be named with a slash at its end, but then there are two here.
+    if before.is_some_and(|before| before.ends_with('/') || !base.is_named_by(before)) {
         return None;
     }
     Some(Reference { kind: ResourceType::parse(kind).ok()?, id: FhirId::parse(id).ok()? })
