@@ -219,7 +219,14 @@ fn consent_says_what_for_whom_how_long_and_what_a_star_means() {
     let page = |wanted: &str| everything().find(|(lang, name, _)| *lang == Lang::En && name == wanted).unwrap().2;
     let document = Html::parse_document(&page("consent-sykmelding"));
     let main = text(&select(&document, "main")[0]);
-    for expected in ["Sykmelding asks for access", "sykmelding.app.example", "Tapper Fjellrev born 14 March 1992", "Read and search diagnoses and problems for this patient", "for up to 12 hours", "patient/Condition.read"] {
+    for expected in [
+        "Sykmelding asks for access",
+        "sykmelding.app.example",
+        "Tapper Fjellrev born 14 March 1992",
+        "Read and search diagnoses and problems for this patient",
+        "for up to 12 hours",
+        "patient/Condition.read",
+    ] {
         assert!(main.contains(expected), "{expected}\n{main}");
     }
     assert!(!select(&document, "input[value=openid]").iter().any(|_| true), "what is required is no choice");
@@ -246,7 +253,11 @@ fn an_identity_number_is_never_whole_on_a_page() {
 
 #[test]
 fn the_stylesheet_is_ours_alone() {
-    assert!(STYLESHEET_PATH.starts_with("/assets/helsebro-") && STYLESHEET_PATH.ends_with(".css") && STYLESHEET_PATH.len() == "/assets/helsebro-0123456789abcdef.css".len());
+    assert!(
+        STYLESHEET_PATH.starts_with("/assets/helsebro-")
+            && STYLESHEET_PATH.ends_with(".css")
+            && STYLESHEET_PATH.len() == "/assets/helsebro-0123456789abcdef.css".len()
+    );
     for forbidden in ["url(", "@import", "expression("] {
         assert!(!STYLESHEET.contains(forbidden), "{forbidden}: nothing is fetched");
     }
