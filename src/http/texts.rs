@@ -29,7 +29,6 @@ texts! {
     product():                  "Helsebro" | "Helsebro";
     product_line():             "Trygg tilgang til journalen" | "Safe access to the health record";
     switch_language():          "English" | "Norsk";
-    app():                      "App" | "App";
     patient():                  "Pasient" | "Patient";
     encounter():                "Kontakt" | "Encounter";
     user():                     "Bruker" | "User";
@@ -120,6 +119,7 @@ texts! {
 
     // ConsentPage
     consent_title(app):         "{app} ber om tilgang" | "{app} asks for access";
+    consent_from(host):         "Fra {host}" | "From {host}";
     consent_lead():             "Les gjennom og velg hva appen får gjøre på dine vegne." | "Read through and choose what the app may do on your behalf.";
     consent_asks():             "Appen vil kunne" | "The app will be able to";
     consent_required():         "Nødvendig for å åpne appen" | "Needed to open the app";

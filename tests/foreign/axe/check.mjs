@@ -74,7 +74,8 @@ async function keyboard(page, here) {
   if (await first.count() === 0 || await first.evaluate((form) => new URL(form.action).origin !== location.origin)) return;
   const expected = await first.evaluate((form) => new URLSearchParams(new FormData(form)).toString());
   await first.locator('input:not([type=hidden]), button').first().focus();
-  const [sent] = await Promise.all([page.waitForRequest((request) => request.method() === 'POST', { timeout: 5000 }).catch(() => null), page.keyboard.press('Enter')]);
+  const [arrived] = await Promise.all([page.waitForNavigation({ timeout: 5000 }).catch(() => null), page.keyboard.press('Enter')]);
+  const sent = arrived?.request();
   if (sent?.postData() !== expected) problems.push(`${here}: Enter sent ${sent?.postData()}, not ${expected}`);
 }
 
