@@ -156,7 +156,7 @@ texts! {
     apps_no_grants():           "Ingen aktive tilganger nå" | "No active access now";
     apps_withdraw():            "Trekk tilbake" | "Withdraw";
     apps_withdraw_from(app):    "Trekk tilbake tilgangen til {app}" | "Withdraw {app}’s access";
-    apps_withdrawn(app):        "Tilgangen til {app} er trukket tilbake. Appen må spørre deg på nytt." | "{app}’s access has been withdrawn. The app must ask you again.";
+    apps_withdrawn(app):        "Tilgangen til {app} er trukket tilbake. Det appen hadde åpent, er lukket." | "{app}’s access has been withdrawn. What it had open is closed.";
     sign_out():                 "Logg ut" | "Log out";
     grant_patient(since):       "Tilgang til én pasients journal siden {since}" | "Access to one patient’s record since {since}";
     grant_patient_offline(since, until): "Tilgang til én pasients journal siden {since}, også når du ikke er til stede, til {until}" | "Access to one patient’s record since {since}, also while you are away, until {until}";

@@ -14,7 +14,7 @@ fn everything() -> impl Iterator<Item = (Lang, String, String)> {
 }
 
 fn select<'a>(document: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
-    document.select(&Selector::parse(selector).unwrap()).collect()
+    document.select(&Selector::parse(selector).expect("a selector written here")).collect()
 }
 
 fn attr<'a>(element: &ElementRef<'a>, name: &str) -> Option<&'a str> {
@@ -27,7 +27,7 @@ fn text(element: &ElementRef) -> String {
 
 /// Elements inside another one, in document order.
 fn inside<'a>(element: &ElementRef<'a>, selector: &str) -> Vec<ElementRef<'a>> {
-    element.select(&Selector::parse(selector).unwrap()).collect()
+    element.select(&Selector::parse(selector).expect("a selector written here")).collect()
 }
 
 /// Pages whose forms go to somebody else's origin, or carry a request that has no session yet: no token of ours may be in them.
@@ -301,4 +301,13 @@ fn a_browser_finds_nothing_wrong() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
     eprintln!("{said}");
+}
+
+#[test]
+fn debug_shows_no_token_and_no_code() {
+    use helsebro::http::pages::{ConsentPage, FormPostPage, Page};
+    let (_, consent) = ConsentPage::samples(Lang::Nb).remove(0);
+    assert!(!format!("{consent:?}").contains(&consent.form.csrf));
+    let (_, post) = FormPostPage::samples(Lang::Nb).remove(0);
+    assert!(post.fields.iter().all(|field| !format!("{post:?}").contains(&field.value)));
 }

@@ -59,7 +59,7 @@ impl Lang {
         let (days, hours) = (minutes / 1440, minutes / 60);
         match (days, hours) {
             (2.., _) => self.count(minutes.div_ceil(1440), ("dag", "dager"), ("day", "days")),
-            (_, 1..) if minutes % 60 == 0 => self.count(hours, ("time", "timer"), ("hour", "hours")),
+            (_, 1..) if minutes.is_multiple_of(60) => self.count(hours, ("time", "timer"), ("hour", "hours")),
             (_, 1..) => {
                 let hours = self.count(hours, ("time", "timer"), ("hour", "hours"));
                 let minutes = self.count(minutes % 60, ("minutt", "minutter"), ("minute", "minutes"));
