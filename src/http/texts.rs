@@ -3,8 +3,6 @@
 mod format;
 pub mod scopes;
 
-pub use format::masked_identity_number;
-
 use std::fmt::Display;
 
 use crate::protocol::lang::Lang;
@@ -31,7 +29,6 @@ texts! {
     product():                  "Helsebro" | "Helsebro";
     product_line():             "Trygg tilgang til journalen" | "Safe access to the health record";
     switch_language():          "English" | "Norsk";
-    app():                      "App" | "App";
     patient():                  "Pasient" | "Patient";
     encounter():                "Kontakt" | "Encounter";
     user():                     "Bruker" | "User";
@@ -56,6 +53,8 @@ texts! {
     error_internal_message():   "Feilen er registrert. Det er ikke noe galt med det du gjorde." | "The error has been recorded. You did nothing wrong.";
     error_form():               "Siden er for gammel" | "This page is too old";
     error_form_message():       "Skjemaet du sendte, hører ikke til en oppstart som pågår i denne nettleseren." | "The form you sent does not belong to a launch in progress in this browser.";
+    error_too_many():           "For mange forsøk" | "Too many attempts";
+    error_too_many_message():   "Vi har fått for mange mislykkede forsøk herfra på kort tid." | "We have had too many failed attempts from here in a short time.";
     error_not_found():          "Siden finnes ikke" | "There is no such page";
     error_not_found_message():  "Adressen er skrevet feil, eller siden er flyttet." | "The address is mistyped, or the page has moved.";
     next_open_again():          "Lukk dette vinduet og åpne appen på nytt fra journalsystemet." | "Close this window and open the app again from the EHR.";
@@ -94,7 +93,7 @@ texts! {
 
     // PatientPickerPage, EncounterPickerPage
     patient_title():            "Velg pasient" | "Choose a patient";
-    patient_lead(app):          "{app} får tilgang til journalen til pasienten du velger, og ingen andre." | "{app} gets access to the record of the patient you choose, and nobody else's.";
+    patient_lead(app):          "{app} får tilgang til journalen til pasienten du velger, og ingen andre." | "{app} gets access to the record of the patient you choose, and nobody else’s.";
     patient_list():             "Dine pasienter" | "Your patients";
     patient_hits():             "Treff" | "Matches";
     patient_choose():           "Fortsett med valgt pasient" | "Continue with this patient";
@@ -103,8 +102,9 @@ texts! {
     search_hint():              "Fyll ut ett eller flere felt." | "Fill in one or more fields.";
     search_name():              "Navn" | "Name";
     search_birth_date():        "Fødselsdato" | "Date of birth";
-    search_identity():          "Fødselsnummer eller D-nummer" | "National identity number or D-number";
-    search_identity_hint():     "11 siffer. Nummeret vises ikke igjen." | "11 digits. The number is not shown again.";
+    search_identity():          "Fødselsnummer" | "Identity number";
+    search_identity_hint():     "Eller D-nummer. 11 siffer. Vises ikke igjen." | "Or D-number. 11 digits. Not shown again.";
+    identity_ends(tail):        "fødselsnummer slutter på {tail}" | "identity number ends in {tail}";
     search_button():            "Søk" | "Search";
     search_no_hits():           "Ingen pasienter passer med søket. Sjekk stavemåten, eller søk med færre felt." | "No patients match. Check the spelling, or search with fewer fields.";
     search_too_many(shown):     "Søket ga flere treff enn vi viser. Her er de første {shown}. Legg til fødselsdato eller flere navn for å snevre inn." | "There are more matches than we show. Here are the first {shown}. Add a date of birth or more names to narrow it down.";
@@ -119,6 +119,7 @@ texts! {
 
     // ConsentPage
     consent_title(app):         "{app} ber om tilgang" | "{app} asks for access";
+    consent_from(host):         "Fra {host}" | "From {host}";
     consent_lead():             "Les gjennom og velg hva appen får gjøre på dine vegne." | "Read through and choose what the app may do on your behalf.";
     consent_asks():             "Appen vil kunne" | "The app will be able to";
     consent_required():         "Nødvendig for å åpne appen" | "Needed to open the app";
@@ -128,7 +129,7 @@ texts! {
     allow():                    "Tillat" | "Allow";
     deny():                     "Ikke tillat" | "Do not allow";
     group_this_patient():       "Journalen til denne pasienten" | "This patient’s record";
-    group_chosen_patient():     "Journalen til pasienten du velger" | "The record of the patient you choose";
+    group_chosen_patient():     "Journalen til den valgte pasienten" | "The chosen patient’s record";
     group_all_patients():       "Opplysninger utover denne pasienten" | "Information beyond this patient";
     group_system():             "Uten at noen er logget inn" | "With nobody logged in";
     group_you():                "Opplysninger om deg" | "Information about you";
@@ -155,7 +156,7 @@ texts! {
     apps_no_grants():           "Ingen aktive tilganger nå" | "No active access now";
     apps_withdraw():            "Trekk tilbake" | "Withdraw";
     apps_withdraw_from(app):    "Trekk tilbake tilgangen til {app}" | "Withdraw {app}’s access";
-    apps_withdrawn(app):        "Tilgangen til {app} er trukket tilbake. Appen må spørre deg på nytt." | "{app}’s access has been withdrawn. The app must ask you again.";
+    apps_withdrawn(app):        "Tilgangen til {app} er trukket tilbake. Det appen hadde åpent, er lukket." | "{app}’s access has been withdrawn. What it had open is closed.";
     sign_out():                 "Logg ut" | "Log out";
     grant_patient(since):       "Tilgang til én pasients journal siden {since}" | "Access to one patient’s record since {since}";
     grant_patient_offline(since, until): "Tilgang til én pasients journal siden {since}, også når du ikke er til stede, til {until}" | "Access to one patient’s record since {since}, also while you are away, until {until}";
@@ -183,9 +184,9 @@ texts! {
     noun_everything():          "alle typer opplysninger" | "every type of information";
     noun_other(kind):           "opplysninger av typen {kind}" | "information of type {kind}";
     for_this_patient():         "for denne pasienten" | "for this patient";
-    for_chosen_patient():       "for pasienten du velger" | "for the patient you choose";
+    for_chosen_patient():       "for den valgte pasienten" | "for the chosen patient";
     tied_to_this_patient():     "knyttet til denne pasienten" | "connected to this patient";
-    tied_to_chosen_patient():   "knyttet til pasienten du velger" | "connected to the patient you choose";
+    tied_to_chosen_patient():   "knyttet til den valgte pasienten" | "connected to the chosen patient";
     for_your_patients():        "for alle pasienter du har tilgang til" | "for all patients you have access to";
     that_you_may_see():         "du har tilgang til" | "you have access to";
     for_all_patients():         "for alle pasienter" | "for all patients";

@@ -14,7 +14,7 @@ fn everything() -> impl Iterator<Item = (Lang, String, String)> {
 }
 
 fn select<'a>(document: &'a Html, selector: &str) -> Vec<ElementRef<'a>> {
-    document.select(&Selector::parse(selector).unwrap()).collect()
+    document.select(&Selector::parse(selector).expect("a selector written here")).collect()
 }
 
 fn attr<'a>(element: &ElementRef<'a>, name: &str) -> Option<&'a str> {
@@ -27,7 +27,7 @@ fn text(element: &ElementRef) -> String {
 
 /// Elements inside another one, in document order.
 fn inside<'a>(element: &ElementRef<'a>, selector: &str) -> Vec<ElementRef<'a>> {
-    element.select(&Selector::parse(selector).unwrap()).collect()
+    element.select(&Selector::parse(selector).expect("a selector written here")).collect()
 }
 
 /// Pages whose forms go to somebody else's origin, or carry a request that has no session yet: no token of ours may be in them.
@@ -219,7 +219,14 @@ fn consent_says_what_for_whom_how_long_and_what_a_star_means() {
     let page = |wanted: &str| everything().find(|(lang, name, _)| *lang == Lang::En && name == wanted).unwrap().2;
     let document = Html::parse_document(&page("consent-sykmelding"));
     let main = text(&select(&document, "main")[0]);
-    for expected in ["Sykmelding asks for access", "sykmelding.app.example", "Tapper Fjellrev born 14 March 1992", "Read and search diagnoses and problems for this patient", "for up to 12 hours", "patient/Condition.read"] {
+    for expected in [
+        "Sykmelding asks for access",
+        "sykmelding.app.example",
+        "Tapper Fjellrev born 14 March 1992",
+        "Read and search diagnoses and problems for this patient",
+        "for up to 12 hours",
+        "patient/Condition.read",
+    ] {
         assert!(main.contains(expected), "{expected}\n{main}");
     }
     assert!(!select(&document, "input[value=openid]").iter().any(|_| true), "what is required is no choice");
@@ -246,7 +253,11 @@ fn an_identity_number_is_never_whole_on_a_page() {
 
 #[test]
 fn the_stylesheet_is_ours_alone() {
-    assert!(STYLESHEET_PATH.starts_with("/assets/helsebro-") && STYLESHEET_PATH.ends_with(".css") && STYLESHEET_PATH.len() == "/assets/helsebro-0123456789abcdef.css".len());
+    assert!(
+        STYLESHEET_PATH.starts_with("/assets/helsebro-")
+            && STYLESHEET_PATH.ends_with(".css")
+            && STYLESHEET_PATH.len() == "/assets/helsebro-0123456789abcdef.css".len()
+    );
     for forbidden in ["url(", "@import", "expression("] {
         assert!(!STYLESHEET.contains(forbidden), "{forbidden}: nothing is fetched");
     }
@@ -290,4 +301,13 @@ fn a_browser_finds_nothing_wrong() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
     eprintln!("{said}");
+}
+
+#[test]
+fn debug_shows_no_token_and_no_code() {
+    use helsebro::http::pages::{ConsentPage, FormPostPage, Page};
+    let (_, consent) = ConsentPage::samples(Lang::Nb).remove(0);
+    assert!(!format!("{consent:?}").contains(&consent.form.csrf));
+    let (_, post) = FormPostPage::samples(Lang::Nb).remove(0);
+    assert!(post.fields.iter().all(|field| !format!("{post:?}").contains(&field.value)));
 }

@@ -21,6 +21,8 @@ pub use pick::{EncounterChoice, EncounterPickerPage, PatientChoice, PatientPicke
 pub use post::{ContinuePage, FormPostPage};
 pub use style::{STYLESHEET, STYLESHEET_PATH};
 
+use std::fmt;
+
 use crate::protocol::lang::Lang;
 
 /// A page somebody can be shown.
@@ -129,11 +131,17 @@ impl LangSwitch {
     }
 }
 
-/// A hidden field.
-#[derive(Clone, Debug)]
+/// A hidden field. `Debug` shows the name alone: the value may be an authorization code.
+#[derive(Clone)]
 pub struct Hidden {
     pub name: String,
     pub value: String,
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hidden").field(&self.name).finish()
+    }
 }
 
 impl Hidden {
@@ -142,13 +150,19 @@ impl Hidden {
     }
 }
 
-/// Where a page's forms go and what they carry besides what a person chooses.
-#[derive(Clone, Debug)]
+/// Where a page's forms go and what they carry besides what a person chooses. `Debug` leaves the token out.
+#[derive(Clone)]
 pub struct Form {
     /// A ready URL or path; the method is always POST.
     pub action: String,
     pub csrf: String,
     pub hidden: Vec<Hidden>,
+}
+
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Form").field("action", &self.action).field("hidden", &self.hidden).finish_non_exhaustive()
+    }
 }
 
 impl Form {

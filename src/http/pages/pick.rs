@@ -19,7 +19,7 @@ pub struct PatientPickerPage {
     pub form: Form,
 }
 
-/// One row. An identity number has no place here: `detail` may hold [`crate::http::texts::masked_identity_number`] of it.
+/// One row. An identity number has no place here: `detail` may hold [`Lang::identity_number_hint`].
 #[derive(Clone, Debug)]
 pub struct PatientChoice {
     pub value: String,

@@ -163,8 +163,8 @@ impl Samples for PatientPickerPage {
             row("pasient-07", LONG_NAME, date(1931, 12, 31), "unknown", String::new()),
         ];
         let twins = vec![
-            row("pasient-11", "Stille Vårbekk", date(1979, 10, 21), "male", crate::http::texts::masked_identity_number("21907911230")),
-            row("pasient-12", "Stille Vårbekk", date(1979, 10, 21), "male", crate::http::texts::masked_identity_number("21907911174")),
+            row("pasient-11", "Stille Vårbekk", date(1979, 10, 21), "male", lang.identity_number_hint("21907911230").unwrap_or_default()),
+            row("pasient-12", "Stille Vårbekk", date(1979, 10, 21), "male", lang.identity_number_hint("21907911174").unwrap_or_default()),
         ];
         let page = Self { lang, switch: switch(lang), app: app(), patients, search: PatientSearch::default(), form: form() };
         let search = |birth_date: &str, message: String| PatientSearch {

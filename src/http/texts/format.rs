@@ -59,7 +59,7 @@ impl Lang {
         let (days, hours) = (minutes / 1440, minutes / 60);
         match (days, hours) {
             (2.., _) => self.count(minutes.div_ceil(1440), ("dag", "dager"), ("day", "days")),
-            (_, 1..) if minutes % 60 == 0 => self.count(hours, ("time", "timer"), ("hour", "hours")),
+            (_, 1..) if minutes.is_multiple_of(60) => self.count(hours, ("time", "timer"), ("hour", "hours")),
             (_, 1..) => {
                 let hours = self.count(hours, ("time", "timer"), ("hour", "hours"));
                 let minutes = self.count(minutes % 60, ("minutt", "minutter"), ("minute", "minutes"));
@@ -95,16 +95,15 @@ impl Lang {
             (_, Self::En) => "sex unknown",
         }
     }
-}
 
-/// The last two characters of an identity number behind dots: enough to tell two patients apart, too little to be one.
-pub fn masked_identity_number(number: &str) -> String {
-    let length = number.chars().count();
-    if length < 6 {
-        return "•".repeat(length);
+    /// "fødselsnummer slutter på 96": enough to tell two patients apart, too little to be a number. `None` for what is too short to hide.
+    pub fn identity_number_hint(self, number: &str) -> Option<String> {
+        let digits: Vec<char> = number.chars().filter(char::is_ascii_digit).collect();
+        match digits.as_slice() {
+            [_, _, _, _, .., tens, ones] => Some(self.identity_ends(format_args!("{tens}{ones}"))),
+            _ => None,
+        }
     }
-    let tail: String = number.chars().skip(length - 2).collect();
-    format!("{}{tail}", "•".repeat(length - 2))
 }
 
 #[cfg(test)]
@@ -154,7 +153,8 @@ mod tests {
 
     #[test]
     fn an_identity_number_is_never_whole() {
-        assert_eq!(masked_identity_number("14839219696"), "•••••••••96");
-        assert_eq!(masked_identity_number("12345"), "•••••");
+        assert_eq!(Lang::Nb.identity_number_hint("14839219696").unwrap(), "fødselsnummer slutter på 96");
+        assert_eq!(Lang::En.identity_number_hint("148392 19696").unwrap(), "identity number ends in 96");
+        assert_eq!(Lang::Nb.identity_number_hint("12345"), None);
     }
 }

@@ -24,7 +24,7 @@ pub struct Ask {
 
 /// What `scope` asks of the person; `None` for launch and context scopes, which only say what is open.
 ///
-/// `patient_known` is whether the page shows the patient already; else the patient is chosen later.
+/// `patient_known` is whether the page shows the patient: "this patient", else "the chosen patient".
 pub fn explain(scope: &Scope, lang: Lang, patient_known: bool) -> Option<Ask> {
     let (sentence, warning) = match scope {
         Scope::Launch | Scope::Context(_) => return None,

@@ -101,8 +101,8 @@ fn what_says_only_what_is_open_asks_nothing() {
 
 #[test]
 fn before_the_patient_is_chosen_the_sentence_says_so() {
-    assert_eq!(ask("patient/Condition.r", Lang::Nb, false).unwrap().sentence, "Lese diagnoser og problemer for pasienten du velger");
-    assert_eq!(ask("patient/Location.r", Lang::En, false).unwrap().sentence, "Read locations and wards connected to the patient you choose");
+    assert_eq!(ask("patient/Condition.r", Lang::Nb, false).unwrap().sentence, "Lese diagnoser og problemer for den valgte pasienten");
+    assert_eq!(ask("patient/Location.r", Lang::En, false).unwrap().sentence, "Read locations and wards connected to the chosen patient");
 }
 
 /// SAL-045
