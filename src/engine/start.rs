@@ -88,6 +88,18 @@ impl Engine {
         Ok(Started::Go { tag: launch_tag(&id), cookie, location })
     }
 
+    /// What a form of ours must carry when no interaction keeps a value for it: bound to the browser and to what the form is about.
+    pub fn form_token(&self, browser: &Browser, about: &str) -> Secret<String> {
+        let id = browser.id.as_ref().map(|id| id.expose().as_bytes()).unwrap_or_default();
+        let session = browser.session.as_ref().map(|session| session.expose().as_bytes()).unwrap_or_default();
+        Secret::new(Digest::of(&self.keys.mac(&[b"form", id, session, about.as_bytes()])).text())
+    }
+
+    /// A name for a browser that has none.
+    pub fn new_browser(&self) -> Secret<String> {
+        self.new_secret()
+    }
+
     /// A live session of another person than the one this launch is for, if this browser shows one.
     async fn somebody_else(&self, browser: &Browser, launch: &Launch) -> Result<Option<Session>, StoreError> {
         let mut shown: Vec<Session> = self.browser_session(browser).await?.into_iter().collect();

@@ -224,7 +224,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             let patients = found.rows.into_iter().map(|patient| PatientChoice {
                 value: patient.id.to_string(),
                 name: patient.name.unwrap_or_else(|| patient.id.to_string()),
-                birth_date: patient.birth_date.as_deref().map(|date| t.date(date)).unwrap_or_default(),
+                birth_date: patient.birth_date.as_deref().map(|date| t.fhir_date(date)).unwrap_or_default(),
                 sex: patient.sex.as_deref().map(|sex| t.sex(sex).to_owned()).unwrap_or_default(),
                 detail: patient.identity_numbers.first().cloned().unwrap_or_default(),
             });
@@ -239,9 +239,9 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             };
             let encounters = open.into_iter().take(SHOWN).map(|encounter| EncounterChoice {
                 value: encounter.id.to_string(),
-                when: encounter.facts.start.as_deref().map(|start| t.date_time(start)).unwrap_or_default(),
+                when: encounter.facts.start.as_deref().map(|start| in_oslo(t, start)).unwrap_or_default(),
                 kind: encounter.facts.kind_text.unwrap_or_default(),
-                place: encounter.facts.place.unwrap_or_default(),
+                place: String::new(),
             });
             let page = EncounterPickerPage {
                 lang: t,
@@ -305,4 +305,10 @@ fn users(app: &App, pending: &Pending) -> Vec<Choice> {
         .collect();
     users.sort_by_key(|(rank, _)| *rank);
     users.into_iter().map(|(_, choice)| choice).collect()
+}
+
+/// A FHIR `dateTime` in the clinic's own time; one without a time of day as a date.
+fn in_oslo(t: Lang, text: &str) -> String {
+    let zoned = text.parse::<jiff::Timestamp>().ok().and_then(|at| at.in_tz("Europe/Oslo").ok());
+    zoned.map_or_else(|| t.fhir_date(text), |at| t.date_time(at.datetime()))
 }
