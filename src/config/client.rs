@@ -13,6 +13,7 @@ use super::values::{ALGS, duration, each_once, origin, parsed, required, word, w
 use crate::domain::client::{
     Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
 };
+use crate::domain::issuer::SELF_CLIENT;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri, is_loopback};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
@@ -23,8 +24,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// SAL-116.
 const BACKEND_TTL: Duration = Duration::from_secs(5 * 60);
-/// DESIGN §3, How we reach FHIR: the server's own client.
-const OUR_OWN_ID: &str = "helsebro";
 
 /// A client registered over the administration API.
 #[derive(Debug)]
@@ -225,7 +224,7 @@ fn system_side(scope: &Scope) -> bool {
 }
 
 fn client_id(text: &str, place: &Place, found: &mut Findings) -> Option<ClientId> {
-    if text == OUR_OWN_ID {
+    if text == SELF_CLIENT {
         found.refuse_value(place, text, "is this server's own; choose another");
         return None;
     }

@@ -15,6 +15,7 @@ mod types;
 mod values;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use client::{Registration, client_from_json};
 pub use presets::{NAMES as PRESETS, text as preset_text};
@@ -22,7 +23,7 @@ pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment};
-pub use types::{Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims};
+pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
 use crate::domain::client::Client;
 use crate::protocol::ids::{ClientId, Issuer};
@@ -96,20 +97,20 @@ fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig]
         let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
-        let Some(client) = client::check(&raw, &place, &issuer.url, Source::File(environment), found) else { continue };
-        let who = (issuer.url.clone(), client.id.clone());
+        let Some(client) = client::check(&raw, &place, &issuer.rules.issuer, Source::File(environment), found) else { continue };
+        let who = (issuer.url().clone(), client.id.clone());
         if seen.contains(&who) {
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");
             continue;
         }
         seen.push(who);
-        issuer.clients.insert(client.id.clone(), client);
+        issuer.rules.clients.insert(client.id.clone(), Arc::new(client));
     }
 }
 
 /// Which issuer a client belongs to: the only one, or the one it names.
 fn issuer_of(raw: &RawClient, issuers: &[IssuerConfig], all_known: bool, found: &mut Findings) -> Option<usize> {
-    let known = || issuers.iter().map(|issuer| format!("\"{}\"", issuer.url)).collect::<Vec<_>>().join(", ");
+    let known = || issuers.iter().map(|issuer| format!("\"{}\"", issuer.url())).collect::<Vec<_>>().join(", ");
     match (&raw.issuer, issuers) {
         (_, []) | (Field::Wrong(_), _) => None,
         (Field::Absent(_), [_]) => Some(0),
@@ -118,7 +119,7 @@ fn issuer_of(raw: &RawClient, issuers: &[IssuerConfig], all_known: bool, found: 
             None
         }
         (Field::Given(text, place), _) => {
-            let index = issuers.iter().position(|issuer| issuer.url.as_str() == text);
+            let index = issuers.iter().position(|issuer| issuer.url().as_str() == text);
             if index.is_none() && all_known {
                 found.refuse_value(place, text, format!("is not an issuer here; write one of {}", known()));
             }

@@ -1,0 +1,1 @@
+//! Documents fetched because somebody registered their address.

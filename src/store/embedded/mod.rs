@@ -1,0 +1,1 @@
+//! The durable back end: one file, one writer.
