@@ -182,10 +182,11 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
     if redirects && scopes.is_empty() && !matches!(raw.scopes, Field::Wrong(_)) && raw.scopes.get().is_none_or(String::is_empty) {
         found.refuse(raw.scopes.place(), "is missing, so nothing could ever be granted; write scopes = \"openid fhirUser launch patient/*.rs\"");
     }
-    if !redirects && !client.launch_urls.is_empty() && raw.redirect_uris.is_absent() {
+    let none_written = raw.redirect_uris.is_absent() || raw.redirect_uris.get().is_some_and(Vec::is_empty);
+    if none_written && !client.launch_urls.is_empty() {
         found.refuse(raw.redirect_uris.place(), "is missing: an app that is launched must be redirected back to (SAL-001)");
     }
-    if !redirects && raw.redirect_uris.get().is_none_or(Vec::is_empty) && client.launch_urls.is_empty() {
+    if none_written && client.launch_urls.is_empty() {
         if client.is_public() {
             found.refuse(raw.redirect_uris.place(), "is missing: a public client can do nothing without one (SAL-001)");
         } else if scopes.iter().any(|scope| !system_side(scope)) {

@@ -14,6 +14,7 @@ mod secrets;
 mod types;
 mod values;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,18 +93,17 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
 /// `all_known` is false where something about the issuers was wrong: a client that names one we could not read is then not to blame.
 fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig], all_known: bool, environment: &dyn Environment, found: &mut Findings) {
     let Field::Given(list, _) = list else { return };
-    let mut seen: Vec<(Issuer, ClientId)> = Vec::new();
+    let mut seen: BTreeSet<(Issuer, ClientId)> = BTreeSet::new();
     for Placed { value, place } in list {
         let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
         let Some(client) = client::check(&raw, &place, &issuer.rules.issuer, Source::File(environment), found) else { continue };
         let who = (issuer.url().clone(), client.id.clone());
-        if seen.contains(&who) {
+        if !seen.insert(who) {
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");
             continue;
         }
-        seen.push(who);
         issuer.rules.clients.insert(client.id.clone(), Arc::new(client));
     }
 }

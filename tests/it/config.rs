@@ -255,6 +255,8 @@ fn a_client_is_read_whole() {
       "disabled": false
     }
     "#);
+    let stored = serde_json::to_string(app).unwrap();
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<Client>(&stored).unwrap()).unwrap(), stored, "the store keeps it whole");
     let issuer = config.issuers[0].url();
     assert!(app.may(GrantType::AuthorizationCode, issuer) && app.may(GrantType::RefreshToken, issuer) && !app.may(GrantType::ClientCredentials, issuer));
     assert_eq!(app.redirect("https://app.example/cb?x=1").unwrap().as_str(), "https://app.example/cb?x=1");
@@ -591,6 +593,45 @@ preset = "nav-validator"
 }
 
 // ---------------------------------------------------------------------------------------------- whatever comes
+
+#[test]
+fn files_are_read_beside_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let main = format!("{SHORTEST}[[client]]\npreset = \"fhir-server\"\nclient_secret = {{ file = \"secret\" }}\n");
+    std::fs::write(at("helsebro.toml"), &main).unwrap();
+    std::fs::write(at("secret"), format!("{STRONG}\n")).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(at("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+
+    let checked = config::load(&at("helsebro.toml"), &[]).unwrap_or_else(|found| panic!("{found}"));
+    let ClientAuthMethod::SecretBasic { secrets } = &client(&checked.config, "fhir-server").auth else { panic!("Basic by its preset") };
+    assert_eq!(secrets, &[Digest::of(STRONG.as_bytes())]);
+    assert_eq!(checked.config.store, Store::Embedded { path: at("data/helsebro.redb"), durability: config::Durability::PowerLoss });
+    #[cfg(unix)]
+    assert!(checked.warnings[0].to_string().ends_with("secret can be read by others; run `chmod 600` on it"), "{:?}", checked.warnings);
+
+    let (report, fine) = config::check_report(&at("nowhere.toml"));
+    assert!(!fine && report.contains("cannot be read"), "{report}");
+    let found = config::load(&at("helsebro.toml"), &[&at("nowhere.toml"), &at("secret")]).unwrap_err();
+    assert!(found.to_string().contains("nowhere.toml has 1 problem:"), "{found}");
+}
+
+#[test]
+fn depth_and_breadth_are_survived() {
+    for deep in [
+        format!("a = {}", "[".repeat(20_000)),
+        format!("{} = 1", ["a"; 20_000].join(".")),
+        format!("[{}]", ["a"; 20_000].join(".")),
+        "a = {a = ".repeat(20_000),
+    ] {
+        assert!(checked(&deep).is_err());
+    }
+    let broad: String = (0..2_000)
+        .map(|n| format!("[[client]]\nclient_id = \"app-{n}\"\nauth = \"none\"\nredirect_uris = [\"https://app.example/{n}\"]\nscopes = \"openid\"\n"))
+        .collect();
+    assert_eq!(good(&format!("{SHORTEST}{broad}")).issuers[0].rules.clients.len(), 2_000);
+}
 
 /// TOML of the right outline with anything in it.
 fn any_value() -> impl Strategy<Value = String> {

@@ -471,6 +471,16 @@ code_ttl = "1h""#), &[
         r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "local""#,
         r#"line 8  issuer[0].code_ttl  "1h"  must be "1s" to "60s" (SAL §7.3)"#,
     ]),
+    row("a launched app without a redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = []
+launch_urls = ["https://app.example/launch"]"#), &[
+        "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
+    ]),
+    row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, key_rotation, key_overlap, fhir, user"#,
+    ]),
+    row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
+        r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,
+    ]),
 ];
 
 #[test]
