@@ -9,7 +9,7 @@ use super::problem::{Findings, Place};
 use super::raw::RawClient;
 use super::read::{Field, Layer as _, Placed, RawSecret, Read as _};
 use super::secrets::Source;
-use super::values::{ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::client::{
     Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
 };
@@ -112,9 +112,11 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
     let launch_trust = word_or(&raw.launch_trust, LaunchTrust::Session, &[("session", LaunchTrust::Session), ("handle", LaunchTrust::Handle)], found);
     let consents = &[("pre-approved", ConsentPolicy::PreApproved), ("once", ConsentPolicy::Once), ("always", ConsentPolicy::Always)];
     let access_token_alg = match &raw.access_token_alg {
-        Field::Given(text, place) => word(text, place, ALGS, found),
+        Field::Given(text, place) => word(text, place, SIGNING_ALGS, found),
         Field::Absent(_) | Field::Wrong(_) => None,
     };
+    // FAPI 2.0 §5.4.1 has no RS256.
+    let id_token_default = if profile == Profile::Fapi2 { Alg::ES256 } else { Alg::RS256 };
     let id = id?;
     let client = Client {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -133,7 +135,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         access_ttl,
         refresh_ttl,
         access_token_alg,
-        id_token_alg: word_or(&raw.id_token_signed_response_alg, Alg::RS256, ALGS, found),
+        id_token_alg: word_or(&raw.id_token_signed_response_alg, id_token_default, SIGNING_ALGS, found),
         code_replay: word_or(&raw.code_replay, CodeReplay::Revoke, &[("revoke", CodeReplay::Revoke), ("refuse", CodeReplay::Refuse)], found),
         end_with_session: raw.end_with_session.get().copied().unwrap_or(false),
         launch_trust,

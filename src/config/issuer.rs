@@ -9,7 +9,7 @@ use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
 use super::types::{IssuerConfig, KeySchedule, Server};
-use super::values::{ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -188,7 +188,7 @@ fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &m
         bases.push(FhirServer {
             base,
             context_in_token: word_or(&raw.token_claims, false, &[("none", false), ("context", true)], found),
-            access_token_alg: raw.access_token_alg.get().and_then(|text| word(text, raw.access_token_alg.place(), ALGS, found)),
+            access_token_alg: raw.access_token_alg.get().and_then(|text| word(text, raw.access_token_alg.place(), SIGNING_ALGS, found)),
             resource_servers: each_once(&raw.resource_servers, found)
                 .into_iter()
                 .filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found))

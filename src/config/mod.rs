@@ -26,7 +26,6 @@ pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment};
 pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
-use crate::domain::client::Client;
 use crate::protocol::ids::{ClientId, Issuer};
 use raw::{RawClient, RawClients, RawConfig};
 use read::{Field, Placed};
@@ -165,16 +164,5 @@ pub fn load(path: &Path, clients: &[&Path]) -> Result<Checked, Findings> {
     match texts.as_deref() {
         Some([main, beside @ ..]) => check(*main, beside),
         _ => Err(found),
-    }
-}
-
-/// One line on who a client is, for reports.
-fn describe(client: &Client) -> &'static str {
-    use crate::domain::client::ClientAuthMethod as Method;
-    match client.auth {
-        Method::None => "none",
-        Method::SecretBasic { .. } => "client_secret_basic",
-        Method::SecretPost { .. } => "client_secret_post",
-        Method::PrivateKeyJwt { .. } => "private_key_jwt",
     }
 }

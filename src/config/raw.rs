@@ -51,7 +51,7 @@ raw_table! {
 
 raw_table! {
     /// `[http]`
-    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, header_timeout: Duration, request_timeout: Duration }
+    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, max_connections: i64, header_timeout: Duration, request_timeout: Duration }
 }
 
 raw_table! {

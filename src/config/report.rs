@@ -6,7 +6,7 @@ use std::path::Path;
 use super::problem::Findings;
 use super::read::print_duration;
 use super::types::{Config, Keys, Store};
-use super::{Checked, Text, check, describe, load};
+use super::{Checked, Text, check, load};
 use crate::domain::client::ConsentPolicy;
 use crate::domain::issuer::LoginWay;
 
@@ -77,7 +77,7 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
                 out,
                 "  client {}: {}, {redirects} redirect URI{plural}{consent}, access tokens for {}{disabled}",
                 client.id,
-                describe(client),
+                client.auth.as_str(),
                 print_duration(client.access_ttl)
             )?;
         }

@@ -79,7 +79,9 @@ pub struct Http {
     pub max_body_bytes: usize,
     /// For the authorization endpoint, query or form.
     pub max_authorize_bytes: usize,
-    /// From the first byte of a request to having read all of its head.
+    /// Served at once; those beyond wait.
+    pub max_connections: usize,
+    /// From the end of one answer, or from connecting, to the end of the next request's head: also how long an idle connection is kept.
     pub header_timeout: Duration,
     /// From the head to the end of the answer.
     pub request_timeout: Duration,

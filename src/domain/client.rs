@@ -24,6 +24,18 @@ pub enum ClientAuthMethod {
     PrivateKeyJwt { keys: ClientKeys, algs: Vec<Alg> },
 }
 
+impl ClientAuthMethod {
+    /// The name of the method in registrations and metadata. OIDC Core §9.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SecretBasic { .. } => "client_secret_basic",
+            Self::SecretPost { .. } => "client_secret_post",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+        }
+    }
+}
+
 /// Where a client's public keys are. SAL-005.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -166,6 +178,11 @@ impl Client {
     /// Proof that `asked` is registered, byte for byte. RFC 9700 §2.1, SAL §7.3.
     pub fn redirect(&self, asked: &str) -> Option<VerifiedRedirect> {
         self.redirect_uris.iter().find(|uri| uri.as_str() == asked).cloned().map(VerifiedRedirect)
+    }
+
+    /// Proof that the URI to go to after logout is registered, byte for byte. OIDC RP-Initiated Logout §3.
+    pub fn post_logout_redirect(&self, asked: &str) -> Option<VerifiedRedirect> {
+        self.post_logout_redirect_uris.iter().find(|uri| uri.as_str() == asked).cloned().map(VerifiedRedirect)
     }
 
     /// Whether this client may use a grant type at this issuer.

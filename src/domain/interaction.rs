@@ -32,7 +32,7 @@ pub struct Interaction {
     pub encounter: Option<Option<FhirId>>,
     /// What the user ticked.
     pub consent: Option<ScopeSet>,
-    /// The person was shown that another's session lives here, and went on.
+    /// A code or an error has been sent: there is nothing more to do.
     pub answered: bool,
     pub created_at: UnixTime,
     pub expires_at: UnixTime,
@@ -208,6 +208,11 @@ impl KnownUser {
             way: Some(session.way),
             auth: Some(auth),
         }
+    }
+
+    /// What is granted to this user belongs to the EPJ's session, whatever way the user was found out.
+    pub fn bind_to(&mut self, launch: &Launch) {
+        self.session = Some(launch.session.clone());
     }
 
     /// The user a handle speaks of, where the client is registered with `launch_trust = "handle"`. DESIGN §3.

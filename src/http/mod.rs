@@ -1,1 +1,4 @@
 //! http
+
+pub mod pages;
+pub mod texts;

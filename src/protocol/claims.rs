@@ -86,7 +86,9 @@ pub struct IdTokenClaims {
     pub sid: Option<SessionId>,
     #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
     pub fhir_user: Option<String>,
-    /// OIDC Core §5.4: what the `profile` scope adds.
+    /// OIDC Core §5.4: what the `profile` scope adds. `profile` is the user's FHIR resource by its absolute URL, as SMART 1.0 had it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub profile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
 }

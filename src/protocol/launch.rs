@@ -53,21 +53,30 @@ pub struct FhirContextItem {
 
 /// What is wrong with a `fhirContext` item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.as_str())]
 pub enum ContextError {
-    #[error("needs at least one of reference, canonical and identifier")]
     Empty,
-    #[error("reference must be relative, such as DiagnosticReport/dr-5")]
     Reference,
-    #[error("canonical must be an absolute URI")]
     Canonical,
-    #[error("identifier must be a FHIR Identifier with a value")]
     Identifier,
-    #[error("type must be a FHIR R4 resource type")]
     Type,
-    #[error("role must be `launch` or an absolute URI, and never empty")]
     Role,
-    #[error("Patient and Encounter belong in `patient` and `encounter`; here only with a role other than `launch`")]
     TopLevel,
+}
+
+impl ContextError {
+    /// What to write instead.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "has an item without reference, canonical and identifier",
+            Self::Reference => "has a reference that is not relative, such as DiagnosticReport/dr-5",
+            Self::Canonical => "has a canonical that is no absolute URI",
+            Self::Identifier => "has an identifier that is no FHIR Identifier with a value",
+            Self::Type => "has a type that is no FHIR R4 resource type",
+            Self::Role => "has a role that is neither `launch` nor an absolute URI",
+            Self::TopLevel => "has a Patient or Encounter, which belong in `patient` and `encounter` unless they have a role other than `launch`",
+        }
+    }
 }
 
 fn is_absolute_uri(text: &str) -> bool {

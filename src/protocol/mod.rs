@@ -6,6 +6,7 @@ pub mod error;
 pub mod ids;
 pub mod lang;
 pub mod launch;
+pub mod launch_request;
 pub mod params;
 pub mod pkce;
 pub mod r4;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Stored};
+use crate::domain::authorization::CheckedRequest;
 use crate::domain::client::Client;
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::Grant;
@@ -24,6 +25,13 @@ pub struct Replay {
 /// An access token that was revoked before its time. RFC 7009.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevokedToken {
+    pub until: UnixTime,
+}
+
+/// An authorization request that was kept for the browser to come back with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pushed {
+    pub request: CheckedRequest,
     pub until: UnixTime,
 }
 
@@ -62,5 +70,6 @@ stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_sec
 stored!(Interaction, Interaction, 1, |interaction| Some(interaction.expires_at));
 stored!(Grant, Grant, 1, |grant| Some(grant.expires_at + AFTERLIFE));
 stored!(Consent, AppAccess, 1, |_access| None);
+stored!(Pushed, Pushed, 1, |pushed| Some(pushed.until));
 stored!(Replay, Replay, 1, |mark| Some(mark.until));
 stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));

@@ -196,7 +196,7 @@ fn a_client_is_read_whole() {
         access_ttl = "10m"
         refresh_ttl = "30d"
         access_token_alg = "ES384"
-        id_token_signed_response_alg = "PS256"
+        id_token_signed_response_alg = "ES256"
         code_replay = "refuse"
         end_with_session = true
         "#
@@ -247,7 +247,7 @@ fn a_client_is_read_whole() {
         "nanos": 0
       },
       "access_token_alg": "ES384",
-      "id_token_alg": "PS256",
+      "id_token_alg": "ES256",
       "code_replay": "refuse",
       "end_with_session": true,
       "launch_trust": "session",

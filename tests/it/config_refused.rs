@@ -481,6 +481,12 @@ launch_urls = ["https://app.example/launch"]"#), &[
     row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
         r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,
     ]),
+    row("tokens we have no key for", GOOD, (r#"auth = "none""#, r#"auth = "none"
+access_token_alg = "RS384"
+id_token_signed_response_alg = "PS256""#), &[
+        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "ES256", "ES384"; did you mean "ES384"?"#,
+        r#"line 14  client[0].id_token_signed_response_alg  "PS256"  must be one of "RS256", "ES256", "ES384"; did you mean "ES256"?"#,
+    ]),
 ];
 
 #[test]

@@ -1,2 +1,4 @@
+//! Everything that is proved over the wire, in one binary.
 
 mod config;
+mod pages;
