@@ -1,7 +1,5 @@
 //! How a client proves itself: exactly what its method needs and nothing else. SAL §5.1.
 
-use std::collections::BTreeSet;
-
 use url::Url;
 
 use super::problem::{Findings, Place};
@@ -10,7 +8,7 @@ use super::read::{Field, OneOrMany};
 use super::secrets::{MAKE_ONE, Source};
 use super::values::{ALGS, required, word};
 use crate::domain::client::{ClientAuthMethod, ClientKeys, Profile};
-use crate::jose::{Alg, JwkSet};
+use crate::jose::{Alg, Jwk, JwkError, JwkSet};
 use crate::protocol::ids::{Issuer, is_loopback};
 use crate::secret::Digest;
 
@@ -159,47 +157,29 @@ fn jwks_uri(text: &str, place: &Place, loopback: bool, found: &mut Findings) -> 
     }
 }
 
-/// Members that only a private or shared key has. RFC 7518 §6.2.2, §6.3.2, §6.4.
-const PRIVATE: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
 /// The key set of a registration: public signature keys, each with a name of its own. SAL-008, SAL-009.
 fn registered_keys(json: &serde_json::Value, place: &Place, found: &mut Findings) -> Option<JwkSet> {
-    let before = found.problems.len();
-    let list = json.get("keys").and_then(|keys| keys.as_array()).filter(|keys| !keys.is_empty());
-    let Some(list) = list else {
+    let list = json.get("keys").and_then(|keys| keys.as_array());
+    if list.is_none_or(Vec::is_empty) {
         found.refuse(&place.key("keys"), "must be a list of at least one public key (RFC 7517 §5)");
         return None;
-    };
-    let mut seen = BTreeSet::new();
-    for (index, key) in list.iter().enumerate() {
-        let at = place.key("keys").item(index);
-        let text = |member: &str| key.get(member).and_then(|value| value.as_str());
-        for member in PRIVATE.iter().filter(|member| key.get(**member).is_some()) {
-            found.refuse(&at.key(member), "is part of a private key, which must never leave the app: make a new key pair, and send the public half (SAL-009)");
-        }
-        let needed: &[&str] = match text("kty") {
-            Some("RSA") => &["kid", "n", "e"],
-            Some("EC") => &["kid", "crv", "x", "y"],
-            Some(other) => {
-                found.refuse_value(&at.key("kty"), other, "must be \"RSA\" or \"EC\" (SAL-008, SAL-009)");
-                &["kid"]
-            }
-            None => &["kty", "kid"],
-        };
-        for member in needed.iter().filter(|member| text(member).is_none_or(str::is_empty)) {
-            found.refuse(&at.key(member), "is missing, or not a text (SAL-008)");
-        }
-        if text("use").is_some_and(|usage| usage != "sig") {
-            found.refuse_value(&at.key("use"), text("use").unwrap_or_default(), "must be \"sig\": the key verifies signatures (RFC 7517 §4.2)");
-        }
-        if let Some(kid) = text("kid")
-            && !seen.insert(kid)
-        {
-            found.refuse_value(&at.key("kid"), kid, "is the name of another key in this set; names are unique (SAL-009)");
-        }
     }
-    if found.problems.len() > before {
+    let wrong: Vec<(usize, JwkError)> =
+        list.into_iter().flatten().enumerate().filter_map(|(index, key)| Some((index, Jwk::parse_registered(key).err()?))).collect();
+    for (index, why) in &wrong {
+        let remedy = match why {
+            JwkError::Private(_) => "; it must never leave the app: make a new key pair, and send the public half (SAL-009)",
+            JwkError::Symmetric => "; send an EC or RSA key (SAL-009)",
+            JwkError::NoKid => "; give it a name of its own (SAL-008)",
+            JwkError::Use => "; its use must be \"sig\" (RFC 7517 §4.2)",
+            JwkError::Kind => "; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+            JwkError::Malformed | JwkError::Algorithm | JwkError::Rsa | JwkError::Point => " (RFC 7518 §6)",
+            JwkError::NotASet | JwkError::DuplicateKid => "",
+        };
+        found.refuse(&place.key("keys").item(*index), format!("is refused: {why}{remedy}"));
+    }
+    if !wrong.is_empty() {
         return None;
     }
-    serde_json::from_value(json.clone()).map_err(|_| found.refuse(place, "is not a key set (RFC 7517 §5)")).ok()
+    JwkSet::parse_registered(json).map_err(|why| found.refuse(place, format!("is refused: {why} (SAL-009)"))).ok()
 }

@@ -8,7 +8,7 @@ use super::raw::{RawFetch, RawHttp, RawKeys, RawServer, RawStore};
 use super::read::{Field, RawSecret};
 use super::secrets::{Environment, Source};
 use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
-use super::values::{bytes, duration, parsed, word_or};
+use super::values::{duration, number, parsed, word_or};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -116,9 +116,10 @@ pub(super) fn keys(raw: &RawKeys, environment: &dyn Environment, local: bool, fo
 pub(super) fn http(raw: &RawHttp, found: &mut Findings) -> Http {
     const KIB: usize = 1024;
     Http {
-        max_body_bytes: bytes(&raw.max_body_bytes, KIB * KIB, 64 * KIB..=16 * KIB * KIB, found),
-        max_authorize_bytes: bytes(&raw.max_authorize_bytes, 64 * KIB, 64 * KIB..=KIB * KIB, found),
-        header_timeout: duration(&raw.header_timeout, 10 * SECOND, SECOND..=60 * SECOND, "", found),
+        max_body_bytes: number(&raw.max_body_bytes, KIB * KIB, 64 * KIB..=16 * KIB * KIB, "bytes", found),
+        max_authorize_bytes: number(&raw.max_authorize_bytes, 64 * KIB, 64 * KIB..=KIB * KIB, "bytes", found),
+        max_connections: number(&raw.max_connections, 4096, 16..=65536, "connections", found),
+        header_timeout: duration(&raw.header_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
         request_timeout: duration(&raw.request_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
     }
 }
@@ -129,7 +130,7 @@ pub(super) fn fetch(raw: &RawFetch, found: &mut Findings) -> Fetch {
         found.warn(raw.allow_private.place(), "lets whoever registers a jwks_uri make this server call machines of your own network");
     }
     Fetch {
-        max_bytes: bytes(&raw.max_bytes, 128 * 1024, 1024..=1024 * 1024, found),
+        max_bytes: number(&raw.max_bytes, 64 * 1024, 1024..=1024 * 1024, "bytes", found),
         timeout: duration(&raw.timeout, 5 * SECOND, SECOND..=30 * SECOND, "", found),
         allow_private,
     }

@@ -9,10 +9,11 @@ use super::problem::{Findings, Place};
 use super::raw::RawClient;
 use super::read::{Field, Layer as _, Placed, RawSecret, Read as _};
 use super::secrets::Source;
-use super::values::{ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::client::{
     Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
 };
+use crate::domain::issuer::SELF_CLIENT;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri, is_loopback};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
@@ -23,8 +24,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// SAL-116.
 const BACKEND_TTL: Duration = Duration::from_secs(5 * 60);
-/// DESIGN §3, How we reach FHIR: the server's own client.
-const OUR_OWN_ID: &str = "helsebro";
 
 /// A client registered over the administration API.
 #[derive(Debug)]
@@ -113,9 +112,11 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
     let launch_trust = word_or(&raw.launch_trust, LaunchTrust::Session, &[("session", LaunchTrust::Session), ("handle", LaunchTrust::Handle)], found);
     let consents = &[("pre-approved", ConsentPolicy::PreApproved), ("once", ConsentPolicy::Once), ("always", ConsentPolicy::Always)];
     let access_token_alg = match &raw.access_token_alg {
-        Field::Given(text, place) => word(text, place, ALGS, found),
+        Field::Given(text, place) => word(text, place, SIGNING_ALGS, found),
         Field::Absent(_) | Field::Wrong(_) => None,
     };
+    // FAPI 2.0 §5.4.1 has no RS256.
+    let id_token_default = if profile == Profile::Fapi2 { Alg::ES256 } else { Alg::RS256 };
     let id = id?;
     let client = Client {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -134,7 +135,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         access_ttl,
         refresh_ttl,
         access_token_alg,
-        id_token_alg: word_or(&raw.id_token_signed_response_alg, Alg::RS256, ALGS, found),
+        id_token_alg: word_or(&raw.id_token_signed_response_alg, id_token_default, SIGNING_ALGS, found),
         code_replay: word_or(&raw.code_replay, CodeReplay::Revoke, &[("revoke", CodeReplay::Revoke), ("refuse", CodeReplay::Refuse)], found),
         end_with_session: raw.end_with_session.get().copied().unwrap_or(false),
         launch_trust,
@@ -183,10 +184,11 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
     if redirects && scopes.is_empty() && !matches!(raw.scopes, Field::Wrong(_)) && raw.scopes.get().is_none_or(String::is_empty) {
         found.refuse(raw.scopes.place(), "is missing, so nothing could ever be granted; write scopes = \"openid fhirUser launch patient/*.rs\"");
     }
-    if !redirects && !client.launch_urls.is_empty() && raw.redirect_uris.is_absent() {
+    let none_written = raw.redirect_uris.is_absent() || raw.redirect_uris.get().is_some_and(Vec::is_empty);
+    if none_written && !client.launch_urls.is_empty() {
         found.refuse(raw.redirect_uris.place(), "is missing: an app that is launched must be redirected back to (SAL-001)");
     }
-    if !redirects && raw.redirect_uris.get().is_none_or(Vec::is_empty) && client.launch_urls.is_empty() {
+    if none_written && client.launch_urls.is_empty() {
         if client.is_public() {
             found.refuse(raw.redirect_uris.place(), "is missing: a public client can do nothing without one (SAL-001)");
         } else if scopes.iter().any(|scope| !system_side(scope)) {
@@ -225,7 +227,7 @@ fn system_side(scope: &Scope) -> bool {
 }
 
 fn client_id(text: &str, place: &Place, found: &mut Findings) -> Option<ClientId> {
-    if text == OUR_OWN_ID {
+    if text == SELF_CLIENT {
         found.refuse_value(place, text, "is this server's own; choose another");
         return None;
     }

@@ -8,10 +8,12 @@ use url::Url;
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
-use super::types::{FhirConfig, IssuerConfig, Lang, Lifetimes, LocalUser, LoginWay, Server, TokenClaims};
-use super::values::{ALGS, duration, each_once, origin, parsed, required, word, word_or};
-use crate::jose::Alg;
+use super::types::{IssuerConfig, KeySchedule, Server};
+use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
+use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
+use crate::protocol::lang::Lang;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -30,7 +32,7 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, fo
         let url = match issuer_url(&item.value.url, found) {
             Some(url) => {
                 for other in &issuers {
-                    apart(&url, &other.url, item.value.url.place(), found);
+                    apart(&url, other.url(), item.value.url.place(), found);
                 }
                 url
             }
@@ -93,7 +95,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
     } else if !login.contains(&LoginWay::Local) && !users.is_empty() {
         found.warn(raw.user.place(), "is not used: login does not have \"local\"");
     }
-    IssuerConfig {
+    let rules = IssuerRules {
         name: raw.name.get().cloned().unwrap_or_else(|| url.authority()),
         default_lang: word_or(&raw.default_lang, Lang::Nb, &[("nb", Lang::Nb), ("en", Lang::En)], found),
         login,
@@ -102,8 +104,9 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
         fhir: bases(&raw.fhir, others, found),
         users,
         clients: BTreeMap::new(),
-        url,
-    }
+        issuer: url,
+    };
+    IssuerConfig { rules, keys: key_schedule(raw, found) }
 }
 
 fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, found: &mut Findings) -> Vec<LoginWay> {
@@ -133,25 +136,31 @@ fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, f
 }
 
 fn lifetimes(raw: &RawIssuer, found: &mut Findings) -> Lifetimes {
-    let lifetimes = Lifetimes {
-        code: duration(&raw.code_ttl, MINUTE, SECOND..=MINUTE, "SAL §7.3", found),
-        launch: duration(&raw.launch_ttl, MINUTE, SECOND..=5 * MINUTE, "SAL-013", found),
-        start: duration(&raw.start_ttl, MINUTE, SECOND..=5 * MINUTE, "SAL §7.4", found),
-        par: duration(&raw.par_ttl, MINUTE, SECOND..=10 * MINUTE, "RFC 9126 §2.2", found),
-        interaction: duration(&raw.interaction_ttl, 10 * MINUTE, MINUTE..=HOUR, "SAL §7.4", found),
-        session: duration(&raw.session_ttl, 12 * HOUR, MINUTE..=DAY, "", found),
-        refresh_reuse_window: duration(&raw.refresh_reuse_window, 30 * SECOND, Duration::ZERO..=MINUTE, "SAL §7.6", found),
-        key_rotation: duration(&raw.key_rotation, 90 * DAY, HOUR..=365 * DAY, "", found),
-        key_lead: duration(&raw.key_lead, HOUR, 10 * MINUTE..=7 * DAY, "NAV §8, scenario 11", found),
-    };
-    if lifetimes.key_lead >= lifetimes.key_rotation {
-        found.refuse(raw.key_lead.place(), "must be shorter than key_rotation: the next key is published while this one still signs");
+    let default = Lifetimes::default();
+    Lifetimes {
+        code: duration(&raw.code_ttl, default.code, SECOND..=MINUTE, "SAL §7.3", found),
+        launch: duration(&raw.launch_ttl, default.launch, SECOND..=LONGEST_LAUNCH, "SAL-013", found),
+        start: duration(&raw.start_ttl, default.start, SECOND..=LONGEST_LAUNCH, "SAL §7.4", found),
+        interaction: duration(&raw.interaction_ttl, default.interaction, MINUTE..=HOUR, "SAL §7.4", found),
+        session: duration(&raw.session_ttl, default.session, MINUTE..=DAY, "", found),
+        refresh_reuse: duration(&raw.refresh_reuse_window, default.refresh_reuse, Duration::ZERO..=MINUTE, "SAL §7.6", found),
+        code_replay: default.code_replay,
     }
-    lifetimes
+}
+
+fn key_schedule(raw: &RawIssuer, found: &mut Findings) -> KeySchedule {
+    let keys = KeySchedule {
+        rotation: duration(&raw.key_rotation, 90 * DAY, HOUR..=365 * DAY, "", found),
+        overlap: duration(&raw.key_overlap, DEFAULT_OVERLAP, DEFAULT_OVERLAP..=7 * DAY, "NAV-040: others keep our keys for ten minutes", found),
+    };
+    if keys.overlap >= keys.rotation {
+        found.refuse(raw.key_overlap.place(), "must be shorter than key_rotation: the next key is published while this one still signs");
+    }
+    keys
 }
 
 /// The bases, the default one first.
-fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &mut Findings) -> Vec<FhirConfig> {
+fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &mut Findings) -> Vec<FhirServer> {
     let list = match field {
         Field::Given(list, _) if !list.is_empty() => list,
         Field::Given(_, place) | Field::Absent(place) => {
@@ -160,12 +169,12 @@ fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &m
         }
         Field::Wrong(_) => return Vec::new(),
     };
-    let mut bases: Vec<FhirConfig> = Vec::new();
+    let mut bases: Vec<FhirServer> = Vec::new();
     let mut default = None;
     for Placed { value: raw, place: _ } in list {
         let Some((text, place)) = required(&raw.base, "write base = \"https://epj.example/fhir\"", found) else { continue };
         let Some(base) = parsed(text, place, FhirBase::parse, found) else { continue };
-        let known = others.iter().flat_map(|issuer| &issuer.fhir).chain(&bases).any(|other| other.base.is_named_by(base.as_str()));
+        let known = others.iter().flat_map(|issuer| &issuer.rules.fhir).chain(&bases).any(|other| other.base.is_named_by(base.as_str()));
         if known {
             found.refuse_value(place, text, "is listed before: a FHIR base belongs to one issuer, once (SAL-027)");
             continue;
@@ -176,10 +185,10 @@ fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &m
             }
             default = Some(bases.len());
         }
-        bases.push(FhirConfig {
+        bases.push(FhirServer {
             base,
-            token_claims: word_or(&raw.token_claims, TokenClaims::None, &[("none", TokenClaims::None), ("context", TokenClaims::Context)], found),
-            access_token_alg: word_or(&raw.access_token_alg, Alg::RS256, ALGS, found),
+            context_in_token: word_or(&raw.token_claims, false, &[("none", false), ("context", true)], found),
+            access_token_alg: raw.access_token_alg.get().and_then(|text| word(text, raw.access_token_alg.place(), SIGNING_ALGS, found)),
             resource_servers: each_once(&raw.resource_servers, found)
                 .into_iter()
                 .filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found))
@@ -198,10 +207,10 @@ fn bases(field: &Field<Vec<Placed<RawFhir>>>, others: &[IssuerConfig], found: &m
 /// Clients a base names as its resource servers must be there, able to say who they are. SAL-120, RFC 7662 §2.1.
 pub(super) fn resource_servers(raw: &Field<Vec<Placed<RawIssuer>>>, issuers: &[IssuerConfig], found: &mut Findings) {
     for item in raw.get().into_iter().flatten() {
-        let Some(issuer) = issuers.iter().find(|issuer| item.value.url.get().is_some_and(|url| url == issuer.url.as_str())) else { continue };
+        let Some(issuer) = issuers.iter().find(|issuer| item.value.url.get().is_some_and(|url| url == issuer.url().as_str())) else { continue };
         let named = item.value.fhir.get().into_iter().flatten().filter_map(|base| base.value.resource_servers.get()).flatten();
         for Placed { value, place } in named {
-            match ClientId::parse(value).ok().map(|id| issuer.clients.get(&id)) {
+            match ClientId::parse(value).ok().map(|id| issuer.rules.clients.get(&id)) {
                 Some(None) => found.refuse_value(place, value, "is not a client of this issuer; write a [[client]] for it (preset = \"fhir-server\")"),
                 Some(Some(client)) if client.is_public() => {
                     found.refuse_value(

@@ -14,7 +14,9 @@ mod secrets;
 mod types;
 mod values;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use client::{Registration, client_from_json};
 pub use presets::{NAMES as PRESETS, text as preset_text};
@@ -22,9 +24,8 @@ pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment};
-pub use types::{Config, Durability, Fetch, FhirConfig, Http, IssuerConfig, Keys, Lang, Lifetimes, LocalUser, LogFormat, LoginWay, Server, Store, TokenClaims};
+pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
-use crate::domain::client::Client;
 use crate::protocol::ids::{ClientId, Issuer};
 use raw::{RawClient, RawClients, RawConfig};
 use read::{Field, Placed};
@@ -91,25 +92,24 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
 /// `all_known` is false where something about the issuers was wrong: a client that names one we could not read is then not to blame.
 fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig], all_known: bool, environment: &dyn Environment, found: &mut Findings) {
     let Field::Given(list, _) = list else { return };
-    let mut seen: Vec<(Issuer, ClientId)> = Vec::new();
+    let mut seen: BTreeSet<(Issuer, ClientId)> = BTreeSet::new();
     for Placed { value, place } in list {
         let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
-        let Some(client) = client::check(&raw, &place, &issuer.url, Source::File(environment), found) else { continue };
-        let who = (issuer.url.clone(), client.id.clone());
-        if seen.contains(&who) {
+        let Some(client) = client::check(&raw, &place, &issuer.rules.issuer, Source::File(environment), found) else { continue };
+        let who = (issuer.url().clone(), client.id.clone());
+        if !seen.insert(who) {
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");
             continue;
         }
-        seen.push(who);
-        issuer.clients.insert(client.id.clone(), client);
+        issuer.rules.clients.insert(client.id.clone(), Arc::new(client));
     }
 }
 
 /// Which issuer a client belongs to: the only one, or the one it names.
 fn issuer_of(raw: &RawClient, issuers: &[IssuerConfig], all_known: bool, found: &mut Findings) -> Option<usize> {
-    let known = || issuers.iter().map(|issuer| format!("\"{}\"", issuer.url)).collect::<Vec<_>>().join(", ");
+    let known = || issuers.iter().map(|issuer| format!("\"{}\"", issuer.url())).collect::<Vec<_>>().join(", ");
     match (&raw.issuer, issuers) {
         (_, []) | (Field::Wrong(_), _) => None,
         (Field::Absent(_), [_]) => Some(0),
@@ -118,7 +118,7 @@ fn issuer_of(raw: &RawClient, issuers: &[IssuerConfig], all_known: bool, found: 
             None
         }
         (Field::Given(text, place), _) => {
-            let index = issuers.iter().position(|issuer| issuer.url.as_str() == text);
+            let index = issuers.iter().position(|issuer| issuer.url().as_str() == text);
             if index.is_none() && all_known {
                 found.refuse_value(place, text, format!("is not an issuer here; write one of {}", known()));
             }
@@ -164,16 +164,5 @@ pub fn load(path: &Path, clients: &[&Path]) -> Result<Checked, Findings> {
     match texts.as_deref() {
         Some([main, beside @ ..]) => check(*main, beside),
         _ => Err(found),
-    }
-}
-
-/// One line on who a client is, for reports.
-fn describe(client: &Client) -> &'static str {
-    use crate::domain::client::ClientAuthMethod as Method;
-    match client.auth {
-        Method::None => "none",
-        Method::SecretBasic { .. } => "client_secret_basic",
-        Method::SecretPost { .. } => "client_secret_post",
-        Method::PrivateKeyJwt { .. } => "private_key_jwt",
     }
 }

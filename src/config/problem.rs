@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, said so that it can be put right: where, what, why, and what to write instead.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,9 +18,11 @@ impl Place {
         Self { file: file.into(), ..Self::default() }
     }
 
-    /// A key below this place.
+    /// A key below this place; one that is no plain word is quoted, so that it cannot play tricks on a terminal.
     pub fn key(&self, key: &str) -> Self {
-        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let key = if plain { Cow::Borrowed(key) } else { Cow::Owned(format!("{key:?}")) };
+        let path = if self.path.is_empty() { key.into_owned() } else { format!("{}.{key}", self.path) };
         Self { file: self.file.clone(), path, line: self.line }
     }
 

@@ -51,7 +51,7 @@ raw_table! {
 
 raw_table! {
     /// `[http]`
-    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, header_timeout: Duration, request_timeout: Duration }
+    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, max_connections: i64, header_timeout: Duration, request_timeout: Duration }
 }
 
 raw_table! {
@@ -70,12 +70,11 @@ raw_table! {
         code_ttl: Duration,
         launch_ttl: Duration,
         start_ttl: Duration,
-        par_ttl: Duration,
         interaction_ttl: Duration,
         session_ttl: Duration,
         refresh_reuse_window: Duration,
         key_rotation: Duration,
-        key_lead: Duration,
+        key_overlap: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
     }

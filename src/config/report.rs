@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::problem::Findings;
 use super::read::print_duration;
-use super::types::{Config, Keys, LoginWay, Store};
-use super::{Checked, Text, check, describe, load};
+use super::types::{Config, Keys, Store};
+use super::{Checked, Text, check, load};
 use crate::domain::client::ConsentPolicy;
+use crate::domain::issuer::LoginWay;
 
 /// Every key with its default and unit, as a file that can be started from.
 pub fn reference() -> &'static str {
@@ -52,8 +53,8 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
         Keys::Directory(path) => writeln!(out, "Keys are sealed under a file in {}.", path.display())?,
         Keys::Given(_) => writeln!(out, "Keys are sealed under the given key.")?,
     }
-    for issuer in &config.issuers {
-        writeln!(out, "\nIssuer {} ({})", issuer.url, issuer.name)?;
+    for issuer in config.issuers.iter().map(|issuer| &issuer.rules) {
+        writeln!(out, "\nIssuer {} ({})", issuer.issuer, issuer.name)?;
         let ways: Vec<_> = issuer.login.iter().map(|way| if *way == LoginWay::Ehr { "the EPJ vouches" } else { "a list of names" }).collect();
         writeln!(out, "  login: {}", ways.join(", then "))?;
         for (index, base) in issuer.fhir.iter().enumerate() {
@@ -76,7 +77,7 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
                 out,
                 "  client {}: {}, {redirects} redirect URI{plural}{consent}, access tokens for {}{disabled}",
                 client.id,
-                describe(client),
+                client.auth.as_str(),
                 print_duration(client.access_ttl)
             )?;
         }

@@ -1,13 +1,11 @@
 //! What we know to be true once a configuration was checked. Fields are public: the demo builds the same values in code.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::client::Client;
-use crate::jose::Alg;
-use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
+use crate::domain::issuer::IssuerRules;
+use crate::protocol::ids::Issuer;
 use crate::secret::{Digest, Secret};
 
 /// Everything a server needs to start. Paths are already resolved against the directory of the file they came from.
@@ -24,7 +22,7 @@ pub struct Config {
 
 impl Config {
     pub fn issuer(&self, url: &Issuer) -> Option<&IssuerConfig> {
-        self.issuers.iter().find(|issuer| issuer.url == *url)
+        self.issuers.iter().find(|issuer| issuer.url() == url)
     }
 }
 
@@ -81,7 +79,9 @@ pub struct Http {
     pub max_body_bytes: usize,
     /// For the authorization endpoint, query or form.
     pub max_authorize_bytes: usize,
-    /// From the first byte of a request to having read all of its head.
+    /// Served at once; those beyond wait.
+    pub max_connections: usize,
+    /// From the end of one answer, or from connecting, to the end of the next request's head: also how long an idle connection is kept.
     pub header_timeout: Duration,
     /// From the head to the end of the answer.
     pub request_timeout: Duration,
@@ -96,90 +96,25 @@ pub struct Fetch {
     pub allow_private: bool,
 }
 
-/// `[[issuer]]`: one authorization server.
+/// `[[issuer]]` with its clients: what the engine decides by, and how its keys grow old.
 #[derive(Clone, Debug)]
 pub struct IssuerConfig {
-    pub url: Issuer,
-    /// Shown to people.
-    pub name: String,
-    pub default_lang: Lang,
-    /// In the order they are tried; never empty, none twice.
-    pub login: Vec<LoginWay>,
-    pub lifetimes: Lifetimes,
-    /// Origins that may show our pages in a frame; nobody else may.
-    pub frame_ancestors: Vec<String>,
-    /// Never empty; the first is the default one.
-    pub fhir: Vec<FhirConfig>,
-    pub users: Vec<LocalUser>,
-    pub clients: BTreeMap<ClientId, Client>,
+    /// `fhir` and `login` are never empty; the first base is the default one.
+    pub rules: IssuerRules,
+    pub keys: KeySchedule,
 }
 
 impl IssuerConfig {
-    /// The base a request means when it names none.
-    pub fn default_base(&self) -> Option<&FhirConfig> {
-        self.fhir.first()
+    pub fn url(&self) -> &Issuer {
+        &self.rules.issuer
     }
 }
 
+/// When signing keys take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lang {
-    Nb,
-    En,
-}
-
-/// How a person comes to be known. DESIGN §3, Who is the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginWay {
-    /// The EPJ vouches, through the start URL of a launch.
-    Ehr,
-    /// A list of names, on loopback only.
-    Local,
-}
-
-/// How long things of one issuer last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// Authorization code; at most 60 s. SAL §7.3.
-    pub code: Duration,
-    /// From creating a launch to reaching the authorization endpoint, where the EPJ asks for nothing else; at most 300 s.
-    pub launch: Duration,
-    /// The start URL of a launch.
-    pub start: Duration,
-    /// A pushed authorization request. RFC 9126 §2.2.
-    pub par: Duration,
-    /// From reaching the authorization endpoint to having a code.
-    pub interaction: Duration,
-    /// A person's session in the browser.
-    pub session: Duration,
-    /// How long a rotated refresh token still gets the same successor.
-    pub refresh_reuse_window: Duration,
-    /// How old a signing key gets before the next one takes over.
-    pub key_rotation: Duration,
-    /// How long a new key is published before it signs. NAV §8, scenario 11: at least ten minutes.
-    pub key_lead: Duration,
-}
-
-/// `[[issuer.fhir]]`: a FHIR server whose access this issuer decides.
-#[derive(Clone, Debug)]
-pub struct FhirConfig {
-    pub base: FhirBase,
-    pub token_claims: TokenClaims,
-    pub access_token_alg: Alg,
-    /// Clients that may introspect tokens for this base.
-    pub resource_servers: Vec<ClientId>,
-}
-
-/// Whether access tokens say what was open. DESIGN §3, Tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenClaims {
-    None,
-    /// `patient`, `encounter` and `fhirUser` inside the token.
-    Context,
-}
-
-/// `[[issuer.user]]`: somebody `local` login offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalUser {
-    pub name: String,
-    pub fhir_user: Reference,
+pub struct KeySchedule {
+    /// How long a key signs before the next one takes over.
+    pub rotation: Duration,
+    /// How long a new key is published before it signs; shorter than `rotation`. NAV-040.
+    pub overlap: Duration,
 }

@@ -11,6 +11,7 @@ use super::read::{Field, Placed, print_duration};
 use crate::jose::Alg;
 use crate::protocol::ids::is_loopback;
 
+/// What clients may sign with.
 pub(super) const ALGS: &[(&str, Alg)] = &[
     ("RS256", Alg::RS256),
     ("RS384", Alg::RS384),
@@ -20,6 +21,9 @@ pub(super) const ALGS: &[(&str, Alg)] = &[
     ("ES256", Alg::ES256),
     ("ES384", Alg::ES384),
 ];
+
+/// What we sign with: every issuer has a key for each of these.
+pub(super) const SIGNING_ALGS: &[(&str, Alg)] = &[("RS256", Alg::RS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384)];
 
 /// The meaning of one word out of a few.
 pub(super) fn word<T: Copy>(text: &str, place: &Place, words: &[(&'static str, T)], found: &mut Findings) -> Option<T> {
@@ -51,13 +55,13 @@ pub(super) fn duration(field: &Field<Duration>, default: Duration, range: RangeI
     *value
 }
 
-/// A number of bytes within bounds.
-pub(super) fn bytes(field: &Field<i64>, default: usize, range: RangeInclusive<usize>, found: &mut Findings) -> usize {
+/// A number within bounds.
+pub(super) fn number(field: &Field<i64>, default: usize, range: RangeInclusive<usize>, unit: &str, found: &mut Findings) -> usize {
     let Field::Given(value, place) = field else { return default };
     match usize::try_from(*value) {
         Ok(size) if range.contains(&size) => size,
         _ => {
-            found.refuse_value(place, value.to_string(), format!("must be {} to {} bytes", range.start(), range.end()));
+            found.refuse_value(place, value.to_string(), format!("must be {} to {} {unit}", range.start(), range.end()));
             default
         }
     }
@@ -115,4 +119,17 @@ pub(super) fn origin(item: &Placed<String>, loopback: bool, found: &mut Findings
         return None;
     }
     Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::keys::DEFAULT_ALGS;
+
+    #[test]
+    fn only_what_there_are_keys_for_can_be_asked_for() {
+        assert_eq!(SIGNING_ALGS.iter().map(|(_, alg)| *alg).collect::<Vec<_>>(), DEFAULT_ALGS);
+        assert_eq!(ALGS.iter().map(|(_, alg)| *alg).collect::<Vec<_>>(), Alg::ALL);
+        assert!(ALGS.iter().chain(SIGNING_ALGS).all(|(name, alg)| alg.as_str() == *name));
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use helsebro::config::{self, Checked, Config, Environment, Findings, SecretFile, Store, TABLES, Text, check, client_from_json, load_clients};
 use helsebro::domain::client::{Client, ClientAuthMethod, CodeReplay, ConsentPolicy, GrantType, Profile, Required};
+use helsebro::domain::issuer::LoginWay;
 use helsebro::protocol::ids::{ClientId, Issuer};
 use helsebro::random::SeededRandom;
 use helsebro::secret::{Digest, Secret};
@@ -24,6 +25,9 @@ struct Fake {
     variables: BTreeMap<&'static str, &'static str>,
     files: BTreeMap<&'static str, (&'static str, bool)>,
 }
+
+/// A public key on P-256. RFC 7515 §A.3.1.
+const POINT: (&str, &str) = ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
 
 const STRONG: &str = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=";
 
@@ -63,7 +67,7 @@ fn good(text: &str) -> Config {
 }
 
 fn client<'a>(config: &'a Config, id: &str) -> &'a Client {
-    &config.issuers[0].clients[&ClientId::parse(id).unwrap()]
+    &config.issuers[0].rules.clients[&ClientId::parse(id).unwrap()]
 }
 
 /// The shortest configuration that holds.
@@ -127,9 +131,9 @@ fn the_shortest_configuration_holds() {
     assert_eq!(config.server.ops_listen.to_string(), "127.0.0.1:9401");
     assert_eq!(config.server.ops_token, None);
     assert_eq!(config.store, Store::Embedded { path: "/etc/helsebro/data/helsebro.redb".into(), durability: config::Durability::PowerLoss });
-    let issuer = &config.issuers[0];
-    assert_eq!((issuer.name.as_str(), &issuer.login[..]), ("auth.epj.example", &[config::LoginWay::Ehr][..]));
-    assert_eq!(issuer.default_base().unwrap().base.as_str(), "https://epj.example/fhir");
+    let issuer = &config.issuers[0].rules;
+    assert_eq!((issuer.name.as_str(), &issuer.login[..]), ("auth.epj.example", &[LoginWay::Ehr][..]));
+    assert_eq!(issuer.default_fhir().unwrap().base.as_str(), "https://epj.example/fhir");
     assert_eq!(issuer.lifetimes.code, Duration::from_secs(60));
     assert_eq!(issuer.lifetimes.session, Duration::from_secs(12 * 3600));
 }
@@ -138,11 +142,11 @@ fn the_shortest_configuration_holds() {
 fn the_examples_hold() {
     let read = |name: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)).unwrap();
     let dev = good(&read("dev.toml"));
-    assert_eq!(dev.issuers[0].clients.len(), 5);
+    assert_eq!(dev.issuers[0].rules.clients.len(), 5);
     let epj = checked(&read("example-epj.toml")).unwrap_or_else(|found| panic!("{found}"));
     assert_eq!(epj.warnings, []);
     let config = epj.config;
-    assert!(client(&config, "epj").may(GrantType::ClientCredentials, &config.issuers[0].url));
+    assert!(client(&config, "epj").may(GrantType::ClientCredentials, config.issuers[0].url()));
     let ClientAuthMethod::SecretBasic { secrets } = &client(&config, "syk-inn").auth else { panic!("NAV's app authenticates with Basic") };
     assert_eq!(secrets, &[Digest::of(STRONG.as_bytes())], "the newline at the end of a secret file does not count");
     let (report, fine) = config::check_report_of(Text { file: "example-epj.toml", text: &read("example-epj.toml"), environment: &fake() });
@@ -167,7 +171,7 @@ fn the_examples_hold() {
 #[test]
 fn the_default_base_comes_first() {
     let text = format!("{SHORTEST}[[issuer.fhir]]\nbase = \"https://b.example/fhir\"\n[[issuer.fhir]]\nbase = \"https://c.example/fhir/\"\ndefault = true\n");
-    let bases: Vec<_> = good(&text).issuers[0].fhir.iter().map(|fhir| fhir.base.to_string()).collect();
+    let bases: Vec<_> = good(&text).issuers[0].rules.fhir.iter().map(|fhir| fhir.base.to_string()).collect();
     assert_eq!(bases, ["https://c.example/fhir", "https://epj.example/fhir", "https://b.example/fhir"]);
 }
 
@@ -192,7 +196,7 @@ fn a_client_is_read_whole() {
         access_ttl = "10m"
         refresh_ttl = "30d"
         access_token_alg = "ES384"
-        id_token_signed_response_alg = "PS256"
+        id_token_signed_response_alg = "ES256"
         code_replay = "refuse"
         end_with_session = true
         "#
@@ -243,7 +247,7 @@ fn a_client_is_read_whole() {
         "nanos": 0
       },
       "access_token_alg": "ES384",
-      "id_token_alg": "PS256",
+      "id_token_alg": "ES256",
       "code_replay": "refuse",
       "end_with_session": true,
       "launch_trust": "session",
@@ -251,7 +255,9 @@ fn a_client_is_read_whole() {
       "disabled": false
     }
     "#);
-    let issuer = &config.issuers[0].url;
+    let stored = serde_json::to_string(app).unwrap();
+    assert_eq!(serde_json::to_string(&serde_json::from_str::<Client>(&stored).unwrap()).unwrap(), stored, "the store keeps it whole");
+    let issuer = config.issuers[0].url();
     assert!(app.may(GrantType::AuthorizationCode, issuer) && app.may(GrantType::RefreshToken, issuer) && !app.may(GrantType::ClientCredentials, issuer));
     assert_eq!(app.redirect("https://app.example/cb?x=1").unwrap().as_str(), "https://app.example/cb?x=1");
     for other in [
@@ -296,7 +302,7 @@ fn what_a_client_may_follows_from_its_registration() {
         client_secret = {{ env = "STRONG" }}
         "#
     ));
-    let issuer = &config.issuers[0].url;
+    let issuer = config.issuers[0].url();
     let may =
         |id: &str| [GrantType::AuthorizationCode, GrantType::RefreshToken, GrantType::ClientCredentials].map(|grant| client(&config, id).may(grant, issuer));
     assert_eq!(may("online"), [true, true, false]);
@@ -336,7 +342,7 @@ fn presets_are_what_nav_and_the_demo_need() {
         if !text.contains("redirect_uris") && (text.contains("launch/patient") || text.contains("fhirUser")) {
             client += "redirect_uris = [\"http://127.0.0.1:9406/cb\"]\n";
         }
-        assert_eq!(checked(&client).unwrap_or_else(|found| panic!("{name}: {found}")).config.issuers[0].clients.len(), 1);
+        assert_eq!(checked(&client).unwrap_or_else(|found| panic!("{name}: {found}")).config.issuers[0].rules.clients.len(), 1);
     }
 }
 
@@ -354,11 +360,11 @@ fn a_client_file_adds_and_replaces() {
     assert!(found.to_string().contains("is not a client of this issuer"), "{found}");
     let config = check(text("main.toml", &main), &[text("clients.toml", beside)]).unwrap().config;
     assert!(client(&config, "app").redirect("https://b.example/").is_some());
-    assert_eq!(config.issuers[0].clients.len(), 2);
+    assert_eq!(config.issuers[0].rules.clients.len(), 2);
 
     let mut later = good(&main.replace("resource_servers = [\"rs\"]", ""));
     assert_eq!(load_clients(text("clients.toml", beside), &mut later).unwrap(), []);
-    assert_eq!(later.issuers[0].clients.len(), 2);
+    assert_eq!(later.issuers[0].rules.clients.len(), 2);
     let before = format!("{later:?}");
     let found = load_clients(text("clients.toml", "[[client]]\nclient_id = \"x\"\n[server]\n"), &mut later).unwrap_err();
     insta::assert_snapshot!(found, @r#"
@@ -394,9 +400,9 @@ fn clients_of_several_issuers_say_which() {
         scopes = "openid""#;
     let config = good(two);
     for issuer in &config.issuers {
-        assert_eq!(issuer.clients.len(), 1, "the same name at another issuer is another client");
+        assert_eq!(issuer.rules.clients.len(), 1, "the same name at another issuer is another client");
     }
-    assert_eq!(config.issuer(&Issuer::parse("https://b.example").unwrap()).unwrap().name, "b.example");
+    assert_eq!(config.issuer(&Issuer::parse("https://b.example").unwrap()).unwrap().rules.name, "b.example");
 }
 
 // ---------------------------------------------------------------------------------------------- the administration API
@@ -417,7 +423,7 @@ fn a_secret_is_made_for_who_brings_none() {
     let ClientAuthMethod::SecretBasic { secrets } = made.client.auth else { panic!("as asked") };
     assert_eq!(secrets, [secret.digest()]);
 
-    let jwks = json!({ "keys": [{ "kty": "EC", "crv": "P-384", "kid": "1", "x": "eA", "y": "eQ" }] });
+    let jwks = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "1", "x": POINT.0, "y": POINT.1 }] });
     let keyed = register(&json!({ "client_id": "app", "auth": "private_key_jwt", "jwks": jwks, "scopes": "system/*.rs" }), "https://auth.example").unwrap();
     assert!(keyed.secret.is_none());
     assert!(keyed.reminders[0].contains("SAL-007"), "{:?}", keyed.reminders);
@@ -558,7 +564,7 @@ refresh_context = true
 [[client]]
 client_id = "epj"
 auth = "private_key_jwt"
-jwks = { keys = [{ kty = "EC", kid = "1", crv = "P-384", x = "eA", y = "eQ" }] }
+jwks = { keys = [{ kty = "EC", kid = "1", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }] }
 scopes = "launch:create system/Patient.rs openid"
 
 [[client]]
@@ -587,6 +593,45 @@ preset = "nav-validator"
 }
 
 // ---------------------------------------------------------------------------------------------- whatever comes
+
+#[test]
+fn files_are_read_beside_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let main = format!("{SHORTEST}[[client]]\npreset = \"fhir-server\"\nclient_secret = {{ file = \"secret\" }}\n");
+    std::fs::write(at("helsebro.toml"), &main).unwrap();
+    std::fs::write(at("secret"), format!("{STRONG}\n")).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(at("secret"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+
+    let checked = config::load(&at("helsebro.toml"), &[]).unwrap_or_else(|found| panic!("{found}"));
+    let ClientAuthMethod::SecretBasic { secrets } = &client(&checked.config, "fhir-server").auth else { panic!("Basic by its preset") };
+    assert_eq!(secrets, &[Digest::of(STRONG.as_bytes())]);
+    assert_eq!(checked.config.store, Store::Embedded { path: at("data/helsebro.redb"), durability: config::Durability::PowerLoss });
+    #[cfg(unix)]
+    assert!(checked.warnings[0].to_string().ends_with("secret can be read by others; run `chmod 600` on it"), "{:?}", checked.warnings);
+
+    let (report, fine) = config::check_report(&at("nowhere.toml"));
+    assert!(!fine && report.contains("cannot be read"), "{report}");
+    let found = config::load(&at("helsebro.toml"), &[&at("nowhere.toml"), &at("secret")]).unwrap_err();
+    assert!(found.to_string().contains("nowhere.toml has 1 problem:"), "{found}");
+}
+
+#[test]
+fn depth_and_breadth_are_survived() {
+    for deep in [
+        format!("a = {}", "[".repeat(20_000)),
+        format!("{} = 1", ["a"; 20_000].join(".")),
+        format!("[{}]", ["a"; 20_000].join(".")),
+        "a = {a = ".repeat(20_000),
+    ] {
+        assert!(checked(&deep).is_err());
+    }
+    let broad: String = (0..2_000)
+        .map(|n| format!("[[client]]\nclient_id = \"app-{n}\"\nauth = \"none\"\nredirect_uris = [\"https://app.example/{n}\"]\nscopes = \"openid\"\n"))
+        .collect();
+    assert_eq!(good(&format!("{SHORTEST}{broad}")).issuers[0].rules.clients.len(), 2_000);
+}
 
 /// TOML of the right outline with anything in it.
 fn any_value() -> impl Strategy<Value = String> {
