@@ -1,6 +1,7 @@
 //! Who may see what: one pure decision that reads, searches and everything else call. fhir-server.md §12–§14.
 //!
 //! Nothing is disclosed by the shape of a refusal: what a token may not see is [`Decision::Hide`], answered like what is not there.
+//! `Patient.link` is not followed: a `patient/` scope stays with the record that was launched (SAL-209).
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;

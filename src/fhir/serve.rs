@@ -103,7 +103,8 @@ impl Server {
         let mut note = Note::default();
         let answered = if preflight { Ok(self.options(&route)) } else { self.answer(&route, &parts, body, &mut note).await };
         let mut response = answered.unwrap_or_else(|refusal| {
-            if note.decision.is_empty() {
+            // Access may have been open and the request still no good.
+            if matches!(note.decision, "" | "allow") {
                 note.set("refuse", refusal.to_string());
             }
             refusal.into_response()
@@ -219,10 +220,7 @@ impl Server {
                 note.set("hide", "the resource is outside what the token reaches");
                 Err(Refusal::NotFound)
             }
-            (Decision::Allow(_), None) => {
-                note.set("allow", "no such resource");
-                Err(Refusal::NotFound)
-            }
+            (Decision::Allow(_), None) => Err(Refusal::NotFound),
             (Decision::Allow(ground), Some(resource)) => {
                 note.allowed(&ground);
                 self.serve(resource, context, &data, parts, query)

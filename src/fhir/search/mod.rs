@@ -170,6 +170,8 @@ pub fn names_a_person(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::fhir::table::TypeRow;
     use crate::protocol::ids::FhirBase;
@@ -217,5 +219,18 @@ mod tests {
         }
         assert!(names_a_person("urn:oid:2.16.578.1.12.4.1.4.2|42878712921") && names_a_person("12848548241"));
         assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.4.4|999000101") && !names_a_person("e1"));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics_and_no_link_shows_an_identity_number(name in "(code|onset-date|encounter|_count|_sort|\\PC{0,8})(:\\PC{0,8})?", value in "\\PC{0,40}", number in "[0-9]{11}") {
+            let base = FhirBase::parse("https://epj.example/fhir").unwrap();
+            let on = Reading { row: TypeRow::named("Condition").unwrap(), base: &base, now: UnixTime(0) };
+            let _ = Query::read(on, &[(name, value.clone())], Handling::Lenient);
+            let system = value.replace(['|', ',', '\\'], "");
+            prop_assert_eq!(masked(&format!("{system}|{number}")), format!("{system}|withheld"));
+            let listed = format!("{system},{number}");
+            prop_assert!(names_a_person(&listed));
+        }
     }
 }

@@ -24,7 +24,7 @@ async fn a_search_finds_what_it_asks_for_within_reach() {
         (&launched, "Encounter?patient=pasient-01&status=in-progress", vec!["konsultasjon-01-3"]),
         (&launched, "Encounter?patient=pasient-02", vec![]),
         (&launched, "Encounter?subject=Patient/pasient-02", vec![]),
-        (&launched, "Encounter?_sort=-date", vec!["konsultasjon-01-3", "konsultasjon-01-2", "konsultasjon-01-1"]),
+        (&launched, "Encounter?_sort=-date", vec!["konsultasjon-01-3", "konsultasjon-01-1", "konsultasjon-01-2"]),
         (&launched, "Condition?code=urn:oid:2.16.578.1.12.4.1.1.7170|L03", vec!["tilstand-01-3"]),
         (&launched, "Condition?code=2.16.578.1.12.4.1.1.7170%7CL03", vec!["tilstand-01-3"]),
         (&launched, "Condition?code:not=L03&category=encounter-diagnosis", vec!["tilstand-01-1", "tilstand-01-2"]),
