@@ -32,8 +32,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(&DataSource::BuiltIn)
+    }
+
+    fn of(source: &DataSource) -> Self {
         let base = FhirBase::parse("https://epj.example/fhir").unwrap();
-        Self { data: Snapshot::load(&DataSource::BuiltIn, &base).unwrap(), base }
+        Self { data: Snapshot::load(source, &base).unwrap(), base }
     }
 
     /// `allow`, `hide`, or the scope that would do. An id that is not there is decided by its type.
@@ -53,8 +57,13 @@ impl World {
     }
 }
 
-fn check(policy: Policy, rows: &[(&str, Token<'_>, Action, &str, &str)]) {
-    let world = World::new();
+type Row<'a> = (&'a str, Token<'a>, Action, &'a str, &'a str);
+
+fn check(policy: Policy, rows: &[Row<'_>]) {
+    check_in(&World::new(), policy, rows);
+}
+
+fn check_in(world: &World, policy: Policy, rows: &[Row<'_>]) {
     for (name, token, action, target, expected) in rows {
         assert_eq!(world.decide(token, policy, *action, target), *expected, "{name}: {} {action:?} {target}", token.scope);
     }
@@ -178,6 +187,7 @@ fn system_scopes_reach_their_types_and_no_more() {
             ("#33", backend("system/Encounter.cud"), Search, "Encounter", "system/Encounter.s"),
             ("a constraint holds here too", backend("system/*.rs?_id=x"), Read, "Organization/org-arbeidsetaten", "hide"),
             ("no supporting reads (SAL-211)", backend("system/Encounter.rs"), Read, "Organization/org-fjordvik-legesenter", "system/Organization.r"),
+            ("nor in a search", backend("system/Encounter.rs"), Search, "Organization", "system/Organization.s"),
             ("everything", backend("system/*.rs"), Read, "Provenance/opphav-03-1", "allow"),
             ("content too", backend("system/*.rs"), Read, "Binary/fil-30-1", "allow"),
             ("but the log", backend("system/*.rs"), Read, "AuditEvent/logg-01-1", "system/AuditEvent.r"),
@@ -245,6 +255,56 @@ fn content_and_provenance_are_as_open_as_what_they_belong_to() {
             ),
             ("one target not", of_03("patient/Provenance.rs patient/DocumentReference.r"), Read, "Provenance/opphav-03-1", "hide"),
             ("another's", launched("patient/*.rs"), Read, "Provenance/opphav-03-1", "hide"),
+        ],
+    );
+}
+
+#[test]
+fn corners_the_data_set_does_not_have() {
+    use std::io::Write as _;
+
+    let mut file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+    let mut add = |kind: &str, id: &str, more: serde_json::Value| {
+        let mut resource = serde_json::json!({"resourceType": kind, "id": id, "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}});
+        resource.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        writeln!(file, "{resource}").unwrap();
+    };
+    let to = |reference: &str| serde_json::json!({"reference": reference});
+    add("Practitioner", "former", serde_json::json!({}));
+    add("PractitionerRole", "old", serde_json::json!({"active": false, "practitioner": to("Practitioner/former"), "organization": to("Organization/o")}));
+    add("Patient", "p1", serde_json::json!({"managingOrganization": to("Organization/o"), "link": [{"other": to("Patient/p2"), "type": "seealso"}]}));
+    add("Patient", "p2", serde_json::json!({}));
+    add("Condition", "of-group", serde_json::json!({"subject": to("Group/p1"), "asserter": to("Patient/p1")}));
+    add("Condition", "asserted", serde_json::json!({"subject": to("Patient/p2"), "asserter": to("Patient/p1")}));
+    add("Task", "for-nobody", serde_json::json!({"focus": to("Patient/p1")}));
+    add("Provenance", "dangling", serde_json::json!({"target": [to("Patient/p1"), to("Patient/gone")]}));
+    add("Provenance", "elsewhere", serde_json::json!({"target": [to("Patient/p1"), to("https://other.example/fhir/Patient/p1")]}));
+    add("Provenance", "circle", serde_json::json!({"target": [to("Provenance/circle")]}));
+    add("Provenance", "nothing", serde_json::json!({}));
+    add("Provenance", "whole", serde_json::json!({"target": [to("Patient/p1")]}));
+    add("Binary", "of-circle", serde_json::json!({"securityContext": to("Binary/of-circle")}));
+    add("Binary", "of-patient", serde_json::json!({"securityContext": to("Patient/p1")}));
+    let world = World::of(&DataSource::Paths(vec![file.path().to_owned()]));
+    let one = |target| ("patient 1", Token { scope: "patient/*.rs", patient: Some("p1"), user: None }, Read, target, "allow");
+    let none = |target| ("patient 1", Token { scope: "patient/*.rs", patient: Some("p1"), user: None }, Read, target, "hide");
+    check_in(
+        &world,
+        Policy::default(),
+        &[
+            ("an ended role gives nothing", user("user/*.rs", "Practitioner/former"), Read, "Patient/p1", "hide"),
+            one("Patient/p1"),
+            // SAL-209
+            none("Patient/p2"),
+            none("Condition/of-group"),
+            none("Condition/asserted"),
+            one("Task/for-nobody"),
+            one("Provenance/whole"),
+            none("Provenance/dangling"),
+            none("Provenance/elsewhere"),
+            none("Provenance/circle"),
+            none("Provenance/nothing"),
+            one("Binary/of-patient"),
+            none("Binary/of-circle"),
         ],
     );
 }
