@@ -248,6 +248,9 @@ fn prompt(params: &Params) -> Result<BTreeSet<Prompt>, &'static str> {
     if asked.contains(&Prompt::None) && asked.len() > 1 { Err("prompt=none stands alone") } else { Ok(asked) }
 }
 
+/// NAV's draft of HelseID in SMART. It gives nothing without an upstream and is dropped then (NAV-027).
+const HELSEID: &str = "https://helseid.nhn.no";
+
 /// What negotiation leaves. SAL §4.8.
 #[derive(Debug)]
 pub struct Negotiated {
@@ -271,8 +274,8 @@ pub fn negotiate(asked: &str, client: &Client, rules: &IssuerRules, launched: bo
         // SMART 2.2: only for EHR launch.
         Scope::OnlineAccess => launched,
         Scope::OfflineAccess => client.launch_trust == LaunchTrust::Session || !launched,
-        // Meant for us, never in a token for a FHIR server.
-        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE,
+        // Meant for us, never in a token for a FHIR server; or what only an upstream could give.
+        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE && **name != *HELSEID,
         Scope::OpenId | Scope::FhirUser | Scope::Profile => true,
     });
     if scopes.contains(&Scope::OfflineAccess) {

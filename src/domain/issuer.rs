@@ -24,6 +24,16 @@ pub enum LoginWay {
     Local,
 }
 
+impl LoginWay {
+    /// The name in configuration, and the last part of our `acr` values.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ehr => "ehr",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// A FHIR server whose tokens this issuer gives out.
 #[derive(Clone, Debug)]
 pub struct FhirServer {

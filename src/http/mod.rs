@@ -10,7 +10,6 @@ mod introspect;
 mod launches;
 mod layer;
 mod logout;
-pub mod ops;
 mod page;
 pub mod pages;
 mod reply;
@@ -37,6 +36,8 @@ pub struct Site {
     /// `frame-ancestors` of every page.
     frame_ancestors: String,
     pub limits: HttpLimits,
+    smart: discovery::Document,
+    metadata: discovery::Document,
 }
 
 /// How much is read of a request. Bytes.
@@ -50,7 +51,9 @@ impl Site {
     pub fn new(engine: Engine, limits: HttpLimits) -> Self {
         let rules = &engine.rules;
         let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
-        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, engine, limits }
+        let smart = discovery::Document::new(&discovery::smart_configuration(rules));
+        let metadata = discovery::Document::new(&discovery::server_metadata(rules));
+        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, smart, metadata, engine }
     }
 }
 

@@ -76,7 +76,6 @@ pub enum Trouble {
     UnknownApp,
     Redirect,
     Unavailable,
-    Internal,
     Form,
     NotFound,
 }
@@ -89,7 +88,6 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         Trouble::UnknownApp => (t.error_unknown_app(), t.error_unknown_app_message(), t.next_support()),
         Trouble::Redirect => (t.error_redirect(), t.error_redirect_message(), t.next_support()),
         Trouble::Unavailable => (t.error_unavailable(), t.error_unavailable_message(), t.next_wait()),
-        Trouble::Internal => (t.error_internal(), t.error_internal_message(), t.next_support()),
         Trouble::Form => (t.error_form(), t.error_form_message(), t.next_open_again()),
         Trouble::NotFound => (t.error_not_found(), t.error_not_found_message(), t.next_open_again()),
     };

@@ -49,8 +49,6 @@ texts! {
     error_redirect_message():   "Adressen appen vil ha svaret på, er ikke registrert. Derfor stoppet vi her. Ingen opplysninger er delt." | "The address the app wants its answer at is not registered, so we stopped here. No information has been shared.";
     error_unavailable():        "Tjenesten er ikke tilgjengelig akkurat nå" | "The service is not available right now";
     error_unavailable_message(): "Vi får ikke kontakt med et system vi trenger. Det er ikke noe galt med det du gjorde." | "We cannot reach a system we need. You did nothing wrong.";
-    error_internal():           "Noe gikk galt hos oss" | "Something went wrong on our side";
-    error_internal_message():   "Feilen er registrert. Det er ikke noe galt med det du gjorde." | "The error has been recorded. You did nothing wrong.";
     error_form():               "Siden er for gammel" | "This page is too old";
     error_form_message():       "Skjemaet du sendte, hører ikke til en oppstart som pågår i denne nettleseren." | "The form you sent does not belong to a launch in progress in this browser.";
     error_too_many():           "For mange forsøk" | "Too many attempts";
