@@ -177,6 +177,11 @@ impl Fields {
         Some(Self::parse(&bytes))
     }
 
+    /// The parameters of a query, if there is one.
+    pub fn of_query(query: Option<&str>) -> Self {
+        Self::parse(query.unwrap_or("").as_bytes())
+    }
+
     pub fn parse(bytes: &[u8]) -> Self {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }

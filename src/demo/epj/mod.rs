@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware;
 use axum::response::Response;
@@ -119,13 +119,6 @@ pub fn router(config: EpjConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
         .layer(middleware::from_fn_with_state(site, guard)))
 }
 
-/// What a link may say: the language, and what just happened.
-#[derive(serde::Deserialize)]
-struct Said {
-    lang: Option<String>,
-    out: Option<String>,
-}
-
 impl Epj {
     fn text(&self, headers: &HeaderMap) -> EpjText {
         EpjText(Lang::of(headers, &self.site.cookie_name(LANGUAGE_COOKIE)))
@@ -168,18 +161,19 @@ fn with_cookie(mut response: Response, cookie: Option<http::HeaderValue>) -> Res
     response
 }
 
-async fn home(State(epj): App, Query(said): Query<Said>, headers: HeaderMap) -> Response {
-    if let Some(lang) = &said.lang {
+async fn home(State(epj): App, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let said = Fields::of_query(query.as_deref());
+    if let Some(lang) = said.get("lang") {
         return epj.switch_language(lang, "/");
     }
     let (session, cookie) = epj.session(&headers);
-    let page = HomePage::new(epj.text(&headers), &session, &epj.launches, said.out.is_some());
+    let page = HomePage::new(epj.text(&headers), &session, &epj.launches, said.is_on("out"));
     with_cookie(html(StatusCode::OK, &page), cookie)
 }
 
-async fn patient(State(epj): App, Path(id): Path<String>, Query(said): Query<Said>, headers: HeaderMap) -> Response {
+async fn patient(State(epj): App, Path(id): Path<String>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let Some(ready) = epj.launches.iter().find(|launch| launch.patient == id) else { return unknown(State(epj), headers).await };
-    if let Some(lang) = &said.lang {
+    if let Some(lang) = Fields::of_query(query.as_deref()).get("lang") {
         return epj.switch_language(lang, &format!("/patient/{}", ready.patient));
     }
     let (session, cookie) = epj.session(&headers);

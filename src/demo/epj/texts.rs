@@ -16,8 +16,6 @@ texts! {
     others(): "Andres konsultasjoner" | "Other clinicians' consultations";
     none_mine(): "Ingen konsultasjoner er åpne for deg." | "You have no open consultations.";
     with(name): "hos {name}" | "with {name}";
-    open_patient(): "Åpne journal" | "Open record";
-    open_patient_of(name): "Åpne journalen til {name}" | "Open the record of {name}";
     encounter(): "Åpen konsultasjon" | "Open encounter";
     patient_id(): "Pasient-id" | "Patient id";
     encounter_id(): "Konsultasjons-id" | "Encounter id";
@@ -49,6 +47,7 @@ texts! {
     handed_over(): "overlevert" | "handed over";
     refused(): "avslått" | "refused";
     back(): "Tilbake til pasientlisten" | "Back to the patients";
+    go_back(): "Tilbake" | "Back";
     logged_out(): "Du er logget ut. Appene som var knyttet til økten, har mistet tilgangen." | "You are signed out. The apps tied to the session have lost their access.";
     error_title(): "Appen ble ikke åpnet" | "The app was not opened";
     error_unreachable(): "Autorisasjonsserveren svarer ikke. Prøv igjen om litt." | "The authorization server does not answer. Try again shortly.";
