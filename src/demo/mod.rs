@@ -13,3 +13,5 @@ pub mod wire;
 
 #[cfg(test)]
 mod stub;
+#[cfg(test)]
+mod tab;

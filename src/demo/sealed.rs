@@ -5,9 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openidconnect::core::{
-    CoreGenderClaim, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreProviderMetadata,
-};
+use openidconnect::core::{CoreGenderClaim, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreProviderMetadata};
 use openidconnect::{AdditionalClaims, ClientId, IdToken, IdTokenVerifier, IssuerUrl, JsonWebKey as _, Nonce};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -84,9 +82,8 @@ impl Keys {
     /// [`SealError::IdToken`].
     pub fn verify_id_token(&self, token: &SmartIdToken, client_id: &str, clock: &Arc<dyn Clock>) -> Result<VerifiedId, SealError> {
         let clock = clock.clone();
-        let verifier: IdTokenVerifier<'_, _> =
-            IdTokenVerifier::new_public_client(ClientId::new(client_id.to_owned()), self.issuer.clone(), self.set.clone())
-                .set_time_fn(move || (UNIX_EPOCH + Duration::from_secs(u64::try_from(clock.now().0).unwrap_or(0))).into());
+        let verifier: IdTokenVerifier<'_, _> = IdTokenVerifier::new_public_client(ClientId::new(client_id.to_owned()), self.issuer.clone(), self.set.clone())
+            .set_time_fn(move || (UNIX_EPOCH + Duration::from_secs(u64::try_from(clock.now().0).unwrap_or(0))).into());
         let no_nonce = |nonce: Option<&Nonce>| nonce.map_or(Ok(()), |_| Err("a nonce nobody asked for".to_owned()));
         let claims = token.claims(&verifier, no_nonce).map_err(|why| SealError::IdToken(why.to_string()))?;
         let aud_is_one_string = Brief::of(&token.to_string()).is_some_and(|brief| brief.payload.get("aud").is_some_and(Value::is_string));

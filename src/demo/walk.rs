@@ -30,15 +30,20 @@ pub struct Step {
     pub title: String,
     /// Who asked whom.
     pub who: String,
-    /// The request in brief, secrets as `…`.
-    pub request: String,
-    /// The answer in brief, secrets as `…`.
-    pub response: String,
+    /// Requests and answers in brief, in their order, secrets as `…`.
+    pub lines: Vec<Line>,
     /// What it shows, with the sections.
     pub proves: String,
     pub held: bool,
     /// Empty when it held.
     pub why_not: String,
+}
+
+/// What went over the wire, one way or the other.
+#[derive(Clone, Debug)]
+pub enum Line {
+    Sent(String),
+    Came(String),
 }
 
 /// How the walk went.
@@ -51,23 +56,10 @@ pub struct WalkSummary {
 /// Walks one launch through by hand and two through the demo app, then logs out of the EPJ. Prints each step as it is done.
 ///
 /// `clock` is the demo's own; `colour` is the caller's decision. Output that cannot be written is lost, not an error: the steps count.
-pub async fn walk(
-    facts: &DemoFacts,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    out: &mut (dyn Write + Send),
-    colour: bool,
-) -> WalkSummary {
+pub async fn walk(facts: &DemoFacts, clock: Arc<dyn Clock>, random: Arc<dyn Random>, out: &mut (dyn Write + Send), colour: bool) -> WalkSummary {
     let wire = Wire::new();
-    let mut walker = Walker {
-        facts,
-        clock,
-        browser: Browser::new(wire.clone()),
-        session: format!("walk-{}", random.id()),
-        random,
-        wire,
-        report: Report::new(out, colour),
-    };
+    let mut walker =
+        Walker { facts, clock, browser: Browser::new(wire.clone()), session: format!("walk-{}", random.id()), random, wire, report: Report::new(out, colour) };
     // Where the way ends early, the step that ended it has been printed and counted.
     let _ = walker.through().await;
     walker.report.sum_up()
@@ -148,9 +140,7 @@ impl<'a> Walker<'a> {
         let forms_at = origin_of(&self.facts.issuer).unwrap_or_default();
         match self.browser.open(url, until, &forms_at).await {
             Ok(landing) => {
-                for hop in &landing.hops {
-                    look.hop(hop);
-                }
+                look.way(&landing.hops);
                 Some(landing)
             }
             Err(why @ (BrowseError::Wire(_) | BrowseError::Address | BrowseError::TooFar)) => {
@@ -162,7 +152,8 @@ impl<'a> Walker<'a> {
 
     /// `POST {token endpoint}` as a client with a secret, Basic. RFC 6749 §2.3.1.
     async fn token_request(&self, look: &mut Look, endpoint: &str, client: &ClientFacts, form: &[(&str, &str)]) -> Answer {
-        let names: Vec<String> = form.iter().map(|(name, value)| if *name == "grant_type" || *name == "scope" { format!("{name}={value}") } else { format!("{name}=…") }).collect();
+        let names: Vec<String> =
+            form.iter().map(|(name, value)| if *name == "grant_type" || *name == "scope" { format!("{name}={value}") } else { format!("{name}=…") }).collect();
         look.request(format!("POST {endpoint}  Authorization: Basic {}:…  {}", client.client_id, names.join("&")));
         self.send(look, self.wire.post(endpoint).header("authorization", basic_of(client)).header("accept", "application/json").form(form)).await
     }

@@ -44,7 +44,13 @@ fn id_of(value: Option<&Value>) -> Option<&str> {
 }
 
 /// The checks of a code exchange, in the order NAV's app meets them.
-pub fn of_exchange(tokens: &SmartTokens, access: &Result<Brief, SealError>, id: &Result<VerifiedId, SealError>, issuer_in_callback: bool) -> Vec<Check> {
+pub fn of_exchange(
+    tokens: &SmartTokens,
+    token_type: &str,
+    access: &Result<Brief, SealError>,
+    id: &Result<VerifiedId, SealError>,
+    issuer_in_callback: bool,
+) -> Vec<Check> {
     let beside = tokens.extra_fields().extra_fields();
     let scope: Vec<&str> = tokens.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect()).unwrap_or_default();
     let said = |result: &Option<String>| result.clone().unwrap_or_default();
@@ -58,15 +64,21 @@ pub fn of_exchange(tokens: &SmartTokens, access: &Result<Brief, SealError>, id: 
         Check::new("NAV-035", "refresh_token", tokens.refresh_token().is_some(), "missing").fatal(),
         Check::new("NAV-035, SAL-072", "patient", id_of(beside.patient.as_ref()).is_some(), "missing or not an id").fatal(),
         Check::new("NAV-035, SAL-072", "encounter", id_of(beside.encounter.as_ref()).is_some(), "missing or not an id").fatal(),
-        Check::new("NAV-036", "token_type = Bearer", tokens.token_type().0 == "Bearer", "spelled otherwise"),
+        Check::new("NAV-036", "token_type = Bearer", token_type == "Bearer", "spelled otherwise"),
         Check::new("NAV-036, SAL-066", "scope", !scope.is_empty(), "missing"),
         Check::new("NAV-048", "offline_access in scope", scope.contains(&"offline_access"), "not granted"),
         Check::new("NAV-037", "no practitioner member", beside.practitioner.is_none(), "present"),
         Check::new("NAV-038", "access token: RS256, kid in JWKS, iss, exp", access_failed.is_none(), said(&access_failed)).fatal(),
-        Check::new("NAV-039", "lifetime over 600 s, equal to expires_in", lifetime.is_some_and(|s| s > 600) && lifetime == expires_in, "shorter, or the two differ"),
+        Check::new(
+            "NAV-039",
+            "lifetime over 600 s, equal to expires_in",
+            lifetime.is_some_and(|s| s > 600) && lifetime == expires_in,
+            "shorter, or the two differ",
+        ),
         Check::new("OIDC Core §3.1.3.7", "id_token: signature, iss, aud, exp", id_failed.is_none(), said(&id_failed)).fatal(),
         Check::new("NAV-041", "aud is one string", id.as_ref().is_ok_and(|id| id.aud_is_one_string), "an array"),
-        Check::new("NAV-041", "fhirUser is relative, a Practitioner", fhir_user.is_some_and(|user| user.starts_with("Practitioner/")), "missing or otherwise").fatal(),
+        Check::new("NAV-041", "fhirUser is relative, a Practitioner", fhir_user.is_some_and(|user| user.starts_with("Practitioner/")), "missing or otherwise")
+            .fatal(),
         Check::new("RFC 9207 §2.4", "iss in the callback", issuer_in_callback, "absent"),
     ]
 }
@@ -105,7 +117,7 @@ mod tests {
     #[test]
     fn a_poor_answer_fails_where_it_is_poor() {
         let tokens: SmartTokens = serde_json::from_str(r#"{"access_token":"opaque","token_type":"bearer","patient":"Patient/1","practitioner":"p"}"#).unwrap();
-        let checks = of_exchange(&tokens, &Err(SealError::NotAJwt), &Err(SealError::IdToken("none".into())), true);
+        let checks = of_exchange(&tokens, "bearer", &Err(SealError::NotAJwt), &Err(SealError::IdToken("none".into())), true);
         let held: Vec<_> = checks.iter().filter(|check| check.held()).map(|check| check.source).collect();
         assert_eq!(held, ["RFC 9207 §2.4"]);
         assert!(checks.iter().any(|check| check.fatal));

@@ -19,9 +19,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::middleware;
 use oauth2::TokenResponse as _;
 use serde_json::Value;
 
@@ -203,10 +203,10 @@ impl Nav {
         }
         let code = query.get("code").ok_or(AppError::CallbackIncomplete)?;
 
-        let tokens = self.registration.redeem(&self.wire, &description, code, &login.verifier).await?;
+        let (tokens, token_type) = self.registration.redeem(&self.wire, &description, code, &login.verifier).await?;
         let access = self.verify_access(&description.issuer, tokens.access_token().secret()).await?;
         let id = self.verify_id(&description.issuer, tokens.extra_fields().id_token()).await?;
-        let checks = checks::of_exchange(&tokens, &access, &id, query.get("iss").is_some());
+        let checks = checks::of_exchange(&tokens, &token_type, &access, &id, query.get("iss").is_some());
         if let Some(bad) = checks.iter().find(|check| check.fatal && !check.held()) {
             return Err(AppError::Answer(format!("{} {}: {}", bad.source, bad.what, bad.failed.as_deref().unwrap_or(""))));
         }

@@ -72,7 +72,11 @@ impl PatientPage {
         let id_left = open.id.exp.saturating_sub(now.0);
         let helseid = match &open.id.helseid {
             None => t.helseid_none(),
-            Some(claim) => [claim.issuer.clone(), claim.scope.clone(), claim.expires_in.as_ref().map(|n| t.seconds(n))].into_iter().flatten().collect::<Vec<_>>().join(" · "),
+            Some(claim) => [claim.issuer.clone(), claim.scope.clone(), claim.expires_in.as_ref().map(|n| t.seconds(n))]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" · "),
         };
         let (diagnoses, diagnoses_failed) = match diagnoses {
             Ok(found) => (found, String::new()),

@@ -1,9 +1,12 @@
 //! The authorization request, the code exchange and the refresh, with the `oauth2` crate. `nav.md` §3.3, §3.4, §3.6.
 
-use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+
+use oauth2::basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType};
 use oauth2::{
-    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, ErrorResponse, ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier,
-    RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenType, TokenUrl,
+    AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, ErrorResponse, ExtraTokenFields, PkceCodeChallenge,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, Scope, StandardRevocableToken, StandardTokenResponse, TokenUrl,
 };
 use openidconnect::IdTokenFields;
 use openidconnect::core::{CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm};
@@ -11,17 +14,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::demo::sealed::SmartClaims;
-use crate::demo::wire::{Wire, WireError};
+use crate::demo::wire::{Wire, WireError, text_at};
 use crate::secret::Secret;
 
 use super::discovery::SmartConfiguration;
 use super::error::AppError;
 
-/// `token_type` as it was spelled: the validator compares it case-sensitively (NAV-036), which the crate's own type forgets.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub struct Spelled(pub String);
+/// Sends on, and notes how `token_type` was spelled: the validator compares it case-sensitively (NAV-036), and the crate reads it in lower case.
+struct Noting<'a> {
+    wire: &'a Wire,
+    token_type: Mutex<Option<String>>,
+}
 
-impl TokenType for Spelled {}
+impl<'c> oauth2::AsyncHttpClient<'c> for Noting<'_> {
+    type Error = WireError;
+    type Future = Pin<Box<dyn Future<Output = Result<oauth2::HttpResponse, WireError>> + Send + 'c>>;
+
+    fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let response = self.wire.call(request).await?;
+            let said: Option<Value> = serde_json::from_slice(response.body()).ok();
+            let spelled = said.as_ref().and_then(|said| text_at(said, "/token_type")).map(str::to_owned);
+            *self.token_type.lock().unwrap_or_else(PoisonError::into_inner) = spelled;
+            Ok(response)
+        })
+    }
+}
 
 /// The members SMART puts beside the tokens, as they came. SMART 2.2 launch context, SAL-071 ff.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -58,7 +76,7 @@ impl Beside {
 
 type Fields = IdTokenFields<SmartClaims, Beside, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
 /// A token response of this server.
-pub type SmartTokens = StandardTokenResponse<Fields, Spelled>;
+pub type SmartTokens = StandardTokenResponse<Fields, BasicTokenType>;
 
 type SmartClient = Client<BasicErrorResponse, SmartTokens, BasicTokenIntrospectionResponse, StandardRevocableToken, BasicRevocationErrorResponse>;
 
@@ -97,21 +115,24 @@ impl Registration {
         Ok(url.into())
     }
 
-    /// `client_id` goes into the form too, beside Basic (NAV-033).
+    /// The tokens, and `token_type` as it was spelled. `client_id` goes into the form too, beside Basic (NAV-033).
     ///
     /// # Errors
     /// [`AppError::Exchange`] with the server's error code.
-    pub async fn redeem(&self, wire: &Wire, at: &SmartConfiguration, code: &str, verifier: &Secret<String>) -> Result<SmartTokens, AppError> {
+    pub async fn redeem(&self, wire: &Wire, at: &SmartConfiguration, code: &str, verifier: &Secret<String>) -> Result<(SmartTokens, String), AppError> {
         let endpoint = TokenUrl::new(at.token_endpoint.clone()).map_err(not_a_url)?;
         let redirect = RedirectUrl::new(self.redirect_uri.clone()).map_err(not_a_url)?;
         let client = self.client().set_token_uri(endpoint).set_redirect_uri(redirect);
-        client
+        let noting = Noting { wire, token_type: Mutex::default() };
+        let tokens = client
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose().clone()))
             .add_extra_param("client_id", self.client_id.clone())
-            .request_async(wire)
+            .request_async(&noting)
             .await
-            .map_err(|why| AppError::Exchange(refusal(&why)))
+            .map_err(|why| AppError::Exchange(refusal(&why)))?;
+        let spelled = noting.token_type.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok((tokens, spelled.unwrap_or_default()))
     }
 
     /// No `scope`: what was granted stays (NAV-044).

@@ -19,7 +19,9 @@ impl Walker<'_> {
         let mut look = Look::new("EPJ → browser → app and back", "A foreign app opens the right patient");
         let page = self.open_in_app(&mut look, cast, grant, cast.first).await;
         look.expect(shows(&page, &cast.first.patient, &grant.patient_name), "the page does not show the patient that FHIR named");
-        look.response(format!("the page shows {}", grant.patient_name));
+        if page.contains(&grant.patient_name) {
+            look.response(format!("the page shows {}", grant.patient_name));
+        }
         self.report.add(look, "an app written against SMART, with libraries of others, finds its way from one link: SMART 2.2 EHR launch");
 
         let mut look = Look::new("EPJ → browser → app and back", "Another patient opens beside the first");
@@ -27,7 +29,6 @@ impl Walker<'_> {
         look.expect(shows(&page, &cast.second.patient, ""), "the page does not show the second patient");
         look.expect(!page.contains(&format!("data-patient=\"{}\"", cast.first.patient)), "the page is the first patient's");
         let url = self.app_page(cast.first);
-        look.request(format!("GET {url}"));
         let first = self.app_text(&mut look, &url).await;
         look.expect(shows(&first, &cast.first.patient, &grant.patient_name), "the first patient's page is gone or shows somebody else");
         self.report.add(look, "context belongs to the grant, not to the browser's session: two patients in two tabs are two grants: nav.md §3.7, §8 row 7");

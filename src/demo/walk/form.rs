@@ -114,7 +114,9 @@ fn tags(page: &str) -> Vec<Tag<'_>> {
         let name = name.to_ascii_lowercase();
         // What stands in these is text, whatever it looks like.
         rest = match name.as_str() {
-            "script" | "style" | "textarea" | "title" if !closing => after.split_once(&format!("</{name}")).map_or("", |(inside, _)| after.get(inside.len()..).unwrap_or("")),
+            "script" | "style" | "textarea" | "title" if !closing => {
+                after.split_once(&format!("</{name}")).map_or("", |(inside, _)| after.get(inside.len()..).unwrap_or(""))
+            }
             _ => after,
         };
         found.push(Tag { name, closing, attributes, text });

@@ -45,7 +45,10 @@ impl Walker<'_> {
         look.answer(&again, &["active"]);
         let active = again.json().is_some_and(|said| said.get("active") == Some(&Value::Bool(true)));
         look.expect(active, "reloading the callback page ended the doctor's grant, which this client is configured against");
-        self.report.add(look, "a code works once; for NAV's app, whose callback may be reloaded, a replay is refused without ending the grant: RFC 6749 §4.1.2, NAV-051");
+        self.report.add(
+            look,
+            "a code works once; for NAV's app, whose callback may be reloaded, a replay is refused without ending the grant: RFC 6749 §4.1.2, NAV-051",
+        );
     }
 
     async fn wrong_redirect(&mut self, cast: &Cast<'_>, grant: &Grant) {

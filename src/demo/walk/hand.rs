@@ -15,7 +15,6 @@ use super::{Cast, Stop, Walker, resources, subject_of};
 
 /// What the launch by hand left, for the steps that follow.
 pub(super) struct Grant {
-    pub issuer: String,
     pub authorization: String,
     pub token: String,
     pub introspection: String,
@@ -53,7 +52,6 @@ impl Walker<'_> {
         self.introspection(cast, &at, &tokens, &access).await;
         let patient_name = self.reads(cast, &access).await;
         Ok(Grant {
-            issuer: at.issuer,
             authorization: at.authorization,
             token: at.token,
             introspection: at.introspection,
@@ -202,6 +200,7 @@ impl Walker<'_> {
         if let Some(landing) = self.browse(&mut look, &url, Some(cast.redirect_uri)).await {
             look.expect(landing.answer.is_none(), "it does not come back to the app");
             let get = |name: &str| landing.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+            look.expect(landing.hops.iter().all(|hop| (300..400).contains(&hop.status)), "somebody has to press a button");
             if let Some(error) = get("error") {
                 look.expect(false, format!("the error is {error}"));
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::demo::wire::Answer;
 
 use super::browser::Hop;
-use super::{Step, WalkSummary};
+use super::{Line, Step, WalkSummary};
 
 /// Members that are shown as `…`, whatever they hold.
 const SECRET: [&str; 6] = ["access_token", "refresh_token", "id_token", "launch", "launch_url", "start_url"];
@@ -16,38 +16,42 @@ const SECRET: [&str; 6] = ["access_token", "refresh_token", "id_token", "launch"
 pub struct Look {
     who: String,
     title: String,
-    requests: Vec<String>,
-    responses: Vec<String>,
+    lines: Vec<Line>,
     missing: Vec<String>,
 }
 
 impl Look {
     pub fn new(who: &str, title: &str) -> Self {
-        Self { who: who.to_owned(), title: title.to_owned(), requests: Vec::new(), responses: Vec::new(), missing: Vec::new() }
+        Self { who: who.to_owned(), title: title.to_owned(), lines: Vec::new(), missing: Vec::new() }
     }
 
     pub fn request(&mut self, line: impl Into<String>) {
-        self.requests.push(line.into());
+        self.lines.push(Line::Sent(line.into()));
     }
 
     pub fn response(&mut self, line: impl Into<String>) {
-        self.responses.push(line.into());
+        self.lines.push(Line::Came(line.into()));
     }
 
     /// The status and the JSON members that matter, in the order asked for.
     pub fn answer(&mut self, answer: &Answer, members: &[&str]) {
         let body = answer.json().unwrap_or(Value::Null);
         let shown: Vec<String> = members.iter().filter_map(|name| Some(format!("{name}={}", shown(name, body.get(*name)?)))).collect();
-        self.responses.push(format!("{} {}", answer.status, shown.join("  ")).trim_end().to_owned());
+        self.response(format!("{} {}", answer.status, shown.join("  ")).trim_end());
     }
 
-    pub fn hop(&mut self, hop: &Hop) {
-        if self.requests.is_empty() {
-            self.requests.push(format!("GET {}", hop.request));
+    /// The browser's way after one click: where it began, and where each answer sent it.
+    pub fn way(&mut self, hops: &[Hop]) {
+        if let Some(first) = hops.first() {
+            self.request(format!("GET {}", first.request));
         }
+        hops.iter().for_each(|hop| self.hop(hop));
+    }
+
+    fn hop(&mut self, hop: &Hop) {
         let cookie = if hop.sets_cookie { "  Set-Cookie: …" } else { "" };
         let to = hop.to.as_ref().map(|to| format!(" → {to}")).unwrap_or_default();
-        self.responses.push(format!("{}{to}{cookie}", hop.status));
+        self.response(format!("{}{to}{cookie}", hop.status));
     }
 
     /// What must be so for the step to hold.
@@ -69,15 +73,7 @@ impl Look {
     }
 
     fn step(self, proves: &str) -> Step {
-        Step {
-            held: self.missing.is_empty(),
-            title: self.title,
-            who: self.who,
-            request: self.requests.join("\n"),
-            response: self.responses.join("\n"),
-            proves: proves.to_owned(),
-            why_not: self.missing.join("; "),
-        }
+        Step { held: self.missing.is_empty(), title: self.title, who: self.who, lines: self.lines, proves: proves.to_owned(), why_not: self.missing.join("; ") }
     }
 }
 
@@ -121,10 +117,12 @@ impl<'a> Report<'a> {
         let title = self.paint("1", &step.title);
         let _ = writeln!(self.out, "\n{number:>3}. {title}  [{verdict}]");
         let _ = writeln!(self.out, "     {}", self.paint("36", &step.who));
-        for (mark, text) in [("→", &step.request), ("←", &step.response)] {
-            for line in text.lines() {
-                let _ = writeln!(self.out, "     {} {line}", self.paint("2", mark));
-            }
+        for line in &step.lines {
+            let (mark, text) = match line {
+                Line::Sent(text) => ("→", text),
+                Line::Came(text) => ("←", text),
+            };
+            let _ = writeln!(self.out, "     {} {text}", self.paint("2", mark));
         }
         let _ = writeln!(self.out, "     {} {}", self.paint("2", "="), step.proves);
         if step.held {
