@@ -1,0 +1,78 @@
+//! Every sentence of the app's pages.
+
+use crate::demo::page::texts;
+
+texts! {
+    AppText:
+    skip(): "Gå til innholdet" | "Skip to the content";
+    name(): "Sykmeldingsapp (demo)" | "Sick-note app (demo)";
+    note(): "Åpnet fra journalen over SMART on FHIR" | "Opened from the record over SMART on FHIR";
+    other_language(): "English" | "Norsk";
+    home_title(): "Åpne appen fra journalen" | "Open the app from the record";
+    home_what(): "Appen vet ikke hvem pasienten er før den åpnes fra et EPJ-system." | "The app does not know who the patient is until an EHR opens it.";
+    open_patients(): "Åpne pasienter i denne nettleseren" | "Patients open in this browser";
+    none_open(): "Ingen." | "None.";
+    shown_now(): "vises nå" | "shown now";
+    person(): "Pasient" | "Patient";
+    doctor(): "Behandler" | "Clinician";
+    organization(): "Virksomhet" | "Organization";
+    encounter(): "Konsultasjon" | "Encounter";
+    diagnoses(): "Diagnoser i konsultasjonen" | "Diagnoses of the encounter";
+    no_diagnoses(): "Ingen diagnoser er satt." | "No diagnoses are set.";
+    full_name(): "Navn" | "Name";
+    fnr(): "Fødselsnummer" | "National identity number";
+    dnr(): "D-nummer" | "D-number";
+    born(): "Født" | "Born";
+    hpr(): "HPR-nummer" | "HPR number";
+    her(): "HER-id" | "HER id";
+    orgnr(): "Organisasjonsnummer" | "Organization number";
+    phone(): "Telefon" | "Phone";
+    status(): "Status" | "Status";
+    kind(): "Type" | "Type";
+    period(): "Tid" | "Time";
+    code(): "Kode" | "Code";
+    system(): "Kodeverk" | "Code system";
+    text(): "Tekst" | "Text";
+    fhir_id(): "FHIR-id" | "FHIR id";
+    unreadable(why): "Kunne ikke leses: {why}" | "Could not be read: {why}";
+    context(): "Kontekst fra journalen" | "Context from the record";
+    scopes(): "Tilganger" | "Access";
+    granted(): "Gitt" | "Granted";
+    not_granted(): "Bedt om, ikke gitt" | "Asked for, not granted";
+    tokens(): "Tokener" | "Tokens";
+    token_note(): "Bare overskrift og livslengde vises; verdiene forlater ikke tjeneren." | "Only headers and lifetimes are shown; the values never leave the server.";
+    access_token(): "Tilgangstoken" | "Access token";
+    claims(): "Felter" | "Claims";
+    valid_until(time, seconds): "{time} ({seconds} s igjen)" | "{time} ({seconds} s left)";
+    lifetime(): "Livslengde" | "Lifetime";
+    seconds(n): "{n} s" | "{n} s";
+    valid(): "Gjelder til" | "Valid until";
+    id_token(): "id_token" | "id_token";
+    helseid(): "HelseID-token" | "HelseID token";
+    helseid_none(): "Ikke med i id_token" | "Not in the id_token";
+    server(): "EPJ-system" | "EHR system";
+    checks(): "Kontroller" | "Checks";
+    check(): "Kontroll" | "Check";
+    source(): "Krav" | "Requirement";
+    outcome(): "Utfall" | "Outcome";
+    held(): "bestått" | "passed";
+    failed(): "ikke bestått" | "failed";
+    refresh(): "Forny tilgangen" | "Refresh access";
+    refresh_what(): "Henter nytt tilgangstoken. Pasienten skal være den samme, og det gamle tokenet skal virke til det utløper." | "Gets a new access token. The patient must stay the same, and the old token must work until it expires.";
+    refreshed(time): "Siste fornying kl. {time}" | "Last refreshed at {time}";
+    error_title(): "Noe gikk galt" | "Something went wrong";
+    error_code(): "Feilkode" | "Error code";
+    error_detail(): "Detalj" | "Detail";
+    error_next(): "Gå tilbake til journalen og åpne appen på nytt fra pasienten." | "Go back to the record and open the app again from the patient.";
+    error_launch(): "Appen ble åpnet uten opplysningene den trenger fra journalen." | "The app was opened without what it needs from the record.";
+    error_issuer(): "EPJ-systemet er ugyldig eller ikke godkjent for denne appen." | "The EHR system is invalid or not approved for this app.";
+    error_state(): "Innloggingen hører ikke til denne nettleseren, eller er brukt før." | "The login does not belong to this browser, or was used before.";
+    error_refused(): "Autorisasjonsserveren avslo innloggingen." | "The authorization server refused the login.";
+    error_login(): "Innloggingen feilet." | "The login failed.";
+    error_session(): "Du har ingen økt for denne pasienten. Den kan ha sluttet da du logget ut av journalen." | "You have no session for this patient. It may have ended when you signed out of the record.";
+    error_hpr(): "Du mangler et gyldig HPR-nummer." | "You have no valid HPR number.";
+    error_patient(): "Pasienten mangler fødselsnummer eller d-nummer, eller kunne ikke leses." | "The patient has no identity number, or could not be read.";
+    error_fhir(): "Journalen svarte ikke som den skulle." | "The record did not answer as it should.";
+    error_form(): "Skjemaet er utløpt eller kom ikke fra denne siden." | "The form has expired or did not come from this page.";
+    error_unknown(): "Denne siden finnes ikke." | "This page does not exist.";
+}
