@@ -22,6 +22,15 @@ const RING: &str = "ring";
 /// The longest life of anything signed here; a retired key stays published that long.
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
 
+/// When signing keys take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    /// How long a key signs before the next one takes over by itself.
+    pub rotation: Duration,
+    /// How long a new key is published before it signs. NAV-040.
+    pub overlap: Duration,
+}
+
 /// Why the keys cannot be had or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
@@ -55,16 +64,16 @@ pub struct Keys {
     seal: Arc<SealKey>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    lead: Duration,
+    schedule: Schedule,
     opened: ArcSwap<Opened>,
 }
 
 impl Keys {
-    /// Opens the ring of an issuer, and makes it where there is none. `lead` is how long a new key is published before it signs.
+    /// Opens the ring of an issuer, and makes it where there is none.
     ///
     /// # Errors
     /// [`KeysError`]: a store that cannot answer, or a seal key that does not open what is there.
-    pub async fn open(issuer: Issuer, store: Store, seal: Arc<SealKey>, clock: Arc<dyn Clock>, random: Arc<dyn Random>, lead: Duration) -> Result<Self, KeysError> {
+    pub async fn open(issuer: Issuer, store: Store, seal: Arc<SealKey>, clock: Arc<dyn Clock>, random: Arc<dyn Random>, schedule: Schedule) -> Result<Self, KeysError> {
         let making = Making { issuer: &issuer, seal: &seal, random: &*random };
         let ring = loop {
             let held = store.load::<KeyRing>(RING).await?;
@@ -74,7 +83,7 @@ impl Keys {
             }
             let mut ring = held.as_ref().map_or_else(|| KeyRing::empty(making.mac_key(), TOKEN_LIFE), |held| held.value.clone());
             for alg in missing {
-                ring.rotate(making.key(alg).await?, clock.now(), lead)?;
+                ring.rotate(making.key(alg).await?, clock.now(), schedule.overlap)?;
             }
             let commit = match &held {
                 Some(held) => store.replace(held, &ring).await?,
@@ -86,7 +95,7 @@ impl Keys {
             }
         };
         let opened = ArcSwap::from_pointee(making.open(ring, None)?);
-        Ok(Self { issuer, store, seal, clock, random, lead, opened })
+        Ok(Self { issuer, store, seal, clock, random, schedule, opened })
     }
 
     fn making(&self) -> Making<'_> {
@@ -139,26 +148,36 @@ impl Keys {
         let mut signs_from = Vec::new();
         for alg in algs {
             let fresh = self.making().key(alg).await?;
-            signs_from.push((alg, ring.rotate(fresh, self.clock.now(), self.lead)?));
+            signs_from.push((alg, ring.rotate(fresh, self.clock.now(), self.schedule.overlap)?));
         }
         self.commit(&held, ring).await?;
         Ok(signs_from)
     }
 
-    /// Looks whether another node changed the ring, and drops what is gone. Called now and then.
+    /// Looks whether another node changed the ring, drops what is gone and lets keys that grew old be followed. Called now and then.
     ///
     /// # Errors
     /// A store that cannot answer; what is opened stays in use.
     pub async fn refresh(&self) -> Result<(), KeysError> {
         let held = self.load().await?;
         let mut ring = held.value.clone();
-        if ring.due(self.clock.now()) {
-            return match self.commit(&held, ring).await {
-                Err(KeysError::Conflict) => Ok(()),
-                other => other,
-            };
+        let now = self.clock.now();
+        let mut changed = ring.due(now);
+        for alg in ring.aged(self.schedule.rotation, now) {
+            match ring.rotate(self.making().key(alg).await?, now, self.schedule.overlap) {
+                Ok(_) => changed = true,
+                Err(RingError::Underway) => {}
+                Err(other) => return Err(other.into()),
+            }
         }
-        self.install(ring)
+        if !changed {
+            return self.install(ring);
+        }
+        match self.commit(&held, ring).await {
+            // Another node was first; its ring is seen at the next look.
+            Err(KeysError::Conflict) => Ok(()),
+            other => other,
+        }
     }
 
     async fn load(&self) -> Result<Held<KeyRing>, KeysError> {

@@ -10,6 +10,7 @@ mod introspect;
 mod launches;
 mod layer;
 mod logout;
+pub mod ops;
 mod page;
 pub mod pages;
 mod reply;

@@ -1,0 +1,89 @@
+//! The clients of the demo: presets on loopback addresses, with secrets made afresh at every start. DESIGN §2.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::demo::facts::ClientFacts;
+use crate::jose::{Alg, KeyError, SigningKey};
+use crate::random::Random;
+use crate::secret::Secret;
+
+/// The clients as configuration text, and as those who test against them need them.
+pub struct DemoClients {
+    pub toml: Secret<String>,
+    pub facts: BTreeMap<String, ClientFacts>,
+}
+
+/// Where the demo's parties answer, without a trailing slash.
+pub struct Places<'a> {
+    pub app: &'a str,
+}
+
+impl DemoClients {
+    /// # Errors
+    /// When a key cannot be made.
+    pub fn make(places: &Places<'_>, random: &dyn Random) -> Result<Self, KeyError> {
+        let mut making = Self { toml: Secret::new(String::new()), facts: BTreeMap::new() };
+        let app = places.app;
+        making.secret("epj", "epj", &[], random, "");
+        making.secret("fhir-server", "fhir-server", &[], random, "");
+        let launch = format!("launch_urls = [\"{app}/fhir/launch\"]");
+        making.secret("syk-inn", "nav-syk-inn-dev", &[format!("{app}/fhir/callback")], random, &launch);
+        making.public("nav-validator", "nav-validator", &format!("{app}/validator"));
+        making.public("growth-chart", "growth-chart", &format!("{app}/growth-chart"));
+        making.keyed("lab-sync", "lab-sync", Alg::ES384, None)?;
+        making.keyed("regional-portal", "regional-portal", Alg::ES384, Some(&format!("{app}/regional-portal")))?;
+        Ok(making)
+    }
+
+    fn write(&mut self, client: &str, preset: &str, lines: &str) {
+        let mut text = self.toml.expose().clone();
+        let _infallible = write!(text, "[[client]]\npreset = \"{preset}\"\nclient_id = \"{client}\"\n{lines}\n\n");
+        self.toml = Secret::new(text);
+    }
+
+    fn uris(uris: &[String]) -> String {
+        if uris.is_empty() { String::new() } else { format!("redirect_uris = {uris:?}\n") }
+    }
+
+    fn secret(&mut self, client: &str, preset: &str, redirect_uris: &[String], random: &dyn Random, more: &str) {
+        let secret = random.token();
+        self.write(client, preset, &format!("client_secret = \"{}\"\n{}{more}", secret.expose(), Self::uris(redirect_uris)));
+        let facts = ClientFacts {
+            client_id: client.to_owned(),
+            auth: "client_secret_basic".to_owned(),
+            client_secret: Some(secret),
+            private_jwk: None,
+            redirect_uris: redirect_uris.to_vec(),
+        };
+        self.facts.insert(client.to_owned(), facts);
+    }
+
+    fn public(&mut self, client: &str, preset: &str, at: &str) {
+        let redirect_uris = vec![format!("{at}/callback")];
+        self.write(client, preset, &format!("{}launch_urls = [\"{at}/launch\"]", Self::uris(&redirect_uris)));
+        let facts = ClientFacts { client_id: client.to_owned(), auth: "none".to_owned(), client_secret: None, private_jwk: None, redirect_uris };
+        self.facts.insert(client.to_owned(), facts);
+    }
+
+    fn keyed(&mut self, client: &str, preset: &str, alg: Alg, at: Option<&str>) -> Result<(), KeyError> {
+        let key = SigningKey::generate(alg)?;
+        let redirect_uris: Vec<String> = at.iter().map(|at| format!("{at}/callback")).collect();
+        let launch = at.map(|at| format!("launch_urls = [\"{at}/launch\"]\n")).unwrap_or_default();
+        let jwk = key.public_jwk().to_value();
+        let member = |name: &str| jwk.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let members: Vec<String> = ["kty", "crv", "x", "y", "kid", "alg", "use"].iter().map(|name| format!("{name} = \"{}\"", member(name))).collect();
+        self.write(client, preset, &format!("jwks = {{ keys = [{{ {} }}] }}\n{}{launch}", members.join(", "), Self::uris(&redirect_uris)));
+        let facts = ClientFacts {
+            client_id: client.to_owned(),
+            auth: "private_key_jwt".to_owned(),
+            client_secret: None,
+            private_jwk: Some(Secret::new(key.to_private_jwk()?.to_string())),
+            redirect_uris,
+        };
+        self.facts.insert(client.to_owned(), facts);
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! The composition root: configuration in, running servers out. The only folder that knows everyone; nobody knows it but `cli`.
+
+pub mod demo;
+mod demo_clients;
+pub mod open;
+pub mod seal_key;
+pub mod server;

@@ -1,0 +1,95 @@
+//! Opening what a server stands on: the store, the keys, one engine for each issuer. The CLI does this too where no server runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::seal_key::{SealKeyError, seal_key};
+use crate::config::{Config, Durability, Fetch, IssuerConfig, Store as StoreConfig};
+use crate::engine::keys::{Keys, KeysError, Schedule};
+use crate::engine::{Engine, Parts};
+use crate::fetch::{FetchLimits, JwksCache};
+use crate::fhir_client::FhirClient;
+use crate::jose::seal::SealKey;
+use crate::random::Random;
+use crate::store::embedded::{self, Embedded};
+use crate::store::memory::Memory;
+use crate::store::{Backend, Store, StoreError};
+use crate::time::Clock;
+
+/// How long a FHIR server may take to answer us.
+const FHIR_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a server cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Seal(#[from] SealKeyError),
+    #[error("the store cannot be opened: {0}")]
+    Store(#[from] StoreError),
+    #[error("the keys of {issuer} cannot be opened: {error}")]
+    Keys { issuer: String, error: KeysError },
+}
+
+/// A store with the engines that stand on it.
+pub struct Opened {
+    pub backend: Arc<dyn Backend>,
+    pub engines: Vec<Engine>,
+}
+
+/// Opens everything the configuration names. Blocks shortly while the store file is checked.
+///
+/// # Errors
+/// [`OpenError`]
+pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Opened, OpenError> {
+    let seal = Arc::new(seal_key(&config.keys, &*random)?);
+    let backend: Arc<dyn Backend> = match &config.store {
+        StoreConfig::Memory => Arc::new(Memory::new()),
+        StoreConfig::Embedded { path, durability } => {
+            let durability = match durability {
+                Durability::PowerLoss => embedded::Durability::PowerLoss,
+                Durability::Process => embedded::Durability::Process,
+            };
+            Arc::new(Embedded::open(path, durability)?)
+        }
+    };
+    let shared = Shared { backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
+    let mut engines = Vec::new();
+    for issuer in &config.issuers {
+        engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
+    }
+    Ok(Opened { backend, engines })
+}
+
+/// What the engines of a process have in common.
+struct Shared<'a> {
+    backend: &'a Arc<dyn Backend>,
+    seal: &'a Arc<SealKey>,
+    clock: &'a Arc<dyn Clock>,
+    random: &'a Arc<dyn Random>,
+    fetch: &'a Fetch,
+}
+
+impl Shared<'_> {
+    async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
+        let store = Store::new(Arc::clone(self.backend), Arc::clone(self.clock), config.url().as_str().into());
+        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap };
+        let keys = Keys::open(config.url().clone(), store.clone(), Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random), schedule).await?;
+        let limits = FetchLimits {
+            max_bytes: self.fetch.max_bytes,
+            timeout: self.fetch.timeout,
+            allow_private: self.fetch.allow_private,
+            allow_loopback: config.url().is_loopback(),
+        };
+        let fhir: BTreeMap<_, _> = config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect();
+        Ok(Engine::new(Parts {
+            rules: config.rules.clone(),
+            store,
+            keys,
+            clock: Arc::clone(self.clock),
+            random: Arc::clone(self.random),
+            client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
+            fhir,
+        }))
+    }
+}

@@ -1,0 +1,131 @@
+//! A running authorization server: its listeners, and what goes on beside them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+
+use super::open::{OpenError, Opened, open};
+use crate::config::Config;
+use crate::http::{HttpLimits, Site, ops, router};
+use crate::listen::{Limits, Listener, serve};
+use crate::random::Random;
+use crate::store::Backend;
+use crate::time::{Clock, SystemClock};
+
+/// How often expired records are swept and keys looked after.
+const TEND_EVERY: Duration = Duration::from_secs(5);
+
+/// How many records one sweep forgets at most, so that it never holds the writer for long.
+const SWEEP_AT_ONCE: usize = 1000;
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+}
+
+/// A server at work.
+pub struct Running {
+    pub public: SocketAddr,
+    pub ops: SocketAddr,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    backend: Arc<dyn Backend>,
+}
+
+/// Listens on an address, or says which it was.
+///
+/// # Errors
+/// [`StartError::Listen`]
+pub async fn bind(address: SocketAddr) -> Result<Listener, StartError> {
+    Listener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+}
+
+/// What a server listens on. Bound before anything else, so that a second server on the same ports does not touch the store.
+pub struct Listeners {
+    pub public: Listener,
+    pub ops: Listener,
+}
+
+impl Listeners {
+    /// # Errors
+    /// [`StartError::Listen`]
+    pub async fn of(config: &Config) -> Result<Self, StartError> {
+        Ok(Self { public: bind(config.server.listen).await?, ops: bind(config.server.ops_listen).await? })
+    }
+}
+
+/// Starts the authorization server of a configuration. `test_clock` is the clock the operations listener may move, where it may.
+///
+/// # Errors
+/// [`StartError`]
+pub async fn start(
+    config: &Config,
+    Listeners { public, ops }: Listeners,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    test_clock: Option<Arc<SystemClock>>,
+) -> Result<Running, StartError> {
+    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+    let limits = HttpLimits { body: config.http.max_body_bytes, authorize: config.http.max_authorize_bytes };
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits))).collect();
+    let stop = CancellationToken::new();
+    let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
+    let timeout = TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, config.http.request_timeout);
+    let public_router: Router = router::service(&sites).layer(timeout);
+    let ops_state = ops::Ops { sites: sites.clone(), backend: Arc::clone(&backend), token: config.server.ops_token, test_clock, random };
+    let ops_router = ops::router(ops_state).layer(timeout);
+    let grace = config.server.shutdown_grace;
+    let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
+    let tasks = vec![
+        tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
+        tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
+        tokio::spawn(tend(sites, Arc::clone(&backend), clock, stop.clone())),
+    ];
+    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
+}
+
+impl Running {
+    /// Stops accepting, finishes what has begun, and closes the store.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            // A task that panicked has said so already; the others still get their time.
+            let _ended = task.await;
+        }
+        if let Err(error) = self.backend.close().await {
+            tracing::error!(%error, "the store was not closed cleanly");
+        }
+    }
+}
+
+/// Forgets what has expired and follows the keys, until the server stops.
+async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(TEND_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        match backend.sweep(clock.now(), SWEEP_AT_ONCE).await {
+            Ok(0) => {}
+            Ok(swept) => tracing::debug!(swept, "expired records forgotten"),
+            Err(error) => tracing::warn!(%error, "sweeping failed"),
+        }
+        for site in &sites {
+            if let Err(error) = site.engine.tend().await {
+                tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
+            }
+        }
+    }
+}
