@@ -18,6 +18,7 @@ pub mod time;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod fetch;
 pub mod fhir_client;
 pub mod http;
 pub mod jose;

@@ -1,1 +1,162 @@
-//! listen
+//! The accept loop everything serves with: bounded in connections, header size and header time, and drained when told to stop.
+//! HTTP/1.1 only; whoever needs TLS or HTTP/2 puts a proxy before it. RFC 9112.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Pause after an accept that failed because the machine is out of something (file descriptors, memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The least buffer the HTTP parser works with, in bytes.
+const SMALLEST_BUFFER: usize = 8 * 1024;
+
+/// What one listener lets its peers take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest time from the end of one answer, or from connecting, to the end of the next request's headers. It is therefore
+    /// also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// Connections served at once; those beyond wait in the operating system's queue.
+    pub max_connections: usize,
+    /// Request line and headers together, in bytes (at least 8192 count); more is answered with 431. RFC 6585 §5.
+    pub max_header_bytes: usize,
+    /// Header fields of a request; more is answered with 431.
+    pub max_headers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { header_timeout: Duration::from_secs(30), max_connections: 4096, max_header_bytes: 64 * 1024, max_headers: 100 }
+    }
+}
+
+/// The address at the other end of the connection, in the extensions of every request: `Extension(PeerAddr(peer))`.
+/// Behind a proxy it is the proxy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// A bound address that nobody is served at yet; peers may connect and wait.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Binds; port 0 takes a free one, which [`Listener::local_addr`] tells.
+    ///
+    /// # Errors
+    /// When the address is taken, not this machine's, or not ours to bind.
+    pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::from_tcp(TcpListener::bind(address).await?)
+    }
+
+    /// # Errors
+    /// When the operating system cannot say where the socket is bound.
+    pub fn from_tcp(tcp: TcpListener) -> io::Result<Self> {
+        let address = tcp.local_addr()?;
+        Ok(Self { tcp, address })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl From<Listener> for TcpListener {
+    fn from(listener: Listener) -> Self {
+        listener.tcp
+    }
+}
+
+/// Serves until `stop`. Then nothing new is accepted, idle connections are closed, requests under way are answered with
+/// `Connection: close`, and what is not done after `grace` is cut off. Returns when no connection is left; dropping the future
+/// cuts all of them off at once.
+pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
+    let listener = listener.into();
+    let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
+        .max_header_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
+        .max_headers(limits.max_headers);
+
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((stream, peer, seat)) = accepted else { continue };
+        let connection = connection(stream, peer, service.clone(), http.clone(), stop.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(seat);
+        });
+    }
+
+    // Closed before draining, so that a balancer's next attempt is refused and goes elsewhere.
+    drop(listener);
+    let drained = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut off after the grace period");
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection together with its seat; `None` after a failure that says nothing about the next attempt.
+async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let seat = Arc::clone(room).acquire_owned().await.ok()?;
+    match tcp.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, seat)),
+        // The peer went away while it waited.
+        Err(gone) if matches!(gone.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => None,
+        Err(error) => {
+            tracing::error!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, service: Router, http: http1::Builder, stop: CancellationToken) {
+    // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
+    let _ = stream.set_nodelay(true);
+    let service = service.map_request(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(PeerAddr(peer));
+        request.map(Body::new)
+    });
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The peer's doing, mostly: malformed requests, time-outs, resets.
+        tracing::debug!(%peer, %error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+#[path = "listen/tests.rs"]
+mod tests;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::jose::{Alg, JwkSet};
-use crate::protocol::ids::{ClientId, RedirectUri};
-use crate::protocol::scope::ScopeSet;
+use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
+use crate::protocol::scope::{Level, Scope, ScopeSet};
 use crate::secret::Digest;
 
 /// How a client proves who it is: one registered way each. SAL §5.1, OIDC Core §9.
@@ -22,6 +22,18 @@ pub enum ClientAuthMethod {
     SecretPost { secrets: Vec<Digest> },
     #[serde(rename = "private_key_jwt")]
     PrivateKeyJwt { keys: ClientKeys, algs: Vec<Alg> },
+}
+
+impl ClientAuthMethod {
+    /// The name of the method in registrations and metadata. OIDC Core §9.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SecretBasic { .. } => "client_secret_basic",
+            Self::SecretPost { .. } => "client_secret_post",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+        }
+    }
 }
 
 /// Where a client's public keys are. SAL-005.
@@ -123,6 +135,36 @@ pub struct Client {
     pub disabled: bool,
 }
 
+/// The scope that lets the EHR create launches. DESIGN §3, The launch API.
+pub const LAUNCH_CREATE: &str = "launch:create";
+
+/// The scope that lets its bearer introspect any token of this issuer. SAL-124, SAL-125.
+pub fn introspect_scope(issuer: &Issuer) -> String {
+    issuer.at("/scopes/introspect")
+}
+
+/// What a client may come to the token endpoint with. Never registered by itself: it follows from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GrantType {
+    AuthorizationCode,
+    RefreshToken,
+    ClientCredentials,
+}
+
+/// A URI that equals a registered one. Only this can be redirected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedRedirect(RedirectUri);
+
+impl VerifiedRedirect {
+    pub fn uri(&self) -> &RedirectUri {
+        &self.0
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
 impl Client {
     pub fn is_public(&self) -> bool {
         matches!(self.auth, ClientAuthMethod::None)
@@ -131,5 +173,32 @@ impl Client {
     /// Public clients rotate; confidential ones are bound by their own authentication. DESIGN §3, SAL §7.6.
     pub fn rotates_refresh_tokens(&self) -> bool {
         self.is_public()
+    }
+
+    /// Proof that `asked` is registered, byte for byte. RFC 9700 §2.1, SAL §7.3.
+    pub fn redirect(&self, asked: &str) -> Option<VerifiedRedirect> {
+        self.redirect_uris.iter().find(|uri| uri.as_str() == asked).cloned().map(VerifiedRedirect)
+    }
+
+    /// Proof that the URI to go to after logout is registered, byte for byte. OIDC RP-Initiated Logout §3.
+    pub fn post_logout_redirect(&self, asked: &str) -> Option<VerifiedRedirect> {
+        self.post_logout_redirect_uris.iter().find(|uri| uri.as_str() == asked).cloned().map(VerifiedRedirect)
+    }
+
+    /// Whether this client may use a grant type at this issuer.
+    pub fn may(&self, grant: GrantType, issuer: &Issuer) -> bool {
+        match grant {
+            GrantType::AuthorizationCode => !self.redirect_uris.is_empty(),
+            GrantType::RefreshToken => {
+                self.may(GrantType::AuthorizationCode, issuer) && (self.scopes.contains(&Scope::OfflineAccess) || self.scopes.contains(&Scope::OnlineAccess))
+            }
+            // SAL-111 (system/ needs an asymmetric key) is held by registration; RFC 6749 §4.4: confidential clients only.
+            GrantType::ClientCredentials => {
+                !self.is_public()
+                    && (self.scopes.has_level(Level::System)
+                        || self.scopes.has_extension(LAUNCH_CREATE)
+                        || self.scopes.has_extension(&introspect_scope(issuer)))
+            }
+        }
     }
 }

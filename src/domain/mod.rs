@@ -1,3 +1,12 @@
 //! The rules: plain functions of (state, request, now). No async, no traits, no I/O.
 
+pub mod authorization;
 pub mod client;
+pub mod client_auth;
+pub mod consent;
+pub mod grant;
+pub mod interaction;
+pub mod issuer;
+pub mod keys;
+pub mod launch;
+pub mod session;

@@ -1,1 +1,61 @@
-//! http
+//! The public face: extract, call one engine method, render. RFC 6749, OIDC Core, SMART App Launch 2.2.
+
+mod account;
+mod authorize;
+pub mod cookies;
+mod cors;
+mod discovery;
+mod interaction;
+mod introspect;
+mod launches;
+mod layer;
+mod logout;
+mod page;
+pub mod pages;
+mod reply;
+mod request;
+mod revoke;
+pub mod router;
+mod start;
+pub mod texts;
+mod token;
+mod userinfo;
+
+use std::sync::Arc;
+
+use cookies::CookieNames;
+
+use crate::engine::Engine;
+
+/// One issuer as it is served.
+pub struct Site {
+    pub engine: Engine,
+    pub cookies: CookieNames,
+    /// Path of the issuer, empty at the root: what our own links begin with.
+    pub path: String,
+    /// `frame-ancestors` of every page.
+    frame_ancestors: String,
+    pub limits: HttpLimits,
+    smart: discovery::Document,
+    metadata: discovery::Document,
+}
+
+/// How much is read of a request. Bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    pub body: usize,
+    pub authorize: usize,
+}
+
+impl Site {
+    pub fn new(engine: Engine, limits: HttpLimits) -> Self {
+        let rules = &engine.rules;
+        let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
+        let smart = discovery::Document::new(&discovery::smart_configuration(rules));
+        let metadata = discovery::Document::new(&discovery::server_metadata(rules));
+        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, smart, metadata, engine }
+    }
+}
+
+/// What every handler gets.
+pub type App = Arc<Site>;

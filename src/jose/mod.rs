@@ -1,21 +1,27 @@
 //! JOSE: keys, signing, verification. RFC 7515–7519, 7638, 8725.
+//!
+//! ```text
+//!   alg ─► jwk, set (public keys) ─► signing (private keys, kept parsed in `kept`)
+//!                               └──► jwt (read, not believed) ─► verify (believed)
+//!   seal: private keys at rest, and HMAC            json: objects without repeated members
+//! ```
 
-use serde::{Deserialize, Serialize};
+mod alg;
+mod json;
+pub mod jwk;
+pub mod jwt;
+mod kept;
+pub mod seal;
+mod set;
+pub mod signing;
+pub mod verify;
 
-/// A signature algorithm we sign or verify with. RFC 7518 §3.1; never `none`, never a shared-secret one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Alg {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    ES256,
-    ES384,
-}
+pub use alg::{Alg, KeyKind, at_hash};
+pub use jwk::{Jwk, JwkError, thumbprint};
+pub use jwt::UnverifiedJwt;
+pub use set::JwkSet;
+pub use signing::{KeyError, SigningKey};
+pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, verify};
 
-/// A set of public keys. RFC 7517 §5.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct JwkSet {
-    pub keys: Vec<serde_json::Value>,
-}
+#[cfg(test)]
+mod tests;

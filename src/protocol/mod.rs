@@ -1,5 +1,14 @@
 //! The words on the wire: parse and print. No I/O, no clock, no policy.
 
+pub mod claims;
+pub mod client_auth;
+pub mod error;
 pub mod ids;
+pub mod lang;
+pub mod launch;
+pub mod launch_request;
+pub mod params;
+pub mod pkce;
 pub mod r4;
 pub mod scope;
+pub mod token;

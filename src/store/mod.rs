@@ -1,1 +1,168 @@
-//! store
+//! The store: one record, one compare-and-swap.
+//!
+//! Whatever must happen once (a code redeemed, a refresh token rotated, an assertion's `jti` accepted, a key ring turned) is a
+//! conditional write of a single record, so the rules live in `domain` and are the same on every back end. [`Store`] is the typed
+//! side that the engine uses; [`Backend`] is what a back end has to offer, and `store_contract` is what proves that it does.
+//!
+//! Expiry is our clock against the record's own `expires_at`. What a back end does with expired records is only a broom.
+
+pub mod embedded;
+mod error;
+pub mod memory;
+mod reads;
+pub mod records;
+mod typed;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::StoreError;
+pub use reads::{Found, Reads, Wanted};
+pub use typed::{Held, Store, Stored};
+
+use crate::time::UnixTime;
+
+/// The key space of one issuer. Nothing crosses from one to another.
+pub type Space = Arc<str>;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)+) => {
+        /// What a record is about. Name and code are written to disk, so neither ever changes its meaning and none is used again.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The byte that stands for this kind inside a key on disk.
+            pub const fn code(self) -> u8 {
+                match self {
+                    $(Self::$name => $code,)+
+                }
+            }
+
+            /// The kind a byte on disk stands for, if any.
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// The name used in error texts and in the keys of back ends that have readable ones.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// An issuer's signing keys, sealed.
+    KeyRing = 1, "key_ring";
+    /// A registered client.
+    Client = 2, "client";
+    /// A person, with the `sub` that stands for them here.
+    User = 3, "user";
+    /// A person's login in one browser.
+    Session = 4, "session";
+    /// A launch handle and the context it stands for.
+    Launch = 5, "launch";
+    /// One passage through the authorization endpoint.
+    Interaction = 6, "interaction";
+    /// What was allowed, and everything derived from it.
+    Grant = 7, "grant";
+    /// What a person agreed to last time.
+    Consent = 8, "consent";
+    /// The mark of something that may be accepted once (`jti` of an assertion or proof).
+    Replay = 9, "replay";
+    /// An access token that ended before its time.
+    RevokedToken = 10, "revoked_token";
+    /// A pushed authorization request.
+    Pushed = 11, "pushed";
+    /// What we know about a browser before anyone logs in there.
+    Browser = 12, "browser";
+    /// An audit event.
+    Audit = 13, "audit";
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a record lives. Keys order by space, then kind, then the bytes of the id.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Key {
+    pub space: Space,
+    pub kind: Kind,
+    pub id: Arc<str>,
+}
+
+impl Key {
+    pub fn new(space: &Space, kind: Kind, id: &str) -> Self {
+        Self { space: Arc::clone(space), kind, id: id.into() }
+    }
+}
+
+/// Which writing of a record one has seen. Only equality means anything; a version is never used again, not even
+/// after the record was removed and made anew.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Version(u64);
+
+/// A record as a back end keeps it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    pub version: Version,
+    /// From this second on the record counts as absent. `None` is a record that stays.
+    pub expires_at: Option<UnixTime>,
+    pub bytes: Bytes,
+}
+
+impl Record {
+    /// Whether the record counts as absent at `now`.
+    pub fn is_expired(&self, now: UnixTime) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// How a conditional write ended. A conflict is an answer, not a failure: somebody else got there first.
+#[must_use = "a conflict means that nothing was written"]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Commit {
+    Applied,
+    Conflict,
+}
+
+/// A back end: where records are kept and compared. It knows nothing of what is in them, nor what time it is.
+///
+/// An error is an outage. After one from a writing method it is unknown whether the write happened.
+/// A write whose future is dropped may still happen.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The records under `keys`, in the same order, in one round trip and as of one moment. Expired ones are handed out too.
+    async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
+
+    /// Writes if the record is still at `seen`; `None` means that it must not exist, not even expired.
+    async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError>;
+
+    /// Removes the record, whatever its version. It is no error if there is none.
+    async fn remove(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// At most `limit` records of one kind in the order of their ids' bytes, beginning behind `after`. Expired ones are handed out too.
+    async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError>;
+
+    /// Deletes records of any space that are expired at `now`, at most `limit`, and says how many.
+    async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError>;
+
+    /// Finishes what was asked before and lets go of everything. Later calls are errors; closing again is not.
+    async fn close(&self) -> Result<(), StoreError>;
+}

@@ -1,1 +1,8 @@
+//! Everything that is proved over the wire, in one binary.
 
+mod config;
+mod config_refused;
+mod fhir;
+mod pages;
+mod store_contract;
+mod store_durability;

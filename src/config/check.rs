@@ -1,0 +1,137 @@
+//! The tables about the process itself: `[server]`, `[store]`, `[keys]`, `[http]`, `[fetch]`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::problem::Findings;
+use super::raw::{RawFetch, RawHttp, RawKeys, RawServer, RawStore};
+use super::read::{Field, RawSecret};
+use super::secrets::{Environment, Source};
+use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
+use super::values::{duration, number, parsed, word_or};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// `local`: every issuer is on loopback, so secrets may stand in the file.
+pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool, found: &mut Findings) -> Server {
+    let listen = address(&raw.listen, 9400, found);
+    let ops_listen = address(&raw.ops_listen, 9401, found);
+    if overlap(listen, ops_listen) {
+        found.refuse(raw.ops_listen.place(), format!("is where the public listener is ({listen}): operations never share it; write \"127.0.0.1:9401\""));
+    }
+    let ops_token = raw.ops_token.get().and_then(|secret| Source::File(environment).resolve_strong(secret, raw.ops_token.place(), local, found));
+    if !ops_listen.ip().is_loopback() {
+        if !raw.ops_allow_remote.get().copied().unwrap_or(false) {
+            found.refuse_value(
+                raw.ops_listen.place(),
+                ops_listen.to_string(),
+                "can be reached from other machines; write \"127.0.0.1:9401\", or ops_allow_remote = true if that is meant",
+            );
+        }
+        if raw.ops_token.is_absent() {
+            found.refuse(raw.ops_token.place(), "is missing, and the operations listener can be reached from other machines; write { file = \"…\" }");
+        }
+    }
+    Server {
+        listen,
+        ops_listen,
+        ops_token: ops_token.map(|token| token.digest()),
+        shutdown_grace: duration(&raw.shutdown_grace, 20 * SECOND, Duration::ZERO..=300 * SECOND, "", found),
+        log: word_or(&raw.log, LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)], found),
+        log_level: word_or(
+            &raw.log_level,
+            tracing::Level::INFO,
+            &[
+                ("error", tracing::Level::ERROR),
+                ("warn", tracing::Level::WARN),
+                ("info", tracing::Level::INFO),
+                ("debug", tracing::Level::DEBUG),
+                ("trace", tracing::Level::TRACE),
+            ],
+            found,
+        ),
+    }
+}
+
+fn address(field: &Field<String>, port: u16, found: &mut Findings) -> SocketAddr {
+    let default = SocketAddr::from(([127, 0, 0, 1], port));
+    let Field::Given(text, place) = field else { return default };
+    let wrong = |_| format!("must be an address and a port; write \"{default}\"");
+    parsed(text, place, |text| text.parse::<SocketAddr>().map_err(wrong), found).unwrap_or(default)
+}
+
+/// Whether two listeners would meet: the same port, and one address that takes in the other. Port 0 is a free one each time.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+pub(super) fn store(raw: &RawStore, environment: &dyn Environment, found: &mut Findings) -> Store {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Kind {
+        Embedded,
+        Memory,
+    }
+    let durability = word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
+    match word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("memory", Kind::Memory)], found) {
+        Kind::Embedded => {
+            if durability == Durability::Process {
+                found.warn(raw.durability.place(), "\"process\" loses the last moments at a power cut: a spent code or assertion may be good once more");
+            }
+            let path = path(&raw.path, "data/helsebro.redb", found);
+            Store::Embedded { path: environment.resolve(path), durability }
+        }
+        Kind::Memory => {
+            for (place, absent) in [(raw.path.place(), raw.path.is_absent()), (raw.durability.place(), raw.durability.is_absent())] {
+                if !absent {
+                    found.refuse(place, "has no meaning in memory; leave it out, or write kind = \"embedded\"");
+                }
+            }
+            found.warn(raw.kind.place(), "\"memory\" forgets every session, grant and key when the process ends");
+            Store::Memory
+        }
+    }
+}
+
+fn path<'a>(field: &'a Field<String>, default: &'static str, found: &mut Findings) -> &'a str {
+    match field {
+        Field::Given(text, place) if text.is_empty() || text.contains('\0') => {
+            found.refuse_value(place, text, format!("must be a path; write \"{default}\""));
+            default
+        }
+        Field::Given(text, _) => text,
+        Field::Absent(_) | Field::Wrong(_) => default,
+    }
+}
+
+pub(super) fn keys(raw: &RawKeys, environment: &dyn Environment, local: bool, found: &mut Findings) -> Keys {
+    let directory = Keys::Directory(environment.resolve(path(&raw.dir, "keys", found)));
+    let Field::Given(secret, place) = &raw.seal_key else { return directory };
+    if !raw.dir.is_absent() {
+        found.refuse(place, "stands beside dir, where the seal key would be kept; keep one of the two");
+    }
+    let inline = local && matches!(secret, RawSecret::Inline(_));
+    Source::File(environment).resolve_key(secret, place, inline, found).map_or(directory, Keys::Given)
+}
+
+pub(super) fn http(raw: &RawHttp, found: &mut Findings) -> Http {
+    const KIB: usize = 1024;
+    Http {
+        max_body_bytes: number(&raw.max_body_bytes, KIB * KIB, 64 * KIB..=16 * KIB * KIB, "bytes", found),
+        max_authorize_bytes: number(&raw.max_authorize_bytes, 64 * KIB, 64 * KIB..=KIB * KIB, "bytes", found),
+        max_connections: number(&raw.max_connections, 4096, 16..=65536, "connections", found),
+        header_timeout: duration(&raw.header_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
+        request_timeout: duration(&raw.request_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
+    }
+}
+
+pub(super) fn fetch(raw: &RawFetch, found: &mut Findings) -> Fetch {
+    let allow_private = raw.allow_private.get().copied().unwrap_or(false);
+    if allow_private {
+        found.warn(raw.allow_private.place(), "lets whoever registers a jwks_uri make this server call machines of your own network");
+    }
+    Fetch {
+        max_bytes: number(&raw.max_bytes, 64 * 1024, 1024..=1024 * 1024, "bytes", found),
+        timeout: duration(&raw.timeout, 5 * SECOND, SECOND..=30 * SECOND, "", found),
+        allow_private,
+    }
+}

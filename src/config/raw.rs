@@ -1,0 +1,152 @@
+//! What the file says, key for key. `config/reference.toml` explains each; a test holds the two together.
+
+use std::time::Duration;
+
+use super::node::Node;
+use super::problem::Findings;
+use super::read::{Field, Json, OneOrMany, Placed, RawSecret, Read as _, raw_table};
+
+type Texts = Vec<Placed<String>>;
+
+raw_table! {
+    /// The whole file.
+    RawConfig {
+        server: RawServer,
+        store: RawStore,
+        keys: RawKeys,
+        http: RawHttp,
+        fetch: RawFetch,
+        issuer: Vec<Placed<RawIssuer>>,
+        client: Vec<Placed<RawClient>>,
+    }
+}
+
+raw_table! {
+    /// What `--clients` reads.
+    RawClients { client: Vec<Placed<RawClient>> }
+}
+
+raw_table! {
+    /// `[server]`
+    RawServer {
+        listen: String,
+        ops_listen: String,
+        ops_allow_remote: bool,
+        ops_token: RawSecret,
+        shutdown_grace: Duration,
+        log: String,
+        log_level: String,
+    }
+}
+
+raw_table! {
+    /// `[store]`
+    RawStore { kind: String, path: String, durability: String }
+}
+
+raw_table! {
+    /// `[keys]`
+    RawKeys { dir: String, seal_key: RawSecret }
+}
+
+raw_table! {
+    /// `[http]`
+    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, max_connections: i64, header_timeout: Duration, request_timeout: Duration }
+}
+
+raw_table! {
+    /// `[fetch]`
+    RawFetch { max_bytes: i64, timeout: Duration, allow_private: bool }
+}
+
+raw_table! {
+    /// `[[issuer]]`
+    RawIssuer {
+        url: String,
+        name: String,
+        default_lang: String,
+        login: Texts,
+        frame_ancestors: Texts,
+        code_ttl: Duration,
+        launch_ttl: Duration,
+        start_ttl: Duration,
+        interaction_ttl: Duration,
+        session_ttl: Duration,
+        refresh_reuse_window: Duration,
+        key_rotation: Duration,
+        key_overlap: Duration,
+        fhir: Vec<Placed<RawFhir>>,
+        user: Vec<Placed<RawUser>>,
+    }
+}
+
+raw_table! {
+    /// `[[issuer.fhir]]`
+    RawFhir { base: String, default: bool, token_claims: String, access_token_alg: String, resource_servers: Texts }
+}
+
+raw_table! {
+    /// `[[issuer.user]]`
+    RawUser { name: String, fhir_user: String }
+}
+
+raw_table! {
+    /// `[[client]]`, and the JSON of the administration API.
+    RawClient {
+        client_id: String,
+        issuer: String,
+        preset: String,
+        name: String,
+        auth: String,
+        client_secret: RawSecret,
+        client_secrets: Vec<Placed<RawSecret>>,
+        jwks_uri: String,
+        jwks: Json,
+        token_endpoint_auth_signing_alg: OneOrMany,
+        redirect_uris: Texts,
+        launch_urls: Texts,
+        post_logout_redirect_uris: Texts,
+        cors_origins: Texts,
+        scopes: String,
+        requires: Texts,
+        consent: String,
+        profile: String,
+        fhir_user: String,
+        access_ttl: Duration,
+        refresh_ttl: Duration,
+        access_token_alg: String,
+        id_token_signed_response_alg: String,
+        code_replay: String,
+        end_with_session: bool,
+        launch_trust: String,
+        refresh_context: bool,
+        disabled: bool,
+    }
+}
+
+impl RawConfig {
+    /// Reads a file. What cannot be read is noted; `None` only where the text is not TOML at all.
+    pub fn parse(file: &str, text: &str, found: &mut Findings) -> Option<Self> {
+        Self::read(&Node::from_toml(file, text, found)?, found)
+    }
+}
+
+impl RawClients {
+    /// Reads a file that holds only `[[client]]` tables.
+    pub fn parse(file: &str, text: &str, found: &mut Findings) -> Option<Self> {
+        Self::read(&Node::from_toml(file, text, found)?, found)
+    }
+}
+
+/// Every table by its name in the file, with its keys: what the reference must explain.
+pub const TABLES: &[(&str, &[&str])] = &[
+    ("server", RawServer::KEYS),
+    ("store", RawStore::KEYS),
+    ("keys", RawKeys::KEYS),
+    ("http", RawHttp::KEYS),
+    ("fetch", RawFetch::KEYS),
+    ("issuer", RawIssuer::KEYS),
+    ("issuer.fhir", RawFhir::KEYS),
+    ("issuer.user", RawUser::KEYS),
+    ("client", RawClient::KEYS),
+];

@@ -1,0 +1,120 @@
+//! What we know to be true once a configuration was checked. Fields are public: the demo builds the same values in code.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::issuer::IssuerRules;
+use crate::protocol::ids::Issuer;
+use crate::secret::{Digest, Secret};
+
+/// Everything a server needs to start. Paths are already resolved against the directory of the file they came from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub server: Server,
+    pub store: Store,
+    pub keys: Keys,
+    pub http: Http,
+    pub fetch: Fetch,
+    /// In the order of the file, never empty, each URL once.
+    pub issuers: Vec<IssuerConfig>,
+}
+
+impl Config {
+    pub fn issuer(&self, url: &Issuer) -> Option<&IssuerConfig> {
+        self.issuers.iter().find(|issuer| issuer.url() == url)
+    }
+}
+
+/// `[server]`: the process itself.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub listen: SocketAddr,
+    /// The operations listener: health, metrics, administration. Never the public one.
+    pub ops_listen: SocketAddr,
+    /// What administration must show as a bearer. Without one only health and metrics answer.
+    pub ops_token: Option<Digest>,
+    /// How long requests under way may take to finish after the signal to stop.
+    pub shutdown_grace: Duration,
+    pub log: LogFormat,
+    pub log_level: tracing::Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[store]`: where grants, sessions and keys are remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    Embedded {
+        path: PathBuf,
+        durability: Durability,
+    },
+    /// Forgotten when the process ends.
+    Memory,
+}
+
+/// What an acknowledged write survives. DESIGN §3, The store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    PowerLoss,
+    Process,
+}
+
+/// `[keys]`: what the key ring is sealed under.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// The seal key is a file in this directory, made with mode 0600 where it is missing.
+    Directory(PathBuf),
+    /// The seal key itself.
+    Given(Secret<[u8; 32]>),
+}
+
+/// `[http]`: how much and how long we listen. Sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    pub max_body_bytes: usize,
+    /// For the authorization endpoint, query or form.
+    pub max_authorize_bytes: usize,
+    /// Served at once; those beyond wait.
+    pub max_connections: usize,
+    /// From the end of one answer, or from connecting, to the end of the next request's head: also how long an idle connection is kept.
+    pub header_timeout: Duration,
+    /// From the head to the end of the answer.
+    pub request_timeout: Duration,
+}
+
+/// `[fetch]`: limits on documents we fetch because a client registered their address (`jwks_uri`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub max_bytes: usize,
+    pub timeout: Duration,
+    /// Whether such an address may lead into a private network. Loopback issuers may fetch from loopback regardless.
+    pub allow_private: bool,
+}
+
+/// `[[issuer]]` with its clients: what the engine decides by, and how its keys grow old.
+#[derive(Clone, Debug)]
+pub struct IssuerConfig {
+    /// `fhir` and `login` are never empty; the first base is the default one.
+    pub rules: IssuerRules,
+    pub keys: KeySchedule,
+}
+
+impl IssuerConfig {
+    pub fn url(&self) -> &Issuer {
+        &self.rules.issuer
+    }
+}
+
+/// When signing keys take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySchedule {
+    /// How long a key signs before the next one takes over.
+    pub rotation: Duration,
+    /// How long a new key is published before it signs; shorter than `rotation`. NAV-040.
+    pub overlap: Duration,
+}

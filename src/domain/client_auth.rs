@@ -1,0 +1,121 @@
+//! Whether a client proved itself the way it is registered to. SAL §5.1, §5.3.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::client::{Client, ClientAuthMethod};
+use crate::jose::Verified;
+use crate::protocol::error::OAuthError;
+use crate::protocol::ids::{ClientId, TokenId};
+use crate::secret::{Digest, Secret};
+use crate::time::UnixTime;
+
+/// A client that proved itself the way it is registered to; made by [`authenticate`] alone.
+#[derive(Clone, Debug)]
+pub struct AuthenticatedClient(Arc<Client>);
+
+impl AuthenticatedClient {
+    pub fn client(&self) -> &Client {
+        &self.0
+    }
+
+    pub fn id(&self) -> &ClientId {
+        &self.0.id
+    }
+}
+
+/// The claims of a client assertion. RFC 7523 §3; SAL §5.2.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AssertionClaims {
+    pub iss: ClientId,
+    pub sub: ClientId,
+    pub exp: UnixTime,
+    pub jti: TokenId,
+}
+
+/// What the client showed.
+#[derive(Debug)]
+pub enum Proof {
+    /// Its name only.
+    Name,
+    Basic(Secret<String>),
+    Post(Secret<String>),
+    /// A verified assertion; the `jti` has been remembered.
+    Assertion(Verified<AssertionClaims>),
+}
+
+/// Why a client is not who it says.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientRefused {
+    #[error("no client has this client_id")]
+    Unknown,
+    #[error("the client is disabled")]
+    Disabled,
+    #[error("the client is not registered to authenticate this way")]
+    OtherMethod,
+    #[error("the secret is wrong")]
+    WrongSecret,
+    #[error("iss and sub of the assertion are not both the client")]
+    OtherClient,
+    #[error("the assertion's jku is not the registered address of the client's keys")]
+    Jku,
+    #[error("the assertion was used before")]
+    Replayed,
+    #[error("the assertion is not valid")]
+    Assertion(#[source] crate::jose::JwtError),
+    #[error("the client's keys cannot be had")]
+    Keys(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    #[error("no client was named")]
+    Unnamed,
+}
+
+impl From<ClientRefused> for OAuthError {
+    fn from(reason: ClientRefused) -> Self {
+        use ClientRefused as C;
+        match &reason {
+            // SAL-107: any authentication failure is invalid_client, and tells nothing more.
+            C::Unknown
+            | C::Disabled
+            | C::OtherMethod
+            | C::WrongSecret
+            | C::OtherClient
+            | C::Jku
+            | C::Replayed
+            | C::Assertion(_)
+            | C::Keys(_)
+            | C::Unnamed => Self::invalid_client().because(reason),
+        }
+    }
+}
+
+/// Decides whether the proof is the one this client is registered to give. RFC 6749 §2.3.1.
+///
+/// # Errors
+/// [`ClientRefused`]
+pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedClient, ClientRefused> {
+    if client.disabled {
+        return Err(ClientRefused::Disabled);
+    }
+    let matches = |secrets: &[Digest], shown: &Secret<String>| {
+        let shown = shown.digest();
+        // Every registered secret is looked at, so that time does not tell which of two was tried.
+        secrets.iter().fold(false, |found, secret| (*secret == shown) | found)
+    };
+    let proven = match (&client.auth, proof) {
+        (ClientAuthMethod::None, Proof::Name) => true,
+        (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => matches(secrets, shown),
+        (ClientAuthMethod::PrivateKeyJwt { .. }, Proof::Assertion(assertion)) => {
+            let claims = assertion.claims();
+            if claims.iss != client.id || claims.sub != client.id {
+                return Err(ClientRefused::OtherClient);
+            }
+            true
+        }
+        (
+            ClientAuthMethod::None | ClientAuthMethod::SecretBasic { .. } | ClientAuthMethod::SecretPost { .. } | ClientAuthMethod::PrivateKeyJwt { .. },
+            Proof::Name | Proof::Basic(_) | Proof::Post(_) | Proof::Assertion(_),
+        ) => return Err(ClientRefused::OtherMethod),
+    };
+    if proven { Ok(AuthenticatedClient(client)) } else { Err(ClientRefused::WrongSecret) }
+}

@@ -1,0 +1,229 @@
+//! One browser's way from the authorization endpoint to a code: who the user is, which patient, what is allowed.
+
+use serde::{Deserialize, Serialize};
+
+use super::authorization::{CheckedRequest, Prompt};
+use super::client::{Client, ConsentPolicy, LaunchTrust, Required};
+use super::consent::AppAccess;
+use super::grant::AuthFacts;
+use super::issuer::{IssuerRules, LoginWay};
+use super::launch::Launch;
+use super::session::{Session, SessionWay};
+use crate::protocol::error::{ErrorCode, OAuthError};
+use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
+use crate::protocol::launch::LaunchContext;
+use crate::protocol::scope::{Level, Scope, ScopeSet};
+use crate::secret::Digest;
+use crate::time::UnixTime;
+
+/// Kept while a page stands between the request and its answer. Only the browser that shows the cookie may go on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Interaction {
+    pub id: String,
+    pub browser: Digest,
+    /// In every form of this interaction, and compared when it comes back.
+    pub csrf: String,
+    pub request: CheckedRequest,
+    pub user: Option<KnownUser>,
+    /// The user logged in during this interaction: `prompt=login` and `max_age` are met.
+    pub fresh_login: bool,
+    pub patient: Option<Picked>,
+    /// `Some(None)`: the user chose to go on without one.
+    pub encounter: Option<Option<FhirId>>,
+    /// What the user ticked.
+    pub consent: Option<ScopeSet>,
+    /// A code or an error has been sent: there is nothing more to do.
+    pub answered: bool,
+    pub created_at: UnixTime,
+    pub expires_at: UnixTime,
+}
+
+/// A patient chosen in the picker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Picked {
+    pub id: FhirId,
+    pub name: Option<String>,
+}
+
+/// The user, once known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KnownUser {
+    pub subject: Subject,
+    pub fhir_user: Reference,
+    pub name: Option<String>,
+    /// The session to which what is granted belongs; absent where the handle alone is trusted and the EPJ named none.
+    pub session: Option<SessionId>,
+    pub way: Option<SessionWay>,
+    pub auth: Option<AuthFacts>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Step {
+    /// Ask who the user is, in one of these ways, the first that works here.
+    Login(Vec<LoginWay>),
+    PickPatient,
+    PickEncounter,
+    /// Ask whether this may be granted.
+    Consent(ScopeSet),
+    /// Issue the code for this.
+    Finish(ScopeSet),
+    Refuse(OAuthError),
+}
+
+impl Interaction {
+    fn prompts(&self, prompt: Prompt) -> bool {
+        self.request.prompt.contains(&prompt)
+    }
+
+    /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.
+    pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>, now: UnixTime) -> Step {
+        let silent = self.prompts(Prompt::None);
+        let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user, now)) else {
+            return self.login(rules, silent);
+        };
+        if launch.is_some_and(|launch| launch.fhir_user != user.fhir_user) {
+            // SAL §7.4: a launch is for the person who made it.
+            return Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "the signed-in user is not the one who launched the app"));
+        }
+        if launch.is_none() {
+            if (self.request.wants_patient || client.requires.contains(&Required::Patient)) && self.patient.is_none() {
+                return if silent { interaction_required() } else { Step::PickPatient };
+            }
+            if (self.request.wants_encounter || client.requires.contains(&Required::Encounter)) && self.encounter.is_none() {
+                return if silent { interaction_required() } else { Step::PickEncounter };
+            }
+        }
+        let context = self.context(launch);
+        let lacks = |required, there: bool| client.requires.contains(&required) && !there;
+        if lacks(Required::Patient, context.patient.is_some()) || lacks(Required::Encounter, context.encounter.is_some()) {
+            return Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "the app needs a patient and an encounter that this launch does not have"));
+        }
+        let grantable = self.grantable(&context);
+        if grantable.is_empty() {
+            return Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "nothing that was asked for can be granted in this context"));
+        }
+        if let Some(ticked) = &self.consent {
+            let allowed = grantable.narrow(ticked);
+            return if allowed.is_empty() { Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "the user allowed nothing")) } else { Step::Finish(allowed) };
+        }
+        let must_ask = match client.consent {
+            ConsentPolicy::PreApproved => false,
+            ConsentPolicy::Once => !access.is_some_and(|access| access.covers(&grantable)),
+            ConsentPolicy::Always => true,
+        };
+        match (must_ask || self.prompts(Prompt::Consent), silent) {
+            (false, _) => Step::Finish(grantable),
+            (true, true) => Step::Refuse(OAuthError::new(ErrorCode::ConsentRequired, "the user must be asked")),
+            (true, false) => Step::Consent(grantable),
+        }
+    }
+
+    /// Whether this login still answers `prompt=login`, `select_account` and `max_age`. OIDC Core §3.1.2.1.
+    fn is_fresh_enough(&self, user: &KnownUser, now: UnixTime) -> bool {
+        if self.fresh_login {
+            return true;
+        }
+        if self.prompts(Prompt::Login) || self.prompts(Prompt::SelectAccount) {
+            return false;
+        }
+        match (self.request.max_age, &user.auth) {
+            (None, _) => true,
+            (Some(seconds), Some(auth)) => now.since(auth.auth_time) <= i64::from(seconds),
+            (Some(_), None) => false,
+        }
+    }
+
+    fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
+        if silent {
+            return Step::Refuse(OAuthError::new(ErrorCode::LoginRequired, "the user is not signed in"));
+        }
+        // `ehr` is the EPJ's to begin; what is left can ask the user here.
+        let ways: Vec<LoginWay> = rules.login.iter().copied().filter(|way| *way != LoginWay::Ehr).collect();
+        if ways.is_empty() {
+            Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "there is no way to sign in here; open the app from the EHR"))
+        } else {
+            Step::Login(ways)
+        }
+    }
+
+    /// The context the grant will carry. Without the `launch` scope an EHR launch gives only what was asked for by type, or
+    /// what a `patient/` scope needs (SAL §3.2).
+    pub fn context(&self, launch: Option<&Launch>) -> LaunchContext {
+        let scopes = &self.request.scopes;
+        let Some(launch) = launch else {
+            return LaunchContext {
+                patient: self.patient.as_ref().map(|picked| picked.id.clone()),
+                encounter: self.encounter.clone().flatten(),
+                ..LaunchContext::default()
+            };
+        };
+        if scopes.contains(&Scope::Launch) {
+            return launch.context.clone();
+        }
+        let patient = scopes.asks_context("patient") || scopes.asks_context("encounter") || scopes.has_level(Level::Patient);
+        LaunchContext {
+            patient: launch.context.patient.clone().filter(|_| patient),
+            encounter: launch.context.encounter.clone().filter(|_| scopes.asks_context("encounter")),
+            fhir_context: launch
+                .context
+                .fhir_context
+                .iter()
+                .filter(|item| item.kind_in_lower_case().is_some_and(|kind| scopes.asks_context(&kind)))
+                .cloned()
+                .collect(),
+            ..LaunchContext::default()
+        }
+    }
+
+    /// What of the request this context can carry. SAL-035: no `patient/` scope without a patient.
+    fn grantable(&self, context: &LaunchContext) -> ScopeSet {
+        let mut scopes = self.request.scopes.clone();
+        scopes.retain(|scope| match scope {
+            Scope::Resource(resource) => resource.level != Level::Patient || context.patient.is_some(),
+            Scope::Context(asked) => match &*asked.kind {
+                "patient" => context.patient.is_some(),
+                "encounter" => context.encounter.is_some(),
+                kind => context.fhir_context.iter().any(|item| item.kind_in_lower_case().as_deref() == Some(kind)),
+            },
+            Scope::Launch | Scope::OpenId | Scope::FhirUser | Scope::Profile | Scope::OfflineAccess | Scope::OnlineAccess | Scope::Extension(_) => true,
+        });
+        scopes
+    }
+}
+
+fn interaction_required() -> Step {
+    Step::Refuse(OAuthError::new(ErrorCode::InteractionRequired, "the user must choose a patient or an encounter"))
+}
+
+impl KnownUser {
+    /// The user of a session, as this issuer's tokens will speak of them.
+    pub fn of(session: &Session, issuer: &crate::protocol::ids::Issuer) -> Self {
+        let auth = AuthFacts { auth_time: session.auth_time, acr: session.acr(issuer), amr: vec![session.way.as_str().to_owned()] };
+        Self {
+            subject: session.subject.clone(),
+            fhir_user: session.fhir_user.clone(),
+            name: session.name.clone(),
+            session: Some(session.id.clone()),
+            way: Some(session.way),
+            auth: Some(auth),
+        }
+    }
+
+    /// What is granted to this user belongs to the EPJ's session, whatever way the user was found out.
+    pub fn bind_to(&mut self, launch: &Launch) {
+        self.session = Some(launch.session.clone());
+    }
+
+    /// The user a handle speaks of, where the client is registered with `launch_trust = "handle"`. DESIGN §3.
+    pub fn by_handle(launch: &Launch, client: &Client) -> Option<Self> {
+        (client.launch_trust == LaunchTrust::Handle && !client.is_public()).then(|| Self {
+            subject: launch.subject.clone(),
+            fhir_user: launch.fhir_user.clone(),
+            name: launch.user_name.clone(),
+            session: Some(launch.session.clone()),
+            way: None,
+            auth: None,
+        })
+    }
+}

@@ -1,0 +1,130 @@
+//! One issuer: its FHIR bases, its ways to log in, its lifetimes. Everything here is settled by the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::client::{Client, introspect_scope};
+use crate::jose::Alg;
+use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
+use crate::protocol::lang::Lang;
+
+/// The client id under which the server reads FHIR itself. DESIGN §3, How we reach FHIR.
+pub const SELF_CLIENT: &str = "helsebro";
+
+/// A way to find out who the user is. DESIGN §3; HelseID joins this list with the bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoginWay {
+    /// The EPJ vouches, through `start_url`.
+    Ehr,
+    /// A list of names; loopback only.
+    Local,
+}
+
+impl LoginWay {
+    /// The name in configuration, and the last part of our `acr` values.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ehr => "ehr",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// A FHIR server whose tokens this issuer gives out.
+#[derive(Clone, Debug)]
+pub struct FhirServer {
+    pub base: FhirBase,
+    /// Put `patient`, `encounter` and `fhirUser` into the access token too. Off unless the base asks for it.
+    pub context_in_token: bool,
+    pub access_token_alg: Option<Alg>,
+    /// Clients that may introspect tokens for this base.
+    pub resource_servers: Vec<ClientId>,
+}
+
+/// A person on the list of the `local` way.
+#[derive(Clone, Debug)]
+pub struct LocalUser {
+    pub name: String,
+    pub fhir_user: Reference,
+}
+
+/// How long things live.
+#[derive(Clone, Debug)]
+pub struct Lifetimes {
+    /// At most 60 s. SAL-034.
+    pub code: Duration,
+    /// From the launch API to the authorization endpoint, where the EHR names none; at most 300 s.
+    pub launch: Duration,
+    /// From the launch API to `start_url`.
+    pub start: Duration,
+    /// From the authorization endpoint to the code: logging in takes time.
+    pub interaction: Duration,
+    pub session: Duration,
+    /// How long an already rotated refresh token still gets its successor.
+    pub refresh_reuse: Duration,
+    /// How long a second use of a code is taken for a lost answer and ends nothing.
+    pub code_replay: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            code: seconds(60),
+            launch: seconds(60),
+            start: seconds(60),
+            interaction: seconds(600),
+            session: seconds(12 * 3600),
+            refresh_reuse: seconds(30),
+            code_replay: seconds(2),
+        }
+    }
+}
+
+/// The longest time between the launch API and the authorization endpoint. DESIGN §3, The launch API.
+pub const LONGEST_LAUNCH: Duration = Duration::from_secs(300);
+
+/// What an issuer is and allows.
+#[derive(Clone, Debug)]
+pub struct IssuerRules {
+    pub issuer: Issuer,
+    pub name: String,
+    pub default_lang: Lang,
+    pub login: Vec<LoginWay>,
+    /// The first one is the default.
+    pub fhir: Vec<FhirServer>,
+    pub users: Vec<LocalUser>,
+    pub lifetimes: Lifetimes,
+    /// Clients of the configuration; those added at run time are in the store.
+    pub clients: BTreeMap<ClientId, Arc<Client>>,
+    pub frame_ancestors: Vec<String>,
+}
+
+impl IssuerRules {
+    /// The scope that lets a bearer introspect any token of this issuer. SAL-124, SAL-125.
+    pub fn introspect_scope(&self) -> String {
+        introspect_scope(&self.issuer)
+    }
+
+    /// The FHIR server a request names in `aud` or `resource`. SAL-027.
+    pub fn fhir_named(&self, text: &str) -> Option<&FhirServer> {
+        self.fhir.iter().find(|server| server.base.is_named_by(text))
+    }
+
+    pub fn fhir_at(&self, base: &FhirBase) -> Option<&FhirServer> {
+        self.fhir.iter().find(|server| server.base == *base)
+    }
+
+    pub fn default_fhir(&self) -> Option<&FhirServer> {
+        self.fhir.first()
+    }
+
+    /// The name of a local user, for pages and the `profile` scope.
+    pub fn local_user(&self, fhir_user: &Reference) -> Option<&LocalUser> {
+        self.users.iter().find(|user| user.fhir_user == *fhir_user)
+    }
+}

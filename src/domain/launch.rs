@@ -1,0 +1,144 @@
+//! A launch: issued by the EHR, opened once, soon expired. DESIGN §3, The handle; SAL §7.4.
+
+use serde::{Deserialize, Serialize};
+
+use super::issuer::Lifetimes;
+use crate::protocol::error::OAuthError;
+use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Reference, SessionId, Subject};
+use crate::protocol::launch::LaunchContext;
+use crate::secret::Digest;
+use crate::time::UnixTime;
+
+/// What the EHR handed over, kept under the digest of the handle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Launch {
+    pub client: ClientId,
+    pub base: FhirBase,
+    pub fhir_user: Reference,
+    /// The person's name as the FHIR server has it, for pages.
+    pub user_name: Option<String>,
+    pub subject: Subject,
+    pub context: LaunchContext,
+    pub patient_name: Option<String>,
+    pub organization: Option<Reference>,
+    pub launch_url: RedirectUri,
+    /// The EPJ session this launch belongs to.
+    pub session: SessionId,
+    /// Who created it.
+    pub ehr: ClientId,
+    pub created_at: UnixTime,
+    /// Until when it may reach the authorization endpoint.
+    pub opens_until: UnixTime,
+    pub start: Start,
+    pub state: LaunchState,
+}
+
+/// Where the browser's way through `start_url` stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Not opened yet; the digest is of the token in `start_url`.
+    Waiting { token: Digest, until: UnixTime },
+    /// Opened: the browser that did so shows this cookie.
+    Opened { cookie: Digest },
+}
+
+/// Where the handle stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchState {
+    Issued,
+    /// It reached the authorization endpoint in this browser, which may come back until then.
+    Reserved {
+        browser: Digest,
+        until: UnixTime,
+    },
+    /// A code was issued for it.
+    Spent {
+        at: UnixTime,
+    },
+}
+
+/// Why a handle or a start link cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LaunchError {
+    #[error("no launch has this handle")]
+    Unknown,
+    #[error("the launch was made for another client")]
+    OtherClient,
+    #[error("the launch was made for another FHIR base")]
+    OtherBase,
+    #[error("the launch has expired")]
+    Expired,
+    #[error("the launch is in use in another browser")]
+    OtherBrowser,
+    #[error("the launch was used before")]
+    Spent,
+}
+
+impl From<LaunchError> for OAuthError {
+    fn from(reason: LaunchError) -> Self {
+        use LaunchError as L;
+        match reason {
+            // One answer for all: who holds a stolen handle learns nothing from trying it.
+            L::Unknown | L::OtherClient | L::OtherBase | L::Expired | L::OtherBrowser | L::Spent => {
+                Self::invalid_request("the launch is unknown, expired or already used").because(reason)
+            }
+        }
+    }
+}
+
+impl Launch {
+    /// Whether this browser may go on with the handle now. SAL §3.2 row 10.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; nothing changes then.
+    pub fn check(&self, client: &ClientId, base: &FhirBase, browser: &Digest, now: UnixTime) -> Result<(), LaunchError> {
+        if self.client != *client {
+            return Err(LaunchError::OtherClient);
+        }
+        if self.base != *base {
+            return Err(LaunchError::OtherBase);
+        }
+        match &self.state {
+            LaunchState::Spent { .. } => Err(LaunchError::Spent),
+            LaunchState::Issued if now < self.opens_until => Ok(()),
+            LaunchState::Reserved { browser: holder, .. } if holder != browser => Err(LaunchError::OtherBrowser),
+            LaunchState::Reserved { until, .. } if now < *until => Ok(()),
+            LaunchState::Issued | LaunchState::Reserved { .. } => Err(LaunchError::Expired),
+        }
+    }
+
+    /// Reserves the handle for this browser; what is reserved already stays as it is.
+    #[must_use]
+    pub fn reserve(&self, browser: Digest, now: UnixTime, lifetimes: &Lifetimes) -> Self {
+        let state = match &self.state {
+            LaunchState::Issued => LaunchState::Reserved { browser, until: now + lifetimes.interaction },
+            other => other.clone(),
+        };
+        Self { state, ..self.clone() }
+    }
+
+    #[must_use]
+    pub fn spend(&self, now: UnixTime) -> Self {
+        Self { state: LaunchState::Spent { at: now }, ..self.clone() }
+    }
+
+    /// Opens the start link: once, and only in time.
+    ///
+    /// # Errors
+    /// [`LaunchError::Unknown`] for another token, `Spent` the second time, `Expired` too late.
+    pub fn open(&self, token: &Digest, cookie: Digest, now: UnixTime) -> Result<Self, LaunchError> {
+        match &self.start {
+            Start::Waiting { token: expected, .. } if expected != token => Err(LaunchError::Unknown),
+            Start::Waiting { until, .. } if now < *until => Ok(Self { start: Start::Opened { cookie }, ..self.clone() }),
+            Start::Waiting { .. } => Err(LaunchError::Expired),
+            Start::Opened { .. } => Err(LaunchError::Spent),
+        }
+    }
+
+    /// Whether the browser that shows this cookie is the one that opened `start_url`.
+    pub fn was_opened_by(&self, shown: &Digest) -> bool {
+        matches!(&self.start, Start::Opened { cookie } if cookie == shown)
+    }
+}

@@ -1,0 +1,291 @@
+//! The authorization endpoint and the pages that stand between a request and its answer. SAL §3.2.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::start::Browser;
+use crate::domain::authorization::{self, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
+use crate::domain::client::Client;
+use crate::domain::consent::AppAccess;
+use crate::domain::interaction::{Interaction, KnownUser, Step};
+use crate::domain::launch::{Launch, LaunchError, LaunchState};
+use crate::protocol::error::OAuthError;
+use crate::protocol::ids::RedirectUri;
+use crate::protocol::params::Params;
+use crate::secret::{Digest, Secret};
+use crate::store::records::Pushed;
+use crate::store::{Commit, Held, StoreError};
+
+/// An answer on its way back to the app. RFC 6749 §4.1.2, RFC 9207 §2.
+#[derive(Debug)]
+pub struct AppRedirect {
+    pub to: RedirectUri,
+    pub mode: ResponseMode,
+    /// `code` or `error`, `state` if it was sent, and `iss`.
+    pub params: Vec<(&'static str, Secret<String>)>,
+    /// What was refused, for the log.
+    pub refused: Option<OAuthError>,
+}
+
+/// What the browser is to do next.
+pub enum Next {
+    /// Back to the app.
+    App(Box<AppRedirect>),
+    /// A page stands between: go there. The cookie tells this browser from others, where it had none.
+    Page { interaction: String, browser: Option<Secret<String>> },
+}
+
+/// Why no answer can be sent to the app.
+#[derive(Debug)]
+pub enum Stop {
+    /// 400: the client or its redirect URI is in doubt. RFC 6749 §4.1.2.1.
+    Refused(PageRefusal),
+    /// The interaction is unknown, has expired, or belongs to another browser.
+    Gone,
+    /// The interaction was answered before: the back button, a second click.
+    Answered(Arc<Client>),
+    /// 503
+    Down(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(down: StoreError) -> Self {
+        Self::Down(down)
+    }
+}
+
+/// An interaction as a page shows it.
+pub struct Pending {
+    pub held: Held<Interaction>,
+    pub client: Arc<Client>,
+    pub launch: Option<Held<Launch>>,
+    pub access: Option<AppAccess>,
+    pub step: Step,
+}
+
+impl Engine {
+    /// Checks a request as far as that needs no browser. Rows 1 to 9 of SAL §3.2.
+    ///
+    /// # Errors
+    /// A page while the redirect URI is in doubt; `Ok(Err(_))` is the error redirect.
+    pub async fn check_authorize(&self, params: &Params) -> Result<Result<CheckedRequest, Box<AppRedirect>>, Stop> {
+        let id = authorization::client_id(params).map_err(Stop::Refused)?;
+        let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        match authorization::check(params, &client, &self.rules) {
+            Ok(request) => Ok(Ok(request)),
+            Err(Refusal::Page(refusal)) => Err(Stop::Refused(refusal)),
+            Err(Refusal::Redirect(target, error)) => Ok(Err(Box::new(self.refuse_at(*target, error)))),
+        }
+    }
+
+    /// Keeps a checked request that came by POST, so that the browser can come back with its cookies by GET: a form of another
+    /// site is sent without them (SAL-300). Answers the id to come back with.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn keep_request(&self, request: CheckedRequest) -> Result<String, Stop> {
+        let id = self.new_secret();
+        let pushed = Pushed { request, until: self.now() + self.rules.lifetimes.launch };
+        match self.store.create(&id.digest().text(), &pushed).await? {
+            Commit::Applied => Ok(id.expose().clone()),
+            Commit::Conflict => Err(Stop::Gone),
+        }
+    }
+
+    /// A request that was kept. It may be fetched again while it lives: a page may be reloaded.
+    ///
+    /// # Errors
+    /// [`Stop::Gone`]
+    pub async fn kept_request(&self, id: &str) -> Result<CheckedRequest, Stop> {
+        let held = self.store.load::<Pushed>(&Digest::of(id.as_bytes()).text()).await?;
+        Ok(held.ok_or(Stop::Gone)?.value.request)
+    }
+
+    /// Takes a checked request as far as it goes without asking anybody. Rows 10 to 13 of SAL §3.2.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn begin(&self, request: CheckedRequest, browser: &Browser) -> Result<Next, Stop> {
+        let client = self.client(&request.client).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        // A browser we have not seen gets an id; it is kept in the cookie only if a page has to be shown.
+        let (browser_id, new_browser) = match &browser.id {
+            Some(id) => (id.digest(), None),
+            None => {
+                let fresh = self.new_secret();
+                (fresh.digest(), Some(fresh))
+            }
+        };
+        let launch = match self.launch_of(&request, &browser_id).await? {
+            Ok(launch) => launch,
+            Err(refused) => return Ok(self.refuse(&request, refused.into())),
+        };
+        let now = self.now();
+        let user = self.user_of(&request, &client, launch.as_ref(), browser).await?;
+        let interaction = Interaction {
+            id: self.random.id(),
+            browser: browser_id,
+            csrf: self.new_secret().expose().clone(),
+            user,
+            fresh_login: false,
+            patient: None,
+            encounter: None,
+            consent: None,
+            answered: false,
+            created_at: now,
+            expires_at: now + self.rules.lifetimes.interaction,
+            request,
+        };
+        if let Some(refused) = self.session_ended(launch.as_ref()).await? {
+            return Ok(self.refuse(&interaction.request, refused));
+        }
+        let access = match &interaction.user {
+            Some(user) => self.access(&user.subject, &client.id).await?,
+            None => None,
+        };
+        match interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref().map(|held| &held.value), now) {
+            Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &client, launch, access, scopes).await?))),
+            Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
+            Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
+                if let Some(launch) = &launch
+                    && launch.value.state == LaunchState::Issued
+                    && self.store.replace(launch, &launch.value.reserve(browser_id, now, &self.rules.lifetimes)).await? == Commit::Conflict
+                {
+                    return Ok(self.refuse(&interaction.request, LaunchError::OtherBrowser.into()));
+                }
+                match self.store.create(&interaction.id, &interaction).await? {
+                    Commit::Applied => Ok(Next::Page { interaction: interaction.id, browser: new_browser }),
+                    Commit::Conflict => Err(Stop::Gone),
+                }
+            }
+        }
+    }
+
+    /// The interaction of this browser, with what comes next.
+    ///
+    /// # Errors
+    /// [`Stop`]
+    pub async fn pending(&self, id: &str, browser: &Browser) -> Result<Pending, Stop> {
+        let held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        let interaction = &held.value;
+        if browser.digest() != Some(interaction.browser) {
+            return Err(Stop::Gone);
+        }
+        let client = self.client(&interaction.request.client).await?.ok_or(Stop::Gone)?;
+        if interaction.answered {
+            return Err(Stop::Answered(client));
+        }
+        let launch = self.launch_of(&interaction.request, &interaction.browser).await?;
+        let refused = match &launch {
+            Err(refused) => Some((*refused).into()),
+            Ok(launch) => self.session_ended(launch.as_ref()).await?,
+        };
+        let access = match &interaction.user {
+            Some(user) => self.access(&user.subject, &client.id).await?.map(|held| held.value),
+            None => None,
+        };
+        let launch = launch.unwrap_or_default();
+        let step = match refused {
+            Some(error) => Step::Refuse(error),
+            None if client.disabled => Step::Refuse(OAuthError::new(crate::protocol::error::ErrorCode::UnauthorizedClient, "the client is disabled")),
+            None => interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref(), self.now()),
+        };
+        Ok(Pending { held, client, launch, access, step })
+    }
+
+    /// Writes what a page brought, and goes as far as it can from there.
+    ///
+    /// # Errors
+    /// [`Stop::Answered`] where another tab was quicker.
+    pub async fn advance(&self, pending: Pending, change: impl FnOnce(&mut Interaction)) -> Result<Next, Stop> {
+        let mut interaction = pending.held.value.clone();
+        change(&mut interaction);
+        let access = match &interaction.user {
+            Some(user) => self.access(&user.subject, &pending.client.id).await?,
+            None => None,
+        };
+        let launch = pending.launch.as_ref().map(|held| &held.value);
+        let step = interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now());
+        interaction.answered = matches!(step, Step::Finish(_) | Step::Refuse(_));
+        // Won before anything is issued: of two answers to one page only the first counts.
+        if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
+            return Err(Stop::Answered(pending.client));
+        }
+        match step {
+            Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
+            Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
+            Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => Ok(Next::Page { interaction: interaction.id, browser: None }),
+        }
+    }
+
+    /// Ends an interaction without a code.
+    ///
+    /// # Errors
+    /// [`Stop::Answered`] where another tab was quicker.
+    pub async fn give_up(&self, pending: Pending, error: OAuthError) -> Result<Next, Stop> {
+        let interaction = Interaction { answered: true, ..pending.held.value.clone() };
+        if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
+            return Err(Stop::Answered(pending.client));
+        }
+        Ok(self.refuse(&interaction.request, error))
+    }
+
+    /// The launch a request names, if this browser may go on with it.
+    async fn launch_of(&self, request: &CheckedRequest, browser: &Digest) -> Result<Result<Option<Held<Launch>>, LaunchError>, StoreError> {
+        let Some(handle) = &request.launch else { return Ok(Ok(None)) };
+        let Some(held) = self.store.load::<Launch>(&handle.text()).await? else { return Ok(Err(LaunchError::Unknown)) };
+        let checked = held.value.check(&request.client, &request.base, browser, self.now());
+        Ok(checked.map(|()| Some(held)))
+    }
+
+    /// The EPJ logged the person out between the launch and now: the launch is dead with the session.
+    async fn session_ended(&self, launch: Option<&Held<Launch>>) -> Result<Option<OAuthError>, StoreError> {
+        let Some(launch) = launch else { return Ok(None) };
+        let ended = self.live_session(&launch.value.session).await?.is_none();
+        Ok(ended.then(|| OAuthError::from(LaunchError::Expired)))
+    }
+
+    /// Who the browser says its user is: by the launch's own cookie, else by a session here, else by the handle where that is trusted.
+    async fn user_of(&self, request: &CheckedRequest, client: &Client, launch: Option<&Held<Launch>>, browser: &Browser) -> Result<Option<KnownUser>, StoreError> {
+        if let Some(held) = launch {
+            if let Some(session) = self.session_for(held.id(), &held.value, browser).await? {
+                return Ok(Some(KnownUser::of(&session, &self.rules.issuer)));
+            }
+            if let Some(user) = KnownUser::by_handle(&held.value, client) {
+                return Ok(Some(user));
+            }
+        }
+        let session = self.browser_session(browser).await?.filter(|session| session.base == request.base);
+        let mut user = session.map(|session| KnownUser::of(&session, &self.rules.issuer));
+        if let (Some(user), Some(held)) = (&mut user, launch) {
+            user.bind_to(&held.value);
+        }
+        // A session of somebody else does not stand in the way of logging in as the launching user.
+        Ok(user.filter(|user| launch.is_none_or(|held| held.value.fhir_user == user.fhir_user)))
+    }
+
+    fn refuse(&self, request: &CheckedRequest, error: OAuthError) -> Next {
+        Next::App(Box::new(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error))))
+    }
+
+    fn refuse_at(&self, target: ErrorTarget, error: OAuthError) -> AppRedirect {
+        self.redirect(target.redirect.uri(), target.mode, target.state.as_deref(), error_params(&error), Some(error))
+    }
+
+    /// Adds `state` and `iss` to what goes back. RFC 9207 §2.
+    pub(super) fn redirect(
+        &self,
+        to: &RedirectUri,
+        mode: ResponseMode,
+        state: Option<&str>,
+        mut params: Vec<(&'static str, Secret<String>)>,
+        refused: Option<OAuthError>,
+    ) -> AppRedirect {
+        params.extend(state.map(|state| ("state", Secret::new(state.to_owned()))));
+        params.push(("iss", Secret::new(self.rules.issuer.as_str().to_owned())));
+        AppRedirect { to: to.clone(), mode, params, refused }
+    }
+}
+
+fn error_params(error: &OAuthError) -> Vec<(&'static str, Secret<String>)> {
+    vec![("error", Secret::new(error.code.as_str().to_owned())), ("error_description", Secret::new(error.description.clone().into_owned()))]
+}

@@ -1,0 +1,49 @@
+//! Redeeming a code. RFC 6749 §4.1.3; DESIGN §3, Code replay.
+
+use super::Engine;
+use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::grant::{GrantError, Redemption};
+use crate::protocol::error::OAuthError;
+use crate::protocol::pkce::CodeVerifier;
+use crate::protocol::token::{Code, TokenResponse};
+use crate::store::Commit;
+
+use super::live::stands;
+
+impl Engine {
+    pub(super) async fn redeem_code(
+        &self,
+        client: &AuthenticatedClient,
+        code: Option<Code>,
+        redirect: String,
+        verifier: Option<CodeVerifier>,
+    ) -> Result<TokenResponse, OAuthError> {
+        let code = code.ok_or(GrantError::Unknown)?;
+        let ask = Redemption { code: code.digest, redirect, verifier };
+        // A conflict means that somebody redeemed or ended it meanwhile: look again, and the rule says what that is.
+        loop {
+            let standing = self.standing(&code.grant).await?.ok_or(GrantError::Unknown)?;
+            let held = standing.grant;
+            let now = self.now();
+            let redeemed = match held.value.redeem(client.client(), &ask, now, &self.rules.lifetimes) {
+                Ok(redeemed) => redeemed,
+                Err(refused) => {
+                    if let Some(ended) = refused.ends
+                        && self.store.replace(&held, &*ended).await? == Commit::Conflict
+                    {
+                        continue;
+                    }
+                    return Err(refused.why.into());
+                }
+            };
+            if !stands(&held.value, standing.session.as_ref(), standing.access.as_ref(), now) {
+                return Err(GrantError::SessionEnded.into());
+            }
+            // Signed before the commit: a code is not spent on an answer that cannot be made.
+            let response = self.first_tokens(&redeemed, client.client(), now)?;
+            if self.store.replace(&held, &redeemed).await? == Commit::Applied {
+                return Ok(response);
+            }
+        }
+    }
+}

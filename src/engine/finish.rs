@@ -1,0 +1,106 @@
+//! The end of an authorization: the launch is spent, the grant is made, the code goes back. DESIGN §3.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::authorize::{AppRedirect, Stop};
+use crate::domain::client::{Client, ConsentPolicy};
+use crate::domain::consent::AppAccess;
+use crate::domain::grant::{Grant, GrantState};
+use crate::domain::interaction::{Interaction, KnownUser};
+use crate::domain::launch::{Launch, LaunchError};
+use crate::protocol::error::{ErrorCode, OAuthError};
+use crate::protocol::ids::GrantId;
+use crate::protocol::scope::{Scope, ScopeSet};
+use crate::protocol::token::Code;
+use crate::store::{Commit, Held, StoreError};
+
+/// How long a code that was never redeemed is remembered beyond its end.
+const CODE_AFTERLIFE: Duration = Duration::from_secs(60);
+
+impl Engine {
+    pub(super) async fn finish(
+        &self,
+        interaction: &Interaction,
+        client: &Client,
+        launch: Option<Held<Launch>>,
+        access: Option<Held<AppAccess>>,
+        scopes: ScopeSet,
+    ) -> Result<AppRedirect, Stop> {
+        let request = &interaction.request;
+        let Some(user) = &interaction.user else { return Err(Stop::Gone) };
+        let refused = |error: OAuthError| {
+            let params = vec![("error", crate::secret::Secret::new(error.code.as_str().to_owned()))];
+            Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), params, Some(error)))
+        };
+        let context = interaction.context(launch.as_ref().map(|held| &held.value));
+        if let Some(held) = &launch {
+            // One code for one handle: whoever spends it first issues it.
+            if self.store.replace(held, &held.value.spend(self.now())).await? == Commit::Conflict {
+                return refused(LaunchError::Spent.into());
+            }
+        }
+        let now = self.now();
+        self.note_access(client, user, access, &scopes).await?;
+        let offline = scopes.contains(&Scope::OfflineAccess) && user.auth.is_some();
+        let online = scopes.contains(&Scope::OnlineAccess);
+        let id = GrantId::parse(&self.random.id()).expect("hexadecimal is an id");
+        let code = Code::print(&id, &self.new_secret());
+        let code_until = now + self.rules.lifetimes.code;
+        let refresh_until = (offline || online).then(|| now + client.refresh_ttl);
+        let session = launch.as_ref().map(|held| held.value.session.clone()).or_else(|| user.session.clone());
+        let grant = Grant {
+            id: id.clone(),
+            client: client.id.clone(),
+            base: request.base.clone(),
+            subject: user.subject.clone(),
+            fhir_user: Some(user.fhir_user.clone()),
+            user_name: user.name.clone(),
+            scopes,
+            context,
+            // A grant without a refresh token belongs to the session too: logging out ends what the user is using.
+            ends_with_session: session.is_some() && (!offline || client.end_with_session),
+            session,
+            nonce: request.nonce.clone(),
+            auth: user.auth.clone(),
+            made_at: now,
+            refresh_until,
+            expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
+            state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },
+        };
+        if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
+            return refused(OAuthError::new(ErrorCode::ServerError, "the server failed"));
+        }
+        Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
+    }
+
+    /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new.
+    async fn note_access(&self, client: &Client, user: &KnownUser, known: Option<Held<AppAccess>>, scopes: &ScopeSet) -> Result<(), StoreError> {
+        let remembered = client.consent == ConsentPolicy::Once;
+        let fresh = |before: Option<&AppAccess>| {
+            let mut agreed = before.filter(|access| access.remembered == remembered).map(|access| access.scopes.clone()).unwrap_or_default();
+            scopes.iter().cloned().for_each(|scope| agreed.push(scope));
+            AppAccess {
+                subject: user.subject.clone(),
+                client: client.id.clone(),
+                scopes: agreed,
+                remembered,
+                since: before.map_or_else(|| self.now(), |access| access.since),
+                withdrawn_at: before.and_then(|access| access.withdrawn_at),
+            }
+        };
+        let key = AppAccess::key(&user.subject, &client.id);
+        let mut known = known;
+        loop {
+            let commit = match &known {
+                None => self.store.create(&key, &fresh(None)).await?,
+                Some(held) if held.value.remembered == remembered && held.value.scopes.covers(scopes) => return Ok(()),
+                Some(held) => self.store.replace(held, &fresh(Some(&held.value))).await?,
+            };
+            match commit {
+                Commit::Applied => return Ok(()),
+                Commit::Conflict => known = self.access(&user.subject, &client.id).await?,
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Minting: access tokens, id_tokens, and the answer that carries them. RFC 9068, OIDC Core §2, SAL §3.4.
+
+use super::Engine;
+use super::keys::KeysError;
+use crate::domain::client::{Client, FhirUserForm};
+use crate::domain::grant::{Grant, GrantState};
+use crate::jose::{Alg, at_hash};
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, IdTokenClaims};
+use crate::protocol::error::OAuthError;
+use crate::protocol::ids::TokenId;
+use crate::protocol::launch::LaunchContext;
+use crate::protocol::scope::{Scope, ScopeSet};
+use crate::protocol::token::{RefreshToken, TokenResponse};
+use crate::secret::{Digest, Secret};
+use crate::time::UnixTime;
+
+/// The `token_type` of what we issue. NAV-036: spelled so.
+pub(super) const BEARER: &str = "Bearer";
+
+impl From<KeysError> for OAuthError {
+    fn from(failed: KeysError) -> Self {
+        match failed {
+            KeysError::Store(down) => Self::unavailable(down),
+            failed @ (KeysError::Seal(_) | KeysError::Key(_) | KeysError::Ring(_) | KeysError::NoKey(_) | KeysError::Conflict) => Self::server_error(failed),
+        }
+    }
+}
+
+/// `fhirUser` as this client is told it. SAL-082, SAL-327.
+pub(super) fn fhir_user_for(grant: &Grant, client: &Client) -> Option<String> {
+    let user = grant.fhir_user.as_ref()?;
+    Some(match client.fhir_user {
+        FhirUserForm::Relative => user.to_string(),
+        FhirUserForm::Absolute => format!("{}/{user}", grant.base),
+    })
+}
+
+impl Engine {
+    pub(super) fn new_token_id(&self) -> TokenId {
+        TokenId::parse(&self.random.id()).expect("hexadecimal is visible ASCII")
+    }
+
+    /// The algorithm of access tokens for this grant: as the client asks, else as the FHIR base does, else RS256.
+    fn access_alg(&self, grant: &Grant, client: &Client) -> Alg {
+        client.access_token_alg.or_else(|| self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg)).unwrap_or(Alg::RS256)
+    }
+
+    fn access_token(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, now: UnixTime) -> Result<(Secret<String>, u64), KeysError> {
+        let context_in_token = self.rules.fhir_at(&grant.base).is_some_and(|server| server.context_in_token);
+        let auth = grant.auth.as_ref();
+        let claims = AccessTokenClaims {
+            iss: self.rules.issuer.clone(),
+            sub: grant.subject.clone(),
+            aud: grant.base.as_str().to_owned(),
+            client_id: grant.client.clone(),
+            scope: scopes.clone(),
+            jti: self.new_token_id(),
+            iat: now,
+            exp: now + client.access_ttl,
+            grant_id: Some(grant.id.clone()),
+            sid: grant.session.clone(),
+            auth_time: auth.map(|auth| auth.auth_time),
+            acr: auth.map(|auth| auth.acr.clone()),
+            amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
+            cnf: None,
+            act: None,
+            fhir_user: fhir_user_for(grant, client).filter(|_| context_in_token && scopes.contains(&Scope::FhirUser)),
+            context: if context_in_token { grant.context.clone() } else { LaunchContext::default() },
+        };
+        Ok((self.keys.sign(self.access_alg(grant, client), ACCESS_TOKEN, &claims)?, client.access_ttl.as_secs()))
+    }
+
+    fn id_token(&self, grant: &Grant, client: &Client, access_token: &Secret<String>, nonce: Option<&str>, now: UnixTime) -> Result<Secret<String>, KeysError> {
+        let auth = grant.auth.as_ref();
+        let profile = grant.scopes.contains(&Scope::Profile);
+        let fhir_user = fhir_user_for(grant, client).filter(|_| grant.scopes.contains(&Scope::FhirUser));
+        let claims = IdTokenClaims {
+            iss: self.rules.issuer.clone(),
+            sub: grant.subject.clone(),
+            aud: grant.client.clone(),
+            iat: now,
+            exp: now + client.access_ttl,
+            auth_time: auth.map(|auth| auth.auth_time),
+            nonce: nonce.map(str::to_owned),
+            acr: auth.map(|auth| auth.acr.clone()),
+            amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
+            at_hash: Some(at_hash(access_token.expose(), client.id_token_alg)),
+            sid: grant.session.clone(),
+            profile: grant.fhir_user.as_ref().filter(|_| profile && fhir_user.is_some()).map(|user| format!("{}/{user}", grant.base)),
+            fhir_user,
+            name: grant.user_name.clone().filter(|_| profile),
+        };
+        self.keys.sign(client.id_token_alg, "JWT", &claims)
+    }
+
+    /// The text of this grant's refresh token of a generation: always the same, and kept nowhere.
+    pub(super) fn refresh_token(&self, grant: &Grant, generation: u32) -> RefreshToken {
+        let proof = Digest::of(&self.keys.mac(&[b"refresh", grant.id.as_str().as_bytes(), grant.client.as_str().as_bytes(), &generation.to_be_bytes()]));
+        RefreshToken { grant: grant.id.clone(), generation, proof }
+    }
+
+    /// The answer to a redeemed code. SAL §3.4.
+    pub(super) fn first_tokens(&self, grant: &Grant, client: &Client, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+        let generation = match grant.state {
+            GrantState::Live { generation, .. } => generation,
+            GrantState::CodeIssued { .. } | GrantState::Ended { .. } => 0,
+        };
+        let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
+        let (access_token, expires_in) = self.access_token(grant, client, &grant.scopes, now)?;
+        let id_token = grant.scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, &access_token, grant.nonce.as_deref(), now)).transpose()?;
+        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: grant.scopes.to_string(), refresh_token, id_token, context: grant.context.members() })
+    }
+
+    /// The answer to a refresh. SAL §3.7: the same context, and told again only to clients registered so (SAL-328, NAV-045).
+    pub(super) fn refreshed_tokens(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, generation: u32, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+        let (access_token, expires_in) = self.access_token(grant, client, scopes, now)?;
+        // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
+        let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, &access_token, None, now)).transpose()?;
+        let refresh_token = Some(self.refresh_token(grant, generation).print());
+        let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
+        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: scopes.to_string(), refresh_token, id_token, context })
+    }
+}

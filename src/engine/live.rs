@@ -1,0 +1,111 @@
+//! Whether a token of ours is live: its grant, its client, its session, and nothing withdrawn. DESIGN §3, Ending.
+
+use std::sync::Arc;
+
+use super::Engine;
+use super::clients::as_it_is;
+use crate::domain::client::Client;
+use crate::domain::consent::AppAccess;
+use crate::domain::grant::Grant;
+use crate::domain::issuer::SELF_CLIENT;
+use crate::domain::session::Session;
+use crate::jose::{Alg, Expect, UnverifiedJwt, Verified, verify};
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
+use crate::secret::Digest;
+use crate::store::records::{ClientChange, RevokedToken};
+use crate::store::{Held, StoreError};
+
+/// What our own access tokens are signed with.
+pub(super) const SIGNING_ALGS: &[Alg] = &[Alg::RS256, Alg::ES256, Alg::ES384];
+
+/// An access token that is ours, in time and not revoked, with what it stands on. Made by [`Engine::active`] alone.
+pub struct ActiveToken {
+    pub claims: Arc<AccessTokenClaims>,
+    /// Absent for tokens a client got for itself.
+    pub grant: Option<Grant>,
+    /// Absent for the tokens this server issues to itself.
+    pub client: Option<Arc<Client>>,
+}
+
+/// A grant with everything that decides whether it is live, read as of one moment.
+pub(super) struct Standing {
+    pub grant: Held<Grant>,
+    pub client: Option<Arc<Client>>,
+    pub session: Option<Session>,
+    pub access: Option<AppAccess>,
+}
+
+impl Engine {
+    /// The claims of an access token we signed and that has not expired; signatures are checked once and remembered.
+    pub(super) fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
+        let digest = *Digest::of(token.as_bytes()).bytes();
+        let now = self.now();
+        if let Some(claims) = self.verified.get(&digest) {
+            return (now < claims.exp).then_some(claims);
+        }
+        let unverified = UnverifiedJwt::parse(token).ok()?;
+        let expect = Expect { issuer: Some(self.rules.issuer.as_str()), typ: &[ACCESS_TOKEN], algs: SIGNING_ALGS, ..Expect::default() };
+        let verified: Verified<AccessTokenClaims> = self.keys.with_verifying(|keys| verify(&unverified, keys, &expect, now)).ok()?;
+        let claims = Arc::new(verified.into_claims());
+        self.verified.insert(digest, Arc::clone(&claims));
+        Some(claims)
+    }
+
+    /// Whether the token is live, from one read of everything it stands on.
+    ///
+    /// # Errors
+    /// A store that cannot answer: never taken for "inactive".
+    pub async fn active(&self, token: &str) -> Result<Option<ActiveToken>, StoreError> {
+        let Some(claims) = self.signed_by_us(token) else { return Ok(None) };
+        let now = self.now();
+        let access_key = claims.grant_id.is_some().then(|| AppAccess::key(&claims.sub, &claims.client_id));
+        let mut reads = self.store.reads();
+        let revoked = reads.want::<RevokedToken>(claims.jti.as_str());
+        let change = reads.want::<ClientChange>(claims.client_id.as_str());
+        let grant = reads.want_opt::<Grant>(claims.grant_id.as_ref().map(|id| id.as_str()));
+        let session = reads.want_opt::<Session>(claims.sid.as_ref().map(|id| id.as_str()));
+        let access = reads.want_opt::<AppAccess>(access_key.as_deref());
+        let found = reads.fetch().await?;
+        if found.take(revoked)?.is_some() {
+            return Ok(None);
+        }
+        if claims.client_id.as_str() == SELF_CLIENT {
+            return Ok(Some(ActiveToken { claims, grant: None, client: None }));
+        }
+        let change = found.take(change)?;
+        let client = as_it_is(self.rules.clients.get(&claims.client_id), change.as_ref().map(|held| &held.value), now).filter(|client| !client.disabled);
+        let Some(client) = client else { return Ok(None) };
+        if claims.grant_id.is_none() {
+            return Ok(Some(ActiveToken { claims, grant: None, client: Some(client) }));
+        }
+        let Some(grant) = found.take(grant)?.map(|held| held.value) else { return Ok(None) };
+        let session = found.take(session)?.map(|held| held.value);
+        let access = found.take(access)?.map(|held| held.value);
+        let live = grant.is_live(now) && stands(&grant, session.as_ref(), access.as_ref(), now);
+        Ok(live.then_some(ActiveToken { claims, grant: Some(grant), client: Some(client) }))
+    }
+
+    /// A grant with what it stands on. Two reads: the grant says where the rest is.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub(super) async fn standing(&self, id: &crate::protocol::ids::GrantId) -> Result<Option<Standing>, StoreError> {
+        let Some(grant) = self.store.load::<Grant>(id.as_str()).await? else { return Ok(None) };
+        let mut reads = self.store.reads();
+        let change = reads.want::<ClientChange>(grant.value.client.as_str());
+        let session = reads.want_opt::<Session>(grant.value.session.as_ref().map(|id| id.as_str()));
+        let access = reads.want::<AppAccess>(&AppAccess::key(&grant.value.subject, &grant.value.client));
+        let found = reads.fetch().await?;
+        let change = found.take(change)?;
+        let client = as_it_is(self.rules.clients.get(&grant.value.client), change.as_ref().map(|held| &held.value), self.now());
+        let session = found.take(session)?.map(|held| held.value);
+        let access = found.take(access)?.map(|held| held.value);
+        Ok(Some(Standing { grant, client, session, access }))
+    }
+}
+
+/// Whether a grant still has what it depends on.
+pub(super) fn stands(grant: &Grant, session: Option<&Session>, access: Option<&AppAccess>, now: crate::time::UnixTime) -> bool {
+    let session_lives = !grant.ends_with_session || session.is_some_and(|session| session.is_live(now));
+    session_lives && !access.is_some_and(|access| access.withdraws(grant.made_at))
+}

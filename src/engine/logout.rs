@@ -1,0 +1,69 @@
+//! Logging out. OIDC RP-Initiated Logout 1.0; DESIGN §3, Ending.
+
+use super::Engine;
+use super::live::SIGNING_ALGS;
+use super::start::Browser;
+use crate::domain::client::VerifiedRedirect;
+use crate::jose::{Expect, Expiry, UnverifiedJwt, Verified, verify};
+use crate::protocol::claims::IdTokenClaims;
+use crate::protocol::ids::ClientId;
+use crate::protocol::params::Params;
+use crate::store::StoreError;
+
+/// A logout as it was asked for, once what can be checked is checked.
+pub struct Logout {
+    /// The id_token the app shows, where it is one of ours, however old.
+    hint: Option<IdTokenClaims>,
+    pub client: Option<ClientId>,
+    pub redirect: Option<VerifiedRedirect>,
+    pub state: Option<String>,
+}
+
+impl Logout {
+    /// Whether the person need not be asked: the app proved whose session it means. OIDC RP-Initiated Logout §2.
+    pub fn is_proven(&self) -> bool {
+        self.hint.is_some()
+    }
+}
+
+impl Engine {
+    /// Reads a logout request. A hint that is none of ours counts as absent; a redirect URI that is not registered for the client is dropped.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn read_logout(&self, params: &Params) -> Result<Logout, StoreError> {
+        let hint = params.get("id_token_hint").and_then(|token| self.read_hint(token));
+        let named = params.get("client_id").and_then(|id| ClientId::parse(id).ok());
+        let client = match (&hint, named) {
+            (Some(hint), Some(named)) if hint.aud != named => None,
+            (Some(hint), _) => Some(hint.aud.clone()),
+            (None, named) => named,
+        };
+        let redirect = match (&client, params.get("post_logout_redirect_uri")) {
+            (Some(id), Some(asked)) => self.client(id).await?.and_then(|client| client.post_logout_redirect(asked)),
+            _ => None,
+        };
+        Ok(Logout { hint, client, redirect, state: params.get("state").map(str::to_owned) })
+    }
+
+    fn read_hint(&self, token: &str) -> Option<IdTokenClaims> {
+        let unverified = UnverifiedJwt::parse(token).ok()?;
+        let expect = Expect { issuer: Some(self.rules.issuer.as_str()), typ: &["JWT"], algs: SIGNING_ALGS, expiry: Expiry::Ignored, ..Expect::default() };
+        let verified: Verified<IdTokenClaims> = self.keys.with_verifying(|keys| verify(&unverified, keys, &expect, self.now())).ok()?;
+        Some(verified.into_claims())
+    }
+
+    /// Ends the session the hint names and the one this browser shows.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn log_out(&self, logout: &Logout, browser: &Browser) -> Result<(), StoreError> {
+        if let Some(sid) = logout.hint.as_ref().and_then(|hint| hint.sid.as_ref()) {
+            self.end_session(sid).await?;
+        }
+        if let Some(session) = self.browser_session(browser).await? {
+            self.end_session(&session.id).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The tokens this server issues to itself for reading FHIR. DESIGN §3, How we reach FHIR.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::Engine;
+use super::keys::KeysError;
+use crate::domain::issuer::SELF_CLIENT;
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
+use crate::protocol::ids::{ClientId, FhirBase, Subject, TokenId};
+use crate::protocol::launch::LaunchContext;
+use crate::protocol::scope::{Interactions, Level, ResourceScope, Scope, ScopeSet, Target};
+use crate::secret::Secret;
+use crate::time::UnixTime;
+
+/// DESIGN §3: 60 s.
+const LIFE: Duration = Duration::from_secs(60);
+
+/// A token is used until this long before its end, so that it does not expire on the way.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What resolving a launch, the picker and the person match read.
+const ALWAYS_READ: &[&str] = &["Encounter", "Organization", "Patient", "Person", "Practitioner", "PractitionerRole", "RelatedPerson"];
+
+type Kept = (UnixTime, Arc<Secret<String>>);
+
+/// Tokens in use, one for each base.
+#[derive(Default)]
+pub(super) struct OwnTokens(Mutex<BTreeMap<FhirBase, Kept>>);
+
+impl Engine {
+    /// A token for reading at this base, with `also` besides what is always read.
+    ///
+    /// # Errors
+    /// When the issuer has no key to sign it.
+    pub(super) fn own_token(&self, base: &FhirBase, also: &BTreeSet<String>) -> Result<Arc<Secret<String>>, KeysError> {
+        if !also.is_empty() {
+            return self.mint_own(base, also).map(|(_, token)| token);
+        }
+        let now = self.now();
+        let kept = self.own_tokens.0.lock().expect("nothing panics while holding this lock").get(base).cloned();
+        // A clock that was moved back makes a kept token look too far ahead; it would be refused.
+        if let Some((expires, token)) = kept
+            && now + MARGIN < expires
+            && expires <= now + LIFE
+        {
+            return Ok(token);
+        }
+        let fresh = self.mint_own(base, also)?;
+        self.own_tokens.0.lock().expect("nothing panics while holding this lock").insert(base.clone(), fresh.clone());
+        Ok(fresh.1)
+    }
+
+    fn mint_own(&self, base: &FhirBase, also: &BTreeSet<String>) -> Result<Kept, KeysError> {
+        let now = self.now();
+        let kinds = ALWAYS_READ.iter().copied().chain(also.iter().map(String::as_str));
+        let read = Interactions::READ.or(Interactions::SEARCH);
+        let scope: ScopeSet = kinds.map(|kind| Scope::Resource(ResourceScope::new(Level::System, Target::Type(kind.into()), read))).collect();
+        let claims = AccessTokenClaims {
+            iss: self.rules.issuer.clone(),
+            sub: Subject::parse(SELF_CLIENT).expect("the name is visible ASCII"),
+            aud: base.as_str().to_owned(),
+            client_id: ClientId::parse(SELF_CLIENT).expect("the name is visible ASCII"),
+            scope,
+            jti: TokenId::parse(&self.random.id()).expect("hexadecimal is visible ASCII"),
+            iat: now,
+            exp: now + LIFE,
+            grant_id: None,
+            sid: None,
+            auth_time: None,
+            acr: None,
+            amr: Vec::new(),
+            cnf: None,
+            act: None,
+            fhir_user: None,
+            context: LaunchContext::default(),
+        };
+        let alg = self.rules.fhir_at(base).and_then(|server| server.access_token_alg).unwrap_or(crate::jose::Alg::RS256);
+        Ok((claims.exp, Arc::new(self.keys.sign(alg, ACCESS_TOKEN, &claims)?)))
+    }
+}

@@ -1,0 +1,45 @@
+//! The token endpoint: which grant type, which client, which rule. RFC 6749 §3.2.
+
+use super::Engine;
+use crate::domain::client::GrantType;
+use crate::domain::client_auth::{AuthenticatedClient, Proof, authenticate};
+use crate::protocol::client_auth::ClientAuth;
+use crate::protocol::error::{ErrorCode, OAuthError};
+use crate::protocol::params::Params;
+use crate::protocol::token::{REFRESH, RefreshToken, TokenRequest, TokenResponse};
+
+impl Engine {
+    /// Answers a token request.
+    ///
+    /// # Errors
+    /// RFC 6749 §5.2, each with the reason in its cause.
+    pub async fn token(&self, auth: ClientAuth, params: &Params) -> Result<(AuthenticatedClient, TokenResponse), OAuthError> {
+        let client = match auth {
+            ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
+            auth => self.authenticate(auth).await?,
+        };
+        let request = TokenRequest::parse(params)?;
+        let grant_type = match &request {
+            TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,
+            TokenRequest::RefreshToken { .. } => GrantType::RefreshToken,
+            TokenRequest::ClientCredentials { .. } => GrantType::ClientCredentials,
+        };
+        if !client.client().may(grant_type, &self.rules.issuer) {
+            return Err(OAuthError::new(ErrorCode::UnauthorizedClient, "the client is not registered for this grant type"));
+        }
+        let response = match request {
+            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(&client, code, redirect_uri, verifier).await?,
+            TokenRequest::RefreshToken { token, scope } => self.refresh(&client, token, scope).await?,
+            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(&client, &scope, resource.as_deref())?,
+        };
+        Ok((client, response))
+    }
+
+    /// NAV-049: a public client may refresh without saying who it is; its token says so.
+    async fn by_its_refresh_token(&self, params: &Params) -> Result<AuthenticatedClient, OAuthError> {
+        let token = params.get("refresh_token").and_then(RefreshToken::parse).ok_or_else(OAuthError::invalid_client)?;
+        let standing = self.standing(&token.grant).await?.ok_or_else(OAuthError::invalid_client)?;
+        let client = standing.client.ok_or_else(OAuthError::invalid_client)?;
+        Ok(authenticate(client, &Proof::Name)?)
+    }
+}

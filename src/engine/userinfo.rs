@@ -1,0 +1,43 @@
+//! UserInfo. OIDC Core §5.3.
+
+use serde_json::{Map, Value};
+
+use super::Engine;
+use super::issue::fhir_user_for;
+use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
+use crate::protocol::scope::Scope;
+
+impl Engine {
+    /// What the token's holder may know of the person: `sub`, and what `fhirUser` and `profile` add.
+    ///
+    /// # Errors
+    /// 401 `invalid_token`, 403 `insufficient_scope` without `openid`, 503 without a store.
+    pub async fn userinfo(&self, bearer: Option<&str>) -> Result<Map<String, Value>, OAuthError> {
+        let missing = || OAuthError::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::BearerMissing);
+        let invalid = || OAuthError::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None });
+        let active = self.active(bearer.ok_or_else(missing)?).await?.ok_or_else(invalid)?;
+        let scope = &active.claims.scope;
+        let (Some(grant), Some(client)) = (&active.grant, &active.client) else { return Err(insufficient()) };
+        if !scope.contains(&Scope::OpenId) {
+            return Err(insufficient());
+        }
+        let mut members = Map::from_iter([("sub".to_owned(), Value::from(active.claims.sub.as_str()))]);
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                members.insert(name.to_owned(), value.into());
+            }
+        };
+        if scope.contains(&Scope::FhirUser) {
+            add("fhirUser", fhir_user_for(grant, client));
+        }
+        if scope.contains(&Scope::Profile) {
+            add("name", grant.user_name.clone());
+            add("profile", grant.fhir_user.as_ref().filter(|_| scope.contains(&Scope::FhirUser)).map(|user| format!("{}/{user}", grant.base)));
+        }
+        Ok(members)
+    }
+}
+
+fn insufficient() -> OAuthError {
+    OAuthError::new(ErrorCode::InsufficientScope, "the token does not carry openid").challenge(Challenge::Bearer { scope: Some("openid") })
+}

@@ -1,0 +1,61 @@
+//! Documents fetched because somebody registered their address: a client's `jwks_uri`. The address comes from a party we do not
+//! trust with our network, so what may be asked, how long and how much is bounded here and nowhere else. SAL §5.3, RFC 9700 §4.9.
+//!
+//! ```text
+//!   address (where one may connect) ─► get (one bounded GET) ─► jwks (cached by Cache-Control, one flight per address)
+//!   outgoing: what every HTTP client of ours has in common
+//! ```
+
+mod address;
+mod freshness;
+mod get;
+mod jwks;
+pub(crate) mod outgoing;
+
+use std::time::Duration;
+
+pub use jwks::JwksCache;
+
+/// What one fetch may take, and where it may go.
+#[derive(Clone, Debug)]
+pub struct FetchLimits {
+    /// The longest body, in bytes.
+    pub max_bytes: usize,
+    /// For the whole of it: name resolution, connecting, headers and body.
+    pub timeout: Duration,
+    /// Private networks (RFC 1918, RFC 4193, RFC 6598) may be asked. Link-local addresses never are.
+    pub allow_private: bool,
+    /// This machine may be asked, also over plain `http`: for issuers on loopback alone.
+    pub allow_loopback: bool,
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        Self { max_bytes: 64 * 1024, timeout: Duration::from_secs(5), allow_private: false, allow_loopback: false }
+    }
+}
+
+/// Why a document could not be had. Says nothing about the document itself but its size and form.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    #[error("the address is not an https URL without user information")]
+    Url,
+    #[error("the address leads to a network that may not be asked")]
+    Address,
+    #[error("the host cannot be reached")]
+    Unreachable,
+    #[error("the host's TLS certificate or handshake was refused")]
+    Tls,
+    #[error("no complete answer in time")]
+    Timeout,
+    #[error("the answer was a redirect, which is not followed")]
+    Redirect,
+    #[error("the answer had status {0}")]
+    Status(u16),
+    #[error("the answer is longer than allowed")]
+    TooLarge,
+    #[error("the answer broke off or was not HTTP")]
+    Broken,
+    #[error("the answer is not a JWK set")]
+    Malformed,
+}

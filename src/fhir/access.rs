@@ -1,0 +1,355 @@
+//! Who may see what: one pure decision that reads, searches and everything else call. fhir-server.md §12–§14.
+//!
+//! Nothing is disclosed by the shape of a refusal: what a token may not see is [`Decision::Hide`], answered like what is not there.
+//! `Patient.link` is not followed: a `patient/` scope stays with the record that was launched (SAL-209).
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::context::{AccessContext, Grant};
+use super::data::Snapshot;
+use super::resource::{Key, Resource};
+use super::table::{Belongs, TypeRow};
+use crate::protocol::ids::FhirBase;
+use crate::protocol::scope::{Interactions, Level};
+
+/// What is to be done. Each action has the SMART letter that allows it (§14, SAL-204).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// read, vread, instance history
+    Read,
+    /// search by GET, POST or compartment
+    Search,
+}
+
+impl Action {
+    pub fn letter(self) -> Interactions {
+        match self {
+            Self::Read => Interactions::READ,
+            Self::Search => Interactions::SEARCH,
+        }
+    }
+}
+
+/// What it is done to: a type as such, before anything is looked up, or one resource.
+#[derive(Clone, Copy, Debug)]
+pub enum On<'a> {
+    Type(&'static TypeRow),
+    Resource(&'a Resource),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Allow(Ground),
+    /// The type is open to this token, this resource is not.
+    Hide,
+    Deny(Denied),
+}
+
+impl Decision {
+    pub fn allows(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+}
+
+/// Why something is allowed: told in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// This scope gives it.
+    Scope(String),
+    /// It is the signed-in user's own resource, or role. SAL-220.
+    OwnUser,
+    /// Something the token may read refers to it. SAL-221, §14 "Supporting reads".
+    Supporting,
+}
+
+/// Why something is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// No scope covers the type; this one would.
+    Scope(String),
+}
+
+/// What patients' resources refer to and share: when may a token without a scope for the type read it? §14.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SupportingReads {
+    /// What a resource visible to the token refers to.
+    #[default]
+    Referenced,
+    /// Any.
+    Any,
+    /// Only with a scope that names the type, and then what is referred to.
+    Scope,
+}
+
+/// Which patients `user/` scopes reach. §14, user/ policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserPolicy {
+    All,
+    /// Patients with an Encounter or `managingOrganization` at one of the user's organizations or below.
+    #[default]
+    Organization,
+    /// Patients the user has an Encounter with, or is the general practitioner of.
+    CareRelation,
+}
+
+/// How this server decides where SMART leaves it open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    pub supporting_reads: SupportingReads,
+    pub user: UserPolicy,
+}
+
+/// Decides for one token over one snapshot of the data.
+pub struct Access<'a> {
+    context: &'a AccessContext,
+    data: &'a Snapshot,
+    base: &'a FhirBase,
+    policy: Policy,
+    users_patients: OnceCell<Reach>,
+}
+
+/// What a user can be. SAL §3.9.
+const PEOPLE: &[&str] = &["Practitioner", "PractitionerRole", "Patient", "RelatedPerson"];
+
+enum Reach {
+    Everybody,
+    These(BTreeSet<Arc<str>>),
+}
+
+impl<'a> Access<'a> {
+    pub fn new(context: &'a AccessContext, data: &'a Snapshot, base: &'a FhirBase, policy: Policy) -> Self {
+        Self { context, data, base, policy, users_patients: OnceCell::new() }
+    }
+
+    /// The decision. A type is [`Decision::Deny`] where no scope could open any resource of it; a resource is [`Decision::Hide`]
+    /// where its type is open and it is not.
+    pub fn decide(&self, action: Action, on: On<'_>) -> Decision {
+        match on {
+            On::Type(row) => self.decide_type(action, row),
+            On::Resource(resource) => match self.ground(action, resource) {
+                Some(ground) => Decision::Allow(ground),
+                None => match self.decide_type(action, resource.row) {
+                    Decision::Allow(_) | Decision::Hide => Decision::Hide,
+                    denied @ Decision::Deny(_) => denied,
+                },
+            },
+        }
+    }
+
+    fn decide_type(&self, action: Action, row: &'static TypeRow) -> Decision {
+        if let Some(grant) = self.usable().find(|grant| grant.may.includes(action.letter()) && grant.reaches(row.name)) {
+            return Decision::Allow(Ground::Scope(grant.text.clone()));
+        }
+        // A read names its resource, and only that one is open; a search answers with it and nothing more.
+        if action == Action::Search && self.may_hold_own_user(row) {
+            return Decision::Allow(Ground::OwnUser);
+        }
+        match (row.belongs, action) {
+            (Belongs::Directory, Action::Search) if self.opens_in_support(row) => Decision::Allow(Ground::Supporting),
+            // A document's content has no scope of its own: it is as open as the documents are.
+            (Belongs::Pointed, Action::Read) if ["DocumentReference", "DiagnosticReport"].iter().any(|kind| self.reads_type(kind)) => {
+                Decision::Allow(Ground::Supporting)
+            }
+            (Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) | Belongs::Pointed | Belongs::Directory, _) => self.deny(action, row),
+        }
+    }
+
+    fn may_hold_own_user(&self, row: &TypeRow) -> bool {
+        let is_kind = |user: &Key| user.kind == row.name || (user.kind == "Practitioner" && row.name == "PractitionerRole");
+        self.context.knows_fhir_user && self.context.fhir_user.as_ref().is_some_and(is_kind)
+    }
+
+    /// Names the scope that would do. RFC 6750 §3.1.
+    fn deny(&self, action: Action, row: &TypeRow) -> Decision {
+        let level = if self.context.patient.is_some() {
+            Level::Patient
+        } else if self.context.fhir_user.is_some() {
+            Level::User
+        } else {
+            self.context.grants.first().map_or(Level::Patient, |grant| grant.level)
+        };
+        let (level, kind) = match row.belongs {
+            // `patient/` scopes alone open no shared resource, and no document content.
+            Belongs::Directory if level == Level::Patient => (Level::User, row.name),
+            Belongs::Pointed if level != Level::System => (level, "DocumentReference"),
+            Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) | Belongs::Pointed | Belongs::Directory => (level, row.name),
+        };
+        Decision::Deny(Denied::Scope(format!("{}/{kind}.{}", level.as_str(), action.letter())))
+    }
+
+    /// What opens this resource, if anything.
+    fn ground(&self, action: Action, resource: &Resource) -> Option<Ground> {
+        if let Some(grant) = self.granted(action.letter(), resource) {
+            return Some(Ground::Scope(grant.text.clone()));
+        }
+        if self.is_own_user(resource) {
+            return Some(Ground::OwnUser);
+        }
+        let supporting = match resource.row.belongs {
+            Belongs::Directory => {
+                self.opens_in_support(resource.row) && (self.policy.supporting_reads == SupportingReads::Any || self.is_referred_to(resource))
+            }
+            Belongs::Pointed => action == Action::Read && self.is_pointed_at(resource),
+            Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) => false,
+        };
+        supporting.then_some(Ground::Supporting)
+    }
+
+    /// The scopes whose level has what it needs: `patient/` a patient in context, `user/` a usable `fhirUser`. §14.
+    fn usable(&self) -> impl Iterator<Item = &Grant> {
+        self.context.grants.iter().filter(|grant| match grant.level {
+            Level::Patient => self.context.patient.is_some(),
+            Level::User => self.context.fhir_user.as_ref().is_some_and(|user| PEOPLE.contains(&user.kind) && self.data.get(user).is_some()),
+            Level::System => true,
+        })
+    }
+
+    /// The scope that gives this letter on this resource.
+    fn granted(&self, letter: Interactions, resource: &Resource) -> Option<&Grant> {
+        let kind = resource.row.name;
+        self.usable()
+            .find(|grant| grant.may.includes(letter) && grant.reaches(kind) && grant.admits(kind, &resource.body) && self.is_within(grant.level, resource))
+    }
+
+    /// Whether the level's own filter lets the resource through. SAL §4.4.
+    fn is_within(&self, level: Level, resource: &Resource) -> bool {
+        if level == Level::System {
+            return true;
+        }
+        match resource.row.belongs {
+            Belongs::Patient | Belongs::Subject { .. } => {
+                let patients = resource.patients(self.base).unwrap_or_default();
+                patients.iter().any(|patient| if level == Level::Patient { self.context.patient.as_ref() == Some(patient) } else { self.user_reaches(patient) })
+            }
+            Belongs::Targets(path) => {
+                let targets = resource.references_at(self.base, &[path]);
+                let named = super::resource::values(&resource.body, &[path]).len();
+                // A target that is not here cannot be decided, and one Provenance about another would never end.
+                !targets.is_empty()
+                    && targets.len() == named
+                    && targets.iter().all(|key| {
+                        self.data.get(key).is_some_and(|target| {
+                            !matches!(target.row.belongs, Belongs::Targets(_)) && (self.reads(target) || self.granted(Interactions::SEARCH, target).is_some())
+                        })
+                    })
+            }
+            Belongs::Pointed => self.is_pointed_at(resource),
+            Belongs::Directory => level == Level::User || self.policy.supporting_reads == SupportingReads::Any || self.is_referred_to(resource),
+        }
+    }
+
+    fn reads(&self, resource: &Resource) -> bool {
+        self.granted(Interactions::READ, resource).is_some()
+    }
+
+    fn reads_type(&self, kind: &str) -> bool {
+        self.usable().any(|grant| grant.may.includes(Interactions::READ) && grant.reaches(kind))
+    }
+
+    /// Whether shared resources are open without a scope for their type: with any scope that reads something of a patient's. A backend
+    /// client is registered for what it needs by name (SAL-211), so `system/` scopes do not count.
+    fn opens_in_support(&self, row: &TypeRow) -> bool {
+        matches!(row.belongs, Belongs::Directory)
+            && self.policy.supporting_reads != SupportingReads::Scope
+            && self.usable().any(|grant| {
+                grant.level != Level::System
+                    && grant.may.includes(Interactions::READ)
+                    && TypeRow::all().any(|other| other.in_compartment() && grant.reaches(other.name))
+            })
+    }
+
+    /// Whether something of a patient's that the token may read refers to it.
+    fn is_referred_to(&self, resource: &Resource) -> bool {
+        self.data.referrers(&resource.key()).any(|referrer| {
+            // Provenance is visible only through what it is about, and is not asked here: that would lead back.
+            matches!(referrer.row.belongs, Belongs::Patient | Belongs::Subject { .. }) && self.reads_below_system(referrer)
+        })
+    }
+
+    fn reads_below_system(&self, resource: &Resource) -> bool {
+        self.granted(Interactions::READ, resource).is_some_and(|grant| grant.level != Level::System)
+    }
+
+    /// §14, Binary: readable when a visible document points at it, or its `securityContext` is visible.
+    fn is_pointed_at(&self, binary: &Resource) -> bool {
+        let by_document =
+            self.data.referrers(&binary.key()).any(|referrer| matches!(referrer.row.name, "DocumentReference" | "DiagnosticReport") && self.reads(referrer));
+        by_document
+            || binary.references_at(self.base, &["securityContext"]).iter().any(|key| {
+                self.data.get(key).is_some_and(|context| matches!(context.row.belongs, Belongs::Patient | Belongs::Subject { .. }) && self.reads(context))
+            })
+    }
+
+    /// SAL-220: the resource `fhirUser` points to; for a Practitioner also the roles it has (§14).
+    fn is_own_user(&self, resource: &Resource) -> bool {
+        let Some(user) = self.context.fhir_user.as_ref().filter(|_| self.context.knows_fhir_user) else { return false };
+        resource.key() == *user || (resource.row.name == "PractitionerRole" && resource.references_at(self.base, &["practitioner"]).contains(user))
+    }
+
+    fn user_reaches(&self, patient: &Arc<str>) -> bool {
+        match self.users_patients.get_or_init(|| self.reach_of_user()) {
+            Reach::Everybody => true,
+            Reach::These(patients) => patients.contains(patient),
+        }
+    }
+
+    fn reach_of_user(&self) -> Reach {
+        let Some(user) = self.context.fhir_user.as_ref().and_then(|key| self.data.get(key)) else { return Reach::These(BTreeSet::new()) };
+        let practitioner = match user.row.name {
+            "Practitioner" => user.key(),
+            "PractitionerRole" => match user.references_at(self.base, &["practitioner"]).pop() {
+                Some(key) => key,
+                None => return Reach::These(BTreeSet::new()),
+            },
+            // A patient reaches themselves, a relative whom they are related to, whatever the policy for staff.
+            _ => return Reach::These(user.patients(self.base).unwrap_or_default().into_iter().collect()),
+        };
+        let organizations = match self.policy.user {
+            UserPolicy::All => return Reach::Everybody,
+            UserPolicy::Organization => self.organizations_of(&practitioner),
+            UserPolicy::CareRelation => BTreeSet::new(),
+        };
+        let mut patients = BTreeSet::new();
+        for patient in self.data.of_type("Patient") {
+            let related = match self.policy.user {
+                UserPolicy::All => true,
+                UserPolicy::Organization => patient.references_at(self.base, &["managingOrganization"]).iter().any(|key| organizations.contains(key)),
+                UserPolicy::CareRelation => patient.references_at(self.base, &["generalPractitioner"]).contains(&practitioner),
+            };
+            if related {
+                patients.insert(Arc::clone(&patient.id));
+            }
+        }
+        for encounter in self.data.of_type("Encounter") {
+            let related = match self.policy.user {
+                UserPolicy::All => true,
+                UserPolicy::Organization => encounter.references_at(self.base, &["serviceProvider"]).iter().any(|key| organizations.contains(key)),
+                UserPolicy::CareRelation => encounter.references_at(self.base, &["participant.individual"]).contains(&practitioner),
+            };
+            if related {
+                patients.extend(encounter.patients(self.base).unwrap_or_default());
+            }
+        }
+        Reach::These(patients)
+    }
+
+    /// Where the practitioner has an active role, and everything below.
+    fn organizations_of(&self, practitioner: &Key) -> BTreeSet<Key> {
+        let active = |role: &&Arc<Resource>| role.row.name == "PractitionerRole" && role.body.get("active").and_then(serde_json::Value::as_bool) != Some(false);
+        let roles = self.data.referrers(practitioner).filter(active);
+        let mut open: Vec<Key> = roles.flat_map(|role| role.references_at(self.base, &["organization"])).collect();
+        let mut all = BTreeSet::new();
+        while let Some(organization) = open.pop() {
+            if all.insert(organization.clone()) {
+                let below = self.data.referrers(&organization).filter(|below| below.row.name == "Organization");
+                open.extend(below.filter(|below| below.references_at(self.base, &["partOf"]).contains(&organization)).map(|below| below.key()));
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What is served otherwise than it is stored. Each overlay is a switch, and says in the log when it fires. NAV scenarios 16 and 17.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::access::Policy;
+use super::data::Snapshot;
+use super::resource::{Key, Resource};
+use crate::protocol::ids::FhirBase;
+
+/// For whom a switch is on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum For {
+    #[default]
+    Nobody,
+    Everybody,
+    /// The clients of these ids.
+    Clients(BTreeSet<String>),
+}
+
+impl For {
+    pub fn holds(&self, client_id: &str) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Clients(ids) => ids.contains(client_id),
+        }
+    }
+}
+
+/// Everything that can be turned. The default is a strict server that shows what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    pub policy: Policy,
+    /// Searches leave out a Condition that has no coding, or one without system, code and display: NAV's client cannot read a list
+    /// with such a Condition in it. NAV §4.7.
+    pub nav_complete_codings: For,
+    /// `Patient.generalPractitioner` is served with identifier and display, or left out: NAV's client demands both. NAV §4.2.
+    pub nav_general_practitioner: For,
+    /// A national identity number in the query of a GET is refused with 400. fhir-server.md §6.
+    pub refuse_national_id_in_url: bool,
+}
+
+impl Switches {
+    /// Whether a search by this client shows the resource.
+    pub fn lists(&self, client_id: &str, resource: &Resource) -> bool {
+        resource.row.name != "Condition" || !self.nav_complete_codings.holds(client_id) || is_completely_coded(&resource.body)
+    }
+
+    /// The resource as this client is served it.
+    pub fn serve(&self, client_id: &str, resource: &Resource, data: &Snapshot, base: &FhirBase) -> Bytes {
+        if resource.row.name == "Patient"
+            && self.nav_general_practitioner.holds(client_id)
+            && let Some(body) = with_named_practitioners(&resource.body, data, base)
+        {
+            tracing::info!(switch = "nav_general_practitioner", client_id, patient = &*resource.id, "served with identifier and display");
+            return Bytes::from(body.to_string());
+        }
+        resource.json.clone()
+    }
+}
+
+fn is_completely_coded(condition: &Value) -> bool {
+    let codings = condition.pointer("/code/coding").and_then(Value::as_array);
+    let complete =
+        |coding: &Value| ["system", "code", "display"].iter().all(|name| coding.get(name).and_then(Value::as_str).is_some_and(|text| !text.is_empty()));
+    codings.is_some_and(|codings| !codings.is_empty() && codings.iter().all(complete))
+}
+
+/// `None` where every entry is complete already.
+fn with_named_practitioners(patient: &Value, data: &Snapshot, base: &FhirBase) -> Option<Value> {
+    let entries = patient.get("generalPractitioner")?.as_array()?;
+    let text = |entry: &Value, pointer: &str| entry.pointer(pointer).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+    let complete = |entry: &Value| text(entry, "/identifier/system") && text(entry, "/identifier/value") && text(entry, "/display");
+    if entries.iter().all(complete) {
+        return None;
+    }
+    let served: Vec<Value> = entries.iter().filter_map(|entry| if complete(entry) { Some(entry.clone()) } else { named(entry, data, base) }).collect();
+    let mut body = patient.clone();
+    let fields = body.as_object_mut()?;
+    if served.is_empty() {
+        fields.shift_remove("generalPractitioner");
+    } else {
+        fields.insert("generalPractitioner".to_owned(), Value::Array(served));
+    }
+    Some(body)
+}
+
+/// A reference with the identifier and name of what it refers to; `None` where that has none.
+fn named(entry: &Value, data: &Snapshot, base: &FhirBase) -> Option<Value> {
+    let target = data.get(&Key::of_reference(base, entry.get("reference")?.as_str()?)?)?;
+    let identifiers = target.body.get("identifier")?.as_array()?;
+    let complete = |identifier: &&Value| ["system", "value"].iter().all(|name| identifier.get(name).and_then(Value::as_str).is_some());
+    // The HPR number, where there is one: it is what NAV's sample uses.
+    let hpr = identifiers.iter().filter(complete).find(|id| id.get("system").and_then(Value::as_str) == Some("urn:oid:2.16.578.1.12.4.1.4.4"));
+    let identifier = hpr.or_else(|| identifiers.iter().find(complete))?;
+    let mut named = entry.clone();
+    let fields = named.as_object_mut()?;
+    fields.insert("identifier".to_owned(), json!({"system": identifier.get("system"), "value": identifier.get("value")}));
+    fields.insert("display".to_owned(), Value::String(name_of(&target.body)?));
+    Some(named)
+}
+
+fn name_of(body: &Value) -> Option<String> {
+    match body.get("name")? {
+        Value::String(name) => Some(name.clone()),
+        Value::Array(names) => {
+            let name = names.first()?;
+            let given = name.get("given").and_then(Value::as_array).into_iter().flatten();
+            let words: Vec<&str> = given.chain(name.get("family")).filter_map(Value::as_str).collect();
+            (!words.is_empty()).then(|| words.join(" "))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,157 @@
+//! Everything this server refuses, and how it says so: always an OperationOutcome. fhir-server.md §11, RFC 6750 §3.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::search::QueryError;
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    #[error("the Authorization header is not `Bearer` and one token")]
+    Malformed,
+    #[error("token not active")]
+    Inactive,
+    #[error("token expired")]
+    Expired,
+    #[error("token is for another audience")]
+    Audience,
+    #[error("token is from another issuer")]
+    Issuer,
+    #[error("token is bound to a key and needs its proof")]
+    Bound,
+    #[error("proof of a key is not taken here")]
+    ProofNotTaken,
+}
+
+/// What could not be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upstream {
+    Introspection,
+    SmartConfiguration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("no access token")]
+    NoToken,
+    #[error("{0}")]
+    Token(TokenFault),
+    #[error("the access token was sent in two ways")]
+    TwoTokens,
+    #[error("the scopes do not allow this; {scope} would")]
+    Scope { scope: String },
+    /// Not there, or not for this token: the same words for both.
+    #[error("no such resource")]
+    NotFound,
+    #[error("no such resource type here")]
+    UnknownType,
+    #[error("nothing is served at this path")]
+    UnknownPath,
+    #[error("this interaction is not offered here")]
+    Method { allow: &'static str },
+    #[error("only JSON is served")]
+    NotAcceptable,
+    #[error("the body must be application/x-www-form-urlencoded")]
+    MediaType,
+    #[error("the body cannot be read")]
+    Body,
+    #[error("the body is too large")]
+    TooLarge,
+    #[error("{0}")]
+    Query(#[from] QueryError),
+    #[error("a national identity number must travel in the body of POST _search")]
+    IdentityInUrl,
+    #[error("this page link is no longer good; search again")]
+    Cursor,
+    #[error("what this depends on cannot be reached")]
+    Unavailable(Upstream),
+    #[error("something went wrong here")]
+    Internal,
+}
+
+impl Refusal {
+    /// Status and issue code. <https://hl7.org/fhir/R4/valueset-issue-type.html>
+    fn codes(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "login"),
+            Self::Token(fault) => (
+                StatusCode::UNAUTHORIZED,
+                match fault {
+                    TokenFault::Expired => "expired",
+                    TokenFault::Inactive => "unknown",
+                    TokenFault::Malformed | TokenFault::Audience | TokenFault::Issuer | TokenFault::Bound | TokenFault::ProofNotTaken => "security",
+                },
+            ),
+            Self::TwoTokens => (StatusCode::BAD_REQUEST, "invalid"),
+            Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
+            Self::UnknownType | Self::UnknownPath => (StatusCode::NOT_FOUND, "not-supported"),
+            Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "not-supported"),
+            Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-supported"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported"),
+            Self::Body => (StatusCode::BAD_REQUEST, "structure"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),
+            Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            Self::IdentityInUrl => (StatusCode::BAD_REQUEST, "security"),
+            Self::Cursor => (StatusCode::GONE, "expired"),
+            Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "transient"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "exception"),
+        }
+    }
+
+    /// `WWW-Authenticate`. RFC 6750 §3: no error code where no token was sent.
+    fn challenge(&self) -> Option<String> {
+        match self {
+            Self::NoToken => Some(r#"Bearer realm="fhir""#.to_owned()),
+            Self::Token(fault) => Some(format!(r#"Bearer realm="fhir", error="invalid_token", error_description="{}""#, fault.to_string().replace('`', "'"))),
+            Self::TwoTokens => Some(format!(r#"Bearer realm="fhir", error="invalid_request", error_description="{self}""#)),
+            Self::Scope { scope } => Some(format!(r#"Bearer realm="fhir", error="insufficient_scope", scope="{scope}""#)),
+            Self::NotFound
+            | Self::UnknownType
+            | Self::UnknownPath
+            | Self::Method { .. }
+            | Self::NotAcceptable
+            | Self::MediaType
+            | Self::Body
+            | Self::TooLarge
+            | Self::Query(_)
+            | Self::IdentityInUrl
+            | Self::Cursor
+            | Self::Unavailable(_)
+            | Self::Internal => None,
+        }
+    }
+
+    /// The search parameter at fault, as FHIR writes its place.
+    fn expression(&self) -> Option<String> {
+        if let Self::Query(error) = self { Some(format!("http.{}", error.name)) } else { None }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, code) = self.codes();
+        let mut issue = json!({"severity": "error", "code": code, "details": {"text": self.to_string()}});
+        if let (Some(place), Some(issue)) = (self.expression(), issue.as_object_mut()) {
+            issue.insert("expression".to_owned(), json!([place]));
+        }
+        let body = json!({"resourceType": "OperationOutcome", "issue": [issue]}).to_string();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::wire::FHIR_JSON));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Method { allow } = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    }
+}

@@ -1,0 +1,236 @@
+//! Search: what a query asks, and which resources answer it. fhir-server.md §6, <https://hl7.org/fhir/R4/search.html>
+
+pub mod bundle;
+pub mod cursor;
+mod date;
+pub mod filter;
+mod order;
+mod text;
+
+use std::sync::Arc;
+
+pub use filter::{Filter, ParamError, Reading};
+
+use self::order::Sort;
+use super::resource::Resource;
+
+/// How many matches a page holds when the client does not say. fhir-server.md §6.
+const DEFAULT_COUNT: usize = 50;
+/// The most a page holds, whatever the client says.
+const MAX_COUNT: usize = 200;
+
+/// A search as it was understood.
+#[derive(Debug)]
+pub struct Query {
+    filters: Vec<Filter>,
+    sort: Vec<Sort>,
+    /// Matches per page, 1 to [`MAX_COUNT`].
+    pub count: usize,
+    /// `_summary=count` or `_count=0`: the total and nothing else.
+    pub count_only: bool,
+    /// Whether the Bundle says how many matches there are: false for `_total=none`.
+    pub total: bool,
+    /// What was applied, for `link[self]`: filters by name, then result parameters. Identity numbers are masked.
+    pub applied: Vec<(String, String)>,
+    /// The names that were ignored, as far as they can be repeated.
+    pub ignored: Vec<String>,
+}
+
+/// Why a query is refused: the parameter, as far as it can be repeated, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {why}")]
+pub struct QueryError {
+    pub name: String,
+    pub why: ParamError,
+}
+
+/// What a server does with a parameter it does not know. FHIR R4 search, `Prefer: handling`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handling {
+    Lenient,
+    Strict,
+}
+
+impl Query {
+    /// Reads the parameters of a search, in their order, decoded.
+    ///
+    /// # Errors
+    /// [`QueryError`] for a modifier or a value that cannot be evaluated, and under strict handling for an unknown parameter.
+    pub fn read(on: Reading<'_>, pairs: &[(String, String)], handling: Handling) -> Result<Self, QueryError> {
+        let mut query =
+            Self { filters: Vec::new(), sort: Vec::new(), count: DEFAULT_COUNT, count_only: false, total: true, applied: Vec::new(), ignored: Vec::new() };
+        let mut result = Vec::new();
+        for (name, value) in pairs {
+            let understood = match name.as_str() {
+                // These say how to answer, not what to find.
+                "_format" | "_pretty" => continue,
+                "_count" | "_sort" | "_total" | "_summary" if value.is_empty() => continue,
+                "_count" => query.read_count(value).map(|()| result.push((name.clone(), value.clone()))),
+                "_sort" => query.read_sort(on, value).map(|()| result.push((name.clone(), value.clone()))),
+                "_total" => query.read_total(value).map(|()| result.push((name.clone(), value.clone()))),
+                "_summary" => query.read_summary(value).map(|()| result.push((name.clone(), value.clone()))),
+                _ => Filter::read(on, name, value).map(|filter| {
+                    if let Some(filter) = filter {
+                        query.filters.push(filter);
+                        query.applied.push((name.clone(), masked(value)));
+                    }
+                }),
+            };
+            match understood {
+                Ok(()) => {}
+                Err(ParamError::Unknown) if handling == Handling::Lenient => query.ignored.push(repeatable(name)),
+                Err(why) => return Err(QueryError { name: repeatable(name), why }),
+            }
+        }
+        query.applied.sort();
+        query.applied.append(&mut result);
+        Ok(query)
+    }
+
+    fn read_count(&mut self, value: &str) -> Result<(), ParamError> {
+        let count: usize = value.parse().map_err(|_| ParamError::Value("a number of matches"))?;
+        self.count_only |= count == 0;
+        self.count = count.clamp(1, MAX_COUNT);
+        Ok(())
+    }
+
+    fn read_sort(&mut self, on: Reading<'_>, value: &str) -> Result<(), ParamError> {
+        for name in value.split(',').filter(|name| !name.is_empty()) {
+            self.sort.push(Sort::read(on.row, name)?);
+        }
+        Ok(())
+    }
+
+    fn read_total(&mut self, value: &str) -> Result<(), ParamError> {
+        self.total = match value {
+            "none" => false,
+            // The exact number is always known.
+            "estimate" | "accurate" => true,
+            _ => return Err(ParamError::Value("none, estimate or accurate")),
+        };
+        Ok(())
+    }
+
+    fn read_summary(&mut self, value: &str) -> Result<(), ParamError> {
+        match value {
+            "count" => self.count_only = true,
+            "false" => {}
+            // Full resources say more than was asked for, never less.
+            "true" | "text" | "data" => return Err(ParamError::Unknown),
+            _ => return Err(ParamError::Value("count or false")),
+        }
+        Ok(())
+    }
+
+    pub fn matches(&self, resource: &Resource) -> bool {
+        self.filters.iter().all(|filter| filter.matches(&resource.body))
+    }
+
+    /// Puts matches in the order asked for; equals stay in the order of their ids, so that pages are stable.
+    pub fn order(&self, found: &mut [Arc<Resource>]) {
+        order::sort(&self.sort, found);
+    }
+}
+
+/// A parameter name as an answer may repeat it.
+fn repeatable(name: &str) -> String {
+    let plain = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b':' | b'.'));
+    if plain && !is_identity_number(name) { name.to_owned() } else { "(a parameter)".to_owned() }
+}
+
+/// The identifier systems of people: national identity numbers, common help numbers, HPR numbers.
+const PEOPLE: &[&str] = &["2.16.578.1.12.4.1.4.1", "2.16.578.1.12.4.1.4.2", "2.16.578.1.12.4.1.4.3", "2.16.578.1.12.4.1.4.4"];
+
+fn is_identity_number(text: &str) -> bool {
+    text.len() == 11 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A value as a link may show it: identity numbers and HPR numbers do not belong in URLs (fhir-server.md §6, DESIGN "Failure").
+fn masked(value: &str) -> String {
+    let parts = text::split(value, ',').into_iter().map(|part| match part.split_once('|') {
+        Some((system, number)) if !number.is_empty() && is_of_people(system) => format!("{system}|withheld"),
+        None if is_identity_number(part) => "withheld".to_owned(),
+        Some((system, number)) if is_identity_number(number) => format!("{system}|withheld"),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(",")
+}
+
+fn is_of_people(system: &str) -> bool {
+    PEOPLE.contains(&system.strip_prefix("urn:oid:").unwrap_or(system))
+}
+
+/// Whether a value names a person by a national number: fnr, D-number or common help number. fhir-server.md §6.
+pub fn names_a_person(value: &str) -> bool {
+    text::split(value, ',').into_iter().any(|part| match part.split_once('|') {
+        Some((system, number)) => is_identity_number(number) || (!number.is_empty() && is_of_people(system) && !system.ends_with(".4.4")),
+        None => is_identity_number(part),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fhir::table::TypeRow;
+    use crate::protocol::ids::FhirBase;
+    use crate::time::UnixTime;
+
+    fn read(query: &str, handling: Handling) -> Result<Query, QueryError> {
+        let base = FhirBase::parse("https://epj.example/fhir").unwrap();
+        let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Query::read(Reading { row: TypeRow::named("Condition").unwrap(), base: &base, now: UnixTime(0) }, &pairs, handling)
+    }
+
+    #[test]
+    fn what_was_applied_is_told_in_one_order() {
+        let query = read("_count=5&encounter=e1&_sort=-recorded-date&code=&colour=red&_format=json&category=a,b", Handling::Lenient).unwrap();
+        let applied: Vec<_> = query.applied.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(applied, ["category=a,b", "encounter=e1", "_count=5", "_sort=-recorded-date"]);
+        assert_eq!(query.ignored, ["colour"]);
+    }
+
+    #[test]
+    fn strict_refuses_what_lenient_ignores() {
+        for (query, lenient) in [
+            ("colour=red", true),
+            ("_include=Condition:encounter", true),
+            ("_summary=true", true),
+            ("_sort=colour", true),
+            ("code:in=x", false),
+            ("_count=x", false),
+        ] {
+            assert_eq!(read(query, Handling::Lenient).is_ok(), lenient, "{query}");
+            assert!(read(query, Handling::Strict).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_people_stay_out_of_links() {
+        for (value, shown) in [
+            ("urn:oid:2.16.578.1.12.4.1.4.1|12848548241", "urn:oid:2.16.578.1.12.4.1.4.1|withheld"),
+            ("2.16.578.1.12.4.1.4.4|999000101", "2.16.578.1.12.4.1.4.4|withheld"),
+            ("12848548241,x", "withheld,x"),
+            ("|12848548241", "|withheld"),
+            ("urn:oid:2.16.578.1.12.4.1.1.7170|L03", "urn:oid:2.16.578.1.12.4.1.1.7170|L03"),
+        ] {
+            assert_eq!(masked(value), shown);
+        }
+        assert!(names_a_person("urn:oid:2.16.578.1.12.4.1.4.2|42878712921") && names_a_person("12848548241"));
+        assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.4.4|999000101") && !names_a_person("e1"));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics_and_no_link_shows_an_identity_number(name in "(code|onset-date|encounter|_count|_sort|\\PC{0,8})(:\\PC{0,8})?", value in "\\PC{0,40}", number in "[0-9]{11}") {
+            let base = FhirBase::parse("https://epj.example/fhir").unwrap();
+            let on = Reading { row: TypeRow::named("Condition").unwrap(), base: &base, now: UnixTime(0) };
+            let _ = Query::read(on, &[(name, value.clone())], Handling::Lenient);
+            let system = value.replace(['|', ',', '\\'], "");
+            prop_assert_eq!(masked(&format!("{system}|{number}")), format!("{system}|withheld"));
+            let listed = format!("{system},{number}");
+            prop_assert!(names_a_person(&listed));
+        }
+    }
+}

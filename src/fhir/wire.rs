@@ -1,0 +1,159 @@
+//! What travels in headers: formats, preferences, conditions, CORS, request ids. fhir-server.md §5, SAL §7.2.
+
+use http::header::{ACCEPT, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::refusal::Refusal;
+use super::resource::Resource;
+use super::search::Handling;
+use crate::random::Random;
+use crate::time::UnixTime;
+
+pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const JSON_TYPES: &[&str] = &["application/fhir+json", "application/json", "text/json"];
+
+/// The media ranges of `Accept` that are not refused with `q=0`, with their `fhirVersion`.
+fn accepted(headers: &HeaderMap) -> Vec<(String, Option<String>)> {
+    let mut ranges = Vec::new();
+    for range in headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let params: Vec<(String, &str)> =
+            parts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"'))).collect();
+        let param = |wanted: &str| params.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+        if !kind.is_empty() && param("q").and_then(|q| q.parse::<f32>().ok()) != Some(0.0) {
+            ranges.push((kind, param("fhirversion").map(str::to_owned)));
+        }
+    }
+    ranges
+}
+
+/// Whether the client takes JSON of R4. `_format` overrides `Accept`; with neither, it does.
+///
+/// # Errors
+/// [`Refusal::NotAcceptable`]
+pub fn check_format(headers: &HeaderMap, pairs: &[(String, String)]) -> Result<(), Refusal> {
+    if let Some((_, format)) = pairs.iter().find(|(name, value)| name == "_format" && !value.is_empty()) {
+        // An unencoded `+` arrives as a blank.
+        let format = format.split(';').next().unwrap_or_default().trim().replace(' ', "+").to_ascii_lowercase();
+        return if format == "json" || JSON_TYPES.contains(&format.as_str()) { Ok(()) } else { Err(Refusal::NotAcceptable) };
+    }
+    if !headers.contains_key(ACCEPT) {
+        return Ok(());
+    }
+    let takes = |(kind, version): &(String, Option<String>)| {
+        let json = JSON_TYPES.contains(&kind.as_str()) || matches!(kind.as_str(), "*/*" | "application/*" | "text/*");
+        json && version.as_deref().is_none_or(|version| matches!(version, "4.0" | "4.0.1"))
+    };
+    if accepted(headers).iter().any(takes) { Ok(()) } else { Err(Refusal::NotAcceptable) }
+}
+
+/// Whether the client would rather have the content of a Binary than the resource: it asks for its type, or it is a browser's page.
+pub fn wants_raw(headers: &HeaderMap, pairs: &[(String, String)], content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let ranges = accepted(headers);
+    let asks = |wanted: &str| ranges.iter().any(|(range, _)| range == wanted);
+    !pairs.iter().any(|(name, _)| name == "_format") && !JSON_TYPES.iter().any(|json| asks(json)) && (asks(&kind) || asks("text/html"))
+}
+
+/// `Prefer: handling=…`. Lenient unless it says strict. FHIR R4 search.
+pub fn handling(headers: &HeaderMap) -> Option<Handling> {
+    let prefers = headers.get_all("prefer");
+    let mut parts = prefers.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split([',', ';']));
+    parts.find_map(|part| match part.trim().to_ascii_lowercase().as_str() {
+        "handling=strict" => Some(Handling::Strict),
+        "handling=lenient" => Some(Handling::Lenient),
+        _ => None,
+    })
+}
+
+/// `Sat, 21 Nov 2026 10:00:00 GMT`. RFC 9110 §5.6.7.
+pub fn http_date(at: UnixTime) -> Option<HeaderValue> {
+    let at = jiff::Timestamp::from_second(at.0).ok()?;
+    let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()?;
+    HeaderValue::try_from(text).ok()
+}
+
+/// Whether the client has this version already. RFC 9110 §13.2.2: `If-None-Match` goes before `If-Modified-Since`.
+pub fn is_known(headers: &HeaderMap, resource: &Resource) -> bool {
+    if headers.contains_key(IF_NONE_MATCH) {
+        let version = resource.version.to_string();
+        let mut tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim);
+        return tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == version);
+    }
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
+    since.is_some_and(|since| resource.last_updated.0 <= since.as_second())
+}
+
+/// The client's request id where it can be repeated, else a new one.
+pub fn request_id(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
+    let plain = |value: &&HeaderValue| (1..=64).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b));
+    let sent = headers.get(&REQUEST_ID).filter(plain).cloned();
+    sent.unwrap_or_else(|| HeaderValue::try_from(random.id()).expect("hexadecimal digits are a header value"))
+}
+
+/// Which origins' scripts may read an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// metadata and smart-configuration: any. SAL-214.
+    Anybody,
+    /// Everything else: the registered origins.
+    Registered,
+}
+
+const EXPOSED: &str = "ETag, Location, Content-Location, Last-Modified, WWW-Authenticate, DPoP-Nonce, X-Request-Id, Preference-Applied";
+const ALLOWED: &str = "Authorization, DPoP, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
+/// The CORS headers of an answer, errors included; none for an origin that is not registered. No cookies: tokens travel in a header.
+pub fn cors(request: &HeaderMap, response: &mut HeaderMap, audience: Audience, origins: &[String], preflight: bool) {
+    if audience == Audience::Registered {
+        response.append(VARY, HeaderValue::from_static("Origin, Accept, Authorization, Prefer"));
+    }
+    let Some(origin) = request.get(ORIGIN) else { return };
+    let allowed = match audience {
+        Audience::Anybody => HeaderValue::from_static("*"),
+        Audience::Registered if origins.iter().any(|known| known.as_bytes() == origin.as_bytes()) => origin.clone(),
+        Audience::Registered => return,
+    };
+    response.insert("access-control-allow-origin", allowed);
+    if preflight {
+        response.insert("access-control-allow-methods", HeaderValue::from_static(METHODS));
+        response.insert("access-control-allow-headers", HeaderValue::from_static(ALLOWED));
+        response.insert("access-control-max-age", HeaderValue::from_static("600"));
+    } else {
+        response.insert("access-control-expose-headers", HeaderValue::from_static(EXPOSED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(text: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(text))])
+    }
+
+    #[test]
+    fn any_json_satisfies_accept() {
+        for good in
+            ["application/fhir+json,application/json", "*/*", "application/xml, text/json;q=0.1", "application/fhir+json; fhirVersion=4.0", "APPLICATION/JSON"]
+        {
+            assert!(check_format(&accept(good), &[]).is_ok(), "{good}");
+        }
+        for bad in ["application/fhir+xml", "application/json;q=0", "application/fhir+json;fhirVersion=5.0", "text/html"] {
+            assert_eq!(check_format(&accept(bad), &[]), Err(Refusal::NotAcceptable), "{bad}");
+        }
+        for (format, good) in [("json", true), ("application/fhir json", true), ("xml", false)] {
+            assert_eq!(check_format(&accept("application/fhir+xml"), &[("_format".to_owned(), format.to_owned())]).is_ok(), good, "{format}");
+        }
+    }
+
+    #[test]
+    fn dates_are_imf_fixdates() {
+        assert_eq!(http_date(UnixTime(784_111_777)).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

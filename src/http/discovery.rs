@@ -1,0 +1,163 @@
+//! Discovery: `smart-configuration`, OpenID and RFC 8414 metadata, keys. SAL §2, §8.5; only what is true is listed.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use super::{App, cors};
+use crate::domain::authorization::{Prompt, ResponseMode};
+use crate::domain::issuer::IssuerRules;
+use crate::jose::Alg;
+use crate::protocol::lang::Lang;
+use crate::secret::Digest;
+
+/// How long others may keep these documents, in seconds. A new key is published longer than this before it signs.
+const KEPT_S: u32 = 300;
+
+/// What both metadata documents and `smart-configuration` say alike.
+fn common(rules: &IssuerRules) -> Map<String, Value> {
+    let at = |path: &str| Value::from(rules.issuer.at(path));
+    let algs: Vec<&str> = Alg::ALL.iter().map(|alg| alg.as_str()).collect();
+    let auth_methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]);
+    let confidential = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    Map::from_iter([
+        ("issuer".to_owned(), rules.issuer.as_str().into()),
+        ("jwks_uri".to_owned(), at("/jwks")),
+        ("authorization_endpoint".to_owned(), at("/authorize")),
+        ("token_endpoint".to_owned(), at("/token")),
+        ("introspection_endpoint".to_owned(), at("/introspect")),
+        ("revocation_endpoint".to_owned(), at("/revoke")),
+        ("grant_types_supported".to_owned(), json!(["authorization_code", "refresh_token", "client_credentials"])),
+        ("response_types_supported".to_owned(), json!(["code"])),
+        ("response_modes_supported".to_owned(), json!(ResponseMode::ALL.map(ResponseMode::as_str))),
+        ("code_challenge_methods_supported".to_owned(), json!(["S256"])),
+        ("token_endpoint_auth_methods_supported".to_owned(), auth_methods.clone()),
+        ("token_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
+        ("introspection_endpoint_auth_methods_supported".to_owned(), confidential),
+        ("introspection_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
+        ("revocation_endpoint_auth_methods_supported".to_owned(), auth_methods),
+        ("revocation_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
+        ("authorization_response_iss_parameter_supported".to_owned(), true.into()),
+        ("scopes_supported".to_owned(), scopes()),
+    ])
+}
+
+/// Each of these really works; the list need not be exhaustive. SAL-148.
+fn scopes() -> Value {
+    json!([
+        "openid",
+        "fhirUser",
+        "profile",
+        "launch",
+        "launch/patient",
+        "launch/encounter",
+        "offline_access",
+        "online_access",
+        "patient/*.cruds",
+        "user/*.cruds",
+        "system/*.cruds"
+    ])
+}
+
+/// `{base}/.well-known/smart-configuration`. SAL-140…152.
+pub fn smart_configuration(rules: &IssuerRules) -> Value {
+    let mut members = common(rules);
+    members.insert("management_endpoint".to_owned(), rules.issuer.at("/account/apps").into());
+    members.insert(
+        "capabilities".to_owned(),
+        json!([
+            "launch-ehr",
+            "launch-standalone",
+            "authorize-post",
+            "client-public",
+            "client-confidential-symmetric",
+            "client-confidential-asymmetric",
+            "sso-openid-connect",
+            "context-banner",
+            "context-style",
+            "context-ehr-patient",
+            "context-ehr-encounter",
+            "context-standalone-patient",
+            "context-standalone-encounter",
+            "permission-offline",
+            "permission-online",
+            "permission-patient",
+            "permission-user",
+            "permission-v1",
+            "permission-v2"
+        ]),
+    );
+    Value::Object(members)
+}
+
+/// OpenID Connect Discovery §3 and RFC 8414 §2: one document for both.
+pub fn server_metadata(rules: &IssuerRules) -> Value {
+    let mut members = common(rules);
+    let acr: Vec<String> = rules.login.iter().map(|way| rules.issuer.at(&format!("/acr/{}", way.as_str()))).collect();
+    let prompts: Vec<&str> = Prompt::ALL.iter().map(|prompt| prompt.as_str()).collect();
+    members.extend([
+        ("userinfo_endpoint".to_owned(), rules.issuer.at("/userinfo").into()),
+        ("end_session_endpoint".to_owned(), rules.issuer.at("/logout").into()),
+        ("subject_types_supported".to_owned(), json!(["public"])),
+        ("id_token_signing_alg_values_supported".to_owned(), json!(["RS256", "ES256", "ES384"])),
+        (
+            "claims_supported".to_owned(),
+            json!(["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "fhirUser", "profile", "name"]),
+        ),
+        ("acr_values_supported".to_owned(), json!(acr)),
+        ("prompt_values_supported".to_owned(), json!(prompts)),
+        ("ui_locales_supported".to_owned(), json!(Lang::ALL.map(Lang::tag))),
+        ("claims_parameter_supported".to_owned(), false.into()),
+        ("request_parameter_supported".to_owned(), false.into()),
+        ("request_uri_parameter_supported".to_owned(), false.into()),
+    ]);
+    Value::Object(members)
+}
+
+/// A document that was made once: its bytes and its `ETag`.
+pub struct Document {
+    body: axum::body::Bytes,
+    etag: HeaderValue,
+}
+
+impl Document {
+    pub fn new(value: &Value) -> Self {
+        let body = axum::body::Bytes::from(value.to_string());
+        let tag: String = Digest::of(&body).text().chars().take(22).collect();
+        Self { etag: HeaderValue::from_str(&format!("\"{tag}\"")).expect("base64url is visible ASCII"), body }
+    }
+
+    /// The document, or 304 where the caller has it. RFC 9110 §13.1.2.
+    pub fn answer(&self, headers: &HeaderMap, kept_s: u32) -> Response {
+        let has_it = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
+            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes()
+        });
+        let mut response = if has_it { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(self.body.clone()).into_response() };
+        let headers = response.headers_mut();
+        if !has_it {
+            // SAL-141: application/json, whatever `Accept` says.
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers.insert(header::ETAG, self.etag.clone());
+        let cache = format!("public, max-age={kept_s}");
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_str(&cache).unwrap_or(HeaderValue::from_static("no-cache")));
+        cors::any_origin(response)
+    }
+}
+
+pub async fn smart(State(app): State<App>, headers: HeaderMap) -> Response {
+    app.smart.answer(&headers, KEPT_S)
+}
+
+pub async fn metadata(State(app): State<App>, headers: HeaderMap) -> Response {
+    app.metadata.answer(&headers, KEPT_S)
+}
+
+/// The published keys, kept no longer than until they change. NAV-040.
+pub async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response {
+    let until_change = app.engine.keys.next_change().map(|at| u32::try_from(at.since(app.engine.now())).unwrap_or(0));
+    let kept = KEPT_S.min(until_change.unwrap_or(KEPT_S));
+    Document::new(&json!(app.engine.keys.published())).answer(&headers, kept)
+}

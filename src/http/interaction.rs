@@ -1,0 +1,314 @@
+//! `GET` and `POST /interaction/{id}`: the pages between a request and its answer. SAL §3.2 rows 11 to 13.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::Response;
+
+use super::authorize::follow;
+use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble};
+use super::pages::{
+    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch, Person, ask_groups,
+    decision, field,
+};
+use super::reply::append;
+use super::{App, request};
+use crate::domain::client::Required;
+use crate::domain::interaction::{Picked, Step};
+use crate::engine::authorize::Pending;
+use crate::engine::picker::PickerError;
+use crate::fhir_client::PatientQuery;
+use crate::protocol::error::{ErrorCode, OAuthError};
+use crate::protocol::ids::FhirId;
+use crate::protocol::lang::Lang;
+use crate::protocol::params::Params;
+use crate::protocol::scope::{Scope, ScopeSet};
+use crate::secret::{Secret, same};
+
+/// How many users, patients and encounters a page lists at most.
+const SHOWN: usize = 20;
+
+pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, headers: HeaderMap, request: Request<Body>) -> Response {
+    let asked = asked(&app, &headers, &id, None, request.uri().query());
+    let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
+        Ok(pending) => pending,
+        Err(stop) => return stopped(&app, &asked, stop),
+    };
+    let asked = self::asked(&app, &headers, &id, pending.held.value.request.ui_locales.as_deref(), request.uri().query());
+    render(&app, &asked, pending, &PatientQuery::default(), None).await
+}
+
+/// The language of a page: what the person switched to, else what the app or the browser wishes.
+fn asked(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str>, query: Option<&str>) -> Asked {
+    let params = Params::parse(query.unwrap_or_default().as_bytes()).unwrap_or_default();
+    let switched = params.get("lang").and_then(Lang::from_ui_locales);
+    let mut asked = Asked::new(app, headers, id, ui_locales);
+    if let Some(lang) = switched {
+        asked.lang = lang;
+    }
+    asked
+}
+
+pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, request: Request<Body>) -> Response {
+    let headers = request.headers().clone();
+    let query = request.uri().query().map(str::to_owned);
+    let asked = asked(&app, &headers, &id, None, query.as_deref());
+    let form = match request::form(request, app.limits.authorize).await {
+        Ok(form) => form,
+        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+    };
+    let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
+        Ok(pending) => pending,
+        Err(stop) => return stopped(&app, &asked, stop),
+    };
+    // The cookie tells the browser, this tells our own page from somebody else's form.
+    let csrf = form.get(field::CSRF).unwrap_or_default();
+    if !same(csrf.as_bytes(), pending.held.value.csrf.as_bytes()) {
+        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this interaction's".to_owned());
+    }
+    let asked = self::asked(&app, &headers, &id, pending.held.value.request.ui_locales.as_deref(), query.as_deref());
+    decide(&app, &asked, pending, &form).await
+}
+
+/// What the person answered.
+async fn decide(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
+    let next = match (&pending.step, form.get(field::DECISION)) {
+        (Step::Refuse(_) | Step::Finish(_), _) => app.engine.advance(pending, |_| {}).await,
+        (_, Some(decision::DENY)) => app.engine.give_up(pending, OAuthError::new(ErrorCode::AccessDenied, "the user said no")).await,
+        (Step::Login(_), _) => return log_in(app, asked, pending, form).await,
+        (Step::PickPatient, Some(decision::SEARCH)) => return search(app, asked, pending, form).await,
+        (Step::PickPatient, _) => return pick_patient(app, asked, pending, form).await,
+        (Step::PickEncounter, _) => return pick_encounter(app, asked, pending, form).await,
+        (Step::Consent(offered), _) => {
+            let ticked: ScopeSet = form.all(field::SCOPE).filter_map(|text| Scope::parse(text).ok()).collect();
+            let required = offered.iter().filter(|scope| is_required(scope)).cloned();
+            let allowed: ScopeSet = required.chain(ticked.iter().cloned()).collect();
+            app.engine.advance(pending, |interaction| interaction.consent = Some(allowed)).await
+        }
+    };
+    match next {
+        Ok(next) => follow(app, asked, next).await,
+        Err(stop) => stopped(app, asked, stop),
+    }
+}
+
+/// What cannot be unticked: it gives no access by itself, and the app cannot be opened without it.
+fn is_required(scope: &Scope) -> bool {
+    matches!(scope, Scope::OpenId | Scope::FhirUser | Scope::Profile | Scope::Launch | Scope::Context(_))
+}
+
+async fn log_in(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
+    let base = pending.held.value.request.base.clone();
+    let user = form.get(field::USER).unwrap_or_default();
+    let signed_in = match app.engine.sign_in_locally(&base, user).await {
+        Ok(Some(signed_in)) => signed_in,
+        Ok(None) => return render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.login_error_unknown().to_owned())).await,
+        Err(down) => return stopped(app, asked, down.into()),
+    };
+    let life = app.engine.rules.lifetimes.session;
+    let known = app.engine.known_user(&signed_in.session, pending.launch.as_ref().map(|held| &held.value));
+    let next = app
+        .engine
+        .advance(pending, |interaction| {
+            interaction.user = Some(known);
+            interaction.fresh_login = true;
+        })
+        .await;
+    let mut response = match next {
+        Ok(next) => follow(app, asked, next).await,
+        Err(stop) => return stopped(app, asked, stop),
+    };
+    append(&mut response, header::SET_COOKIE, app.cookies.session(&signed_in.cookie, life));
+    response
+}
+
+async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
+    let t = asked.lang;
+    let identity: Option<String> = form.get(field::IDENTITY_NUMBER).map(|text| text.chars().filter(|c| !c.is_whitespace()).collect());
+    let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
+    let query = PatientQuery {
+        name: form.get(field::NAME).map(str::to_owned),
+        birth_date: birth_date.clone().and_then(Result::ok),
+        identifier: identity.clone().map(Secret::new),
+    };
+    let wrong = match (&identity, &birth_date) {
+        (Some(number), _) if number.len() != 11 || !number.bytes().all(|b| b.is_ascii_digit()) => Some(t.search_bad_identity().to_owned()),
+        (_, Some(Err(_))) => Some(t.search_no_hits().to_owned()),
+        _ if query.is_empty() => Some(t.search_empty().to_owned()),
+        _ => None,
+    };
+    match wrong {
+        Some(message) => render(app, asked, pending, &PatientQuery::default(), Some(message)).await,
+        None => render(app, asked, pending, &query, None).await,
+    }
+}
+
+async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
+    let base = pending.held.value.request.base.clone();
+    let chosen = match form.get(field::PATIENT).and_then(|id| FhirId::parse(id).ok()) {
+        Some(id) => app.engine.patient(&base, &id).await,
+        None => Ok(None),
+    };
+    match chosen {
+        Ok(Some(patient)) => {
+            let picked = Picked { id: patient.id, name: patient.name };
+            match app.engine.advance(pending, |interaction| interaction.patient = Some(picked)).await {
+                Ok(next) => follow(app, asked, next).await,
+                Err(stop) => stopped(app, asked, stop),
+            }
+        }
+        Ok(None) => render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.search_no_hits().to_owned())).await,
+        Err(down) => unreachable(app, asked, &down),
+    }
+}
+
+async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
+    let request = &pending.held.value.request;
+    let Some(patient) = pending.held.value.patient.clone() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
+    let open = match app.engine.open_encounters(&request.base, &patient.id).await {
+        Ok(open) => open,
+        Err(down) => return unreachable(app, asked, &down),
+    };
+    let chosen = form.get(field::ENCOUNTER).and_then(|id| FhirId::parse(id).ok());
+    // Only what was offered can be chosen.
+    let chosen = match chosen {
+        Some(id) if open.iter().any(|encounter| encounter.id == id) => Some(id),
+        None if !pending.client.requires.contains(&Required::Encounter) => None,
+        _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
+    };
+    match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {
+        Ok(next) => follow(app, asked, next).await,
+        Err(stop) => stopped(app, asked, stop),
+    }
+}
+
+fn unreachable(app: &App, asked: &Asked, down: &PickerError) -> Response {
+    trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string())
+}
+
+/// The page of the step an interaction stands at.
+async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery, message: Option<String>) -> Response {
+    let t = asked.lang;
+    let interaction = &pending.held.value;
+    let form = Form::new(format!("{}/interaction/{}?lang={}", app.path, interaction.id, t.tag()), interaction.csrf.clone());
+    let switch = LangSwitch::to(format!("{}/interaction/{}?lang={}", app.path, interaction.id, t.other().tag()));
+    let client = &pending.client;
+    let target = Some(&interaction.request.redirect);
+    match &pending.step {
+        Step::Refuse(_) | Step::Finish(_) => match app.engine.advance(pending, |_| {}).await {
+            Ok(next) => follow(app, asked, next).await,
+            Err(stop) => stopped(app, asked, stop),
+        },
+        Step::Login(_) => {
+            let page = LoginPage { lang: t, switch, app: Some(app_line(client)), patient: None, users: users(app, &pending), error: message, form };
+            show(app, StatusCode::OK, &page, t, target)
+        }
+        Step::PickPatient => {
+            let found = match app.engine.patients(&interaction.request.base, query).await {
+                Ok(found) => found,
+                Err(down) => return unreachable(app, asked, &down),
+            };
+            let done = !query.is_empty();
+            let message = message.or_else(|| match (done, found.rows.is_empty(), found.more) {
+                (true, true, _) => Some(t.search_no_hits().to_owned()),
+                (true, false, true) => Some(t.search_too_many(found.rows.len())),
+                _ => None,
+            });
+            let search = PatientSearch {
+                done,
+                name: query.name.clone().unwrap_or_default(),
+                birth_date: query.birth_date.map(|date| date.to_string()).unwrap_or_default(),
+                message,
+            };
+            let patients = found.rows.into_iter().map(|patient| PatientChoice {
+                value: patient.id.to_string(),
+                name: patient.name.unwrap_or_else(|| patient.id.to_string()),
+                birth_date: patient.birth_date.as_deref().map(|date| t.fhir_date(date)).unwrap_or_default(),
+                sex: patient.sex.as_deref().map(|sex| t.sex(sex).to_owned()).unwrap_or_default(),
+                detail: patient.identity_numbers.first().cloned().unwrap_or_default(),
+            });
+            let page = PatientPickerPage { lang: t, switch, app: app_line(client), patients: patients.take(SHOWN).collect(), search, form };
+            show(app, StatusCode::OK, &page, t, target)
+        }
+        Step::PickEncounter => {
+            let Some(patient) = &interaction.patient else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
+            let open = match app.engine.open_encounters(&interaction.request.base, &patient.id).await {
+                Ok(open) => open,
+                Err(down) => return unreachable(app, asked, &down),
+            };
+            let encounters = open.into_iter().take(SHOWN).map(|encounter| EncounterChoice {
+                value: encounter.id.to_string(),
+                when: encounter.facts.start.as_deref().map(|start| in_oslo(t, start)).unwrap_or_default(),
+                kind: encounter.facts.kind_text.unwrap_or_default(),
+                place: String::new(),
+            });
+            let page = EncounterPickerPage {
+                lang: t,
+                switch,
+                app: app_line(client),
+                patient: PatientLine { name: patient.name.clone().unwrap_or_else(|| patient.id.to_string()), birth_date: String::new() },
+                encounters: encounters.collect(),
+                may_skip: !client.requires.contains(&Required::Encounter),
+                form,
+            };
+            show(app, StatusCode::OK, &page, t, target)
+        }
+        Step::Consent(scopes) => {
+            let context = interaction.context(pending.launch.as_ref().map(|held| &held.value));
+            let name = match (&pending.launch, &interaction.patient) {
+                (Some(launch), _) => launch.value.patient_name.clone(),
+                (None, picked) => picked.as_ref().and_then(|picked| picked.name.clone()),
+            };
+            let patient = context.patient.as_ref().map(|id| PatientLine { name: name.unwrap_or_else(|| id.to_string()), birth_date: String::new() });
+            let user = interaction.user.as_ref();
+            let page = ConsentPage {
+                lang: t,
+                switch,
+                app: app_line(client),
+                user: Person {
+                    name: user.and_then(|user| user.name.clone()).or_else(|| user.map(|user| user.fhir_user.to_string())).unwrap_or_default(),
+                    detail: String::new(),
+                },
+                groups: ask_groups(t, scopes, patient.is_some(), Some(client.refresh_ttl), is_required),
+                patient,
+                encounter: None,
+                remembered: client.consent == crate::domain::client::ConsentPolicy::Once,
+                form,
+            };
+            show(app, StatusCode::OK, &page, t, target)
+        }
+    }
+}
+
+/// The people to choose from: the one the launch or the login hint names first.
+fn users(app: &App, pending: &Pending) -> Vec<Choice> {
+    let hint = pending.held.value.request.login_hint.as_deref();
+    let launched = pending.launch.as_ref().map(|held| held.value.fhir_user.to_string());
+    let rank = |name: &str, fhir_user: &str| {
+        let named = |text: &str| text == fhir_user || text.eq_ignore_ascii_case(name) || fhir_user.rsplit('/').next() == Some(text);
+        match (launched.as_deref() == Some(fhir_user), hint.is_some_and(named)) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
+        }
+    };
+    let mut users: Vec<(usize, Choice)> = app
+        .engine
+        .rules
+        .users
+        .iter()
+        .map(|user| {
+            let fhir_user = user.fhir_user.to_string();
+            (rank(&user.name, &fhir_user), Choice { value: fhir_user.clone(), name: user.name.clone(), detail: fhir_user })
+        })
+        .collect();
+    users.sort_by_key(|(rank, _)| *rank);
+    users.into_iter().map(|(_, choice)| choice).collect()
+}
+
+/// A FHIR `dateTime` in the clinic's own time; one without a time of day as a date.
+fn in_oslo(t: Lang, text: &str) -> String {
+    let zoned = text.parse::<jiff::Timestamp>().ok().and_then(|at| at.in_tz("Europe/Oslo").ok());
+    zoned.map_or_else(|| t.fhir_date(text), |at| t.date_time(at.datetime()))
+}

@@ -1,0 +1,20 @@
+//! `POST /introspect`. RFC 7662 §2.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::Request;
+use serde_json::{Map, Value};
+
+use super::reply::{NoStore, TokenError};
+use super::{App, request};
+use crate::protocol::error::OAuthError;
+
+pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoStore<Map<String, Value>>, TokenError> {
+    let headers = request.headers().clone();
+    let params = request::form(request, app.limits.body).await?;
+    if params.repeated().is_some() {
+        return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
+    }
+    let bearer = request::bearer(&headers)?;
+    Ok(NoStore(app.engine.introspect(request::client_auth(&headers, &params), bearer, params.get("token")).await?))
+}

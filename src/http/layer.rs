@@ -1,0 +1,65 @@
+//! Around every request: its id, the headers no answer goes without, and one line in the log.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::page::RequestId;
+use super::reply::LogNote;
+use crate::random::{Random, SystemRandom};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the layer needs to know of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer {
+    /// The issuer is on https: browsers shall not come back without it. RFC 6797.
+    pub https: bool,
+}
+
+/// The id of a request: the caller's own where it is a plain word, else a new one.
+fn id_of(request: &Request<Body>) -> String {
+    let given = request.headers().get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    given.filter(plain).map_or_else(|| SystemRandom.id(), str::to_owned)
+}
+
+pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next: Next) -> Response {
+    let started = Instant::now();
+    let id = id_of(&request);
+    let method = request.method().clone();
+    // The template, never the path itself: start links and interactions are secrets.
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    if outer.https {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    log(&response, &method, &route, &id, started);
+    response
+}
+
+/// One event a request. STYLE §5: a failure is logged once, where it is rendered.
+fn log(response: &Response, method: &axum::http::Method, route: &str, id: &str, started: Instant) {
+    let note = response.extensions().get::<LogNote>();
+    let client = note.and_then(|note| note.client.as_ref()).map(|client| client.as_str());
+    let (error, reason) = (note.and_then(|note| note.error), note.and_then(|note| note.reason.as_deref()));
+    let (status, micros) = (response.status().as_u16(), u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    if status >= 500 {
+        tracing::warn!(target: "helsebro::access", %method, route, status, micros, request_id = id, client, error, reason);
+    } else {
+        tracing::info!(target: "helsebro::access", %method, route, status, micros, request_id = id, client, error, reason);
+    }
+}

@@ -1,0 +1,88 @@
+//! `GET` and `POST /logout`: `end_session_endpoint`. OIDC RP-Initiated Logout 1.0.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
+
+use super::page::{Asked, RequestId, Trouble, show, trouble};
+use super::pages::{Form, Hidden, LangSwitch, LoggedOutPage, LogoutPage, Person, decision, field};
+use super::reply::{append, see_other};
+use super::{App, request};
+use crate::engine::logout::Logout;
+use crate::engine::start::Browser;
+use crate::protocol::params::Params;
+use crate::secret::same;
+use crate::store::StoreError;
+
+const FORM: &str = "logout";
+
+/// What of the request the confirmation form carries on.
+const CARRIED: &[&str] = &["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+
+pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
+    let headers = request.headers().clone();
+    let plain = Asked::new(&app, &headers, &id, None);
+    let params = if request.method() == Method::POST {
+        request::form(request, app.limits.authorize).await.ok()
+    } else {
+        Params::parse(request.uri().query().unwrap_or_default().as_bytes()).ok()
+    };
+    let Some(params) = params.filter(|params| params.repeated().is_none()) else {
+        return trouble(&app, &plain, StatusCode::BAD_REQUEST, Trouble::Request, "the logout request cannot be read".to_owned());
+    };
+    let asked = Asked::new(&app, &headers, &id, params.get("ui_locales"));
+    answer(&app, &asked, &headers, &params)
+        .await
+        .unwrap_or_else(|down| trouble(&app, &asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()))
+}
+
+async fn answer(app: &App, asked: &Asked, headers: &HeaderMap, params: &Params) -> Result<Response, StoreError> {
+    let logout = app.engine.read_logout(params).await?;
+    let browser = app.cookies.read(headers);
+    let confirmed = params.has(field::CSRF) && browser.id.is_some() && same(params.get(field::CSRF).unwrap_or_default().as_bytes(), app.engine.form_token(&browser, FORM).expose().as_bytes());
+    match (params.get(field::DECISION), confirmed) {
+        (Some(decision::CONTINUE), true) => done(app, asked, &logout, &browser).await,
+        (Some(decision::DENY), true) => Ok(see_other(&app.engine.rules.issuer.at("/account/apps"))),
+        // An app that shows an id_token of the session need not have the person asked.
+        _ if logout.is_proven() => done(app, asked, &logout, &browser).await,
+        _ => ask(app, asked, params, &logout, &browser).await,
+    }
+}
+
+async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
+    app.engine.log_out(logout, browser).await?;
+    let mut response = match &logout.redirect {
+        Some(redirect) => {
+            let state: Vec<(&str, &str)> = logout.state.iter().map(|state| ("state", state.as_str())).collect();
+            let to = if state.is_empty() { redirect.as_str().to_owned() } else { redirect.uri().with_query(&state) };
+            see_other(&to)
+        }
+        None => show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none() }, asked.lang, None),
+    };
+    append(&mut response, header::SET_COOKIE, app.cookies.no_session());
+    Ok(response)
+}
+
+async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
+    let session = app.engine.browser_session(browser).await?;
+    if session.is_none() && logout.redirect.is_none() {
+        return Ok(show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none() }, asked.lang, None));
+    }
+    let fresh = browser.id.is_none().then(|| app.engine.new_browser());
+    let known = Browser { id: fresh.clone().or_else(|| browser.id.clone()), ..Browser::default() };
+    let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&known, FORM).expose().clone());
+    form.hidden = CARRIED.iter().filter_map(|name| params.get(name).map(|value| Hidden::new(*name, value))).collect();
+    let name = match &logout.client {
+        Some(id) => app.engine.client(id).await?.map(|client| client.name.clone()),
+        None => None,
+    };
+    let user = session.map(|session| Person { name: session.name.unwrap_or_else(|| session.fhir_user.to_string()), detail: String::new() });
+    let page = LogoutPage { lang: asked.lang, switch: LangSwitch::none(), user, app: name, form };
+    let mut response = show(app, StatusCode::OK, &page, asked.lang, logout.redirect.as_ref().map(|redirect| redirect.uri()));
+    if let Some(fresh) = fresh {
+        append(&mut response, header::SET_COOKIE, app.cookies.browser(&fresh));
+    }
+    Ok(response)
+}

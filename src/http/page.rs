@@ -1,0 +1,127 @@
+//! Putting pages on the wire: status, language, headers, and the ones that say what went wrong.
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::pages::{AppLine, DonePage, ErrorPage, LangSwitch, Page};
+use super::reply::{LogNote, no_store, noted};
+use crate::domain::authorization::PageRefusal;
+use crate::domain::client::Client;
+use crate::engine::authorize::Stop;
+use crate::protocol::ids::RedirectUri;
+use crate::protocol::lang::Lang;
+
+/// The request's id, put there by the outermost layer. Support asks for it.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// What a page needs to know of the request it answers.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub lang: Lang,
+    pub reference: String,
+}
+
+impl Asked {
+    pub fn new(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str>) -> Self {
+        let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Self { lang: Lang::choose(ui_locales, accepted, app.engine.rules.default_lang), reference: id.0.clone() }
+    }
+}
+
+/// A page with its headers. `form_action` names where a form of it may lead besides ourselves.
+pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_action: Option<&RedirectUri>) -> Response {
+    let mut response = (status, page.render()).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(lang.tag()));
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Language, Cookie"));
+    no_store(headers);
+    // Browsers hold `form-action` against every redirect that follows a form, so apps on https must be reachable from it.
+    let target = form_action.map(form_target).unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}",
+        app.frame_ancestors
+    );
+    if let Ok(value) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, value);
+    }
+    if app.frame_ancestors == "'none'" {
+        headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    }
+    response
+}
+
+fn form_target(uri: &RedirectUri) -> String {
+    let url = uri.url();
+    match url.scheme() {
+        "https" => " https:".to_owned(),
+        "http" => format!(" {} https:", url.origin().ascii_serialization()),
+        private => format!(" {private}:"),
+    }
+}
+
+/// The app as pages name it: its registered name, and a host nobody can choose freely.
+pub fn app_line(client: &Client) -> AppLine {
+    let host = client.redirect_uris.first().map(|uri| uri.url()).and_then(|url| url.host_str().map(str::to_owned));
+    AppLine { name: client.name.clone(), host: host.unwrap_or_default() }
+}
+
+/// Which sentence an error page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Expired,
+    Request,
+    UnknownApp,
+    Redirect,
+    Unavailable,
+    Form,
+    NotFound,
+}
+
+pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reason: String) -> Response {
+    let t = asked.lang;
+    let (heading, message, next) = match what {
+        Trouble::Expired => (t.error_expired(), t.error_expired_message(), t.next_open_again()),
+        Trouble::Request => (t.error_request(), t.error_request_message(), t.next_support()),
+        Trouble::UnknownApp => (t.error_unknown_app(), t.error_unknown_app_message(), t.next_support()),
+        Trouble::Redirect => (t.error_redirect(), t.error_redirect_message(), t.next_support()),
+        Trouble::Unavailable => (t.error_unavailable(), t.error_unavailable_message(), t.next_wait()),
+        Trouble::Form => (t.error_form(), t.error_form_message(), t.next_open_again()),
+        Trouble::NotFound => (t.error_not_found(), t.error_not_found_message(), t.next_open_again()),
+    };
+    let page = ErrorPage {
+        lang: t,
+        switch: LangSwitch::none(),
+        heading: heading.to_owned(),
+        message: message.to_owned(),
+        next_step: next.to_owned(),
+        reference: asked.reference.clone(),
+    };
+    let mut response = show(app, status, &page, t, None);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    noted(response, LogNote { client: None, error: Some("page"), reason: Some(reason) })
+}
+
+/// What a person sees when no answer can be sent to the app. RFC 6749 §4.1.2.1: never a redirect.
+pub fn stopped(app: &App, asked: &Asked, stop: Stop) -> Response {
+    match stop {
+        Stop::Refused(refusal) => {
+            let what = match refusal {
+                PageRefusal::ClientMissing | PageRefusal::ClientUnknown | PageRefusal::ClientDisabled => Trouble::UnknownApp,
+                PageRefusal::RedirectMissing | PageRefusal::RedirectUnregistered => Trouble::Redirect,
+                PageRefusal::Repeated => Trouble::Request,
+            };
+            trouble(app, asked, StatusCode::BAD_REQUEST, what, refusal.to_string())
+        }
+        Stop::Gone => trouble(app, asked, StatusCode::BAD_REQUEST, Trouble::Expired, "no such interaction in this browser".to_owned()),
+        Stop::Answered(client) => {
+            let page = DonePage { lang: asked.lang, switch: LangSwitch::none(), app: Some(client.name.clone()) };
+            show(app, StatusCode::OK, &page, asked.lang, None)
+        }
+        Stop::Down(down) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
+    }
+}

@@ -1,0 +1,134 @@
+//! Every route, in one table; and which issuer a request is for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, get, post};
+use serde_json::json;
+use tower::ServiceExt;
+
+use super::layer::{Outer, around};
+use super::page::{Asked, RequestId, Trouble, trouble};
+use super::pages::{STYLESHEET, STYLESHEET_PATH};
+use super::reply::NoStore;
+use super::{App, Site, account, authorize, cors, discovery, interaction, introspect, launches, logout, revoke, start, token, userinfo};
+
+/// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
+/// puts it behind; an issuer with a path answers at both.
+fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
+    let open = |handler: MethodRouter<App>| handler.options(cors::preflight_any);
+    let under = |path: &str| format!("{}{path}", app.path);
+    let mut table = vec![
+        (under("/authorize"), get(authorize::get).post(authorize::post)),
+        (under("/interaction/{id}"), get(interaction::get).post(interaction::post)),
+        (under("/start/{link}"), get(start::get).post(start::post)),
+        (under("/token"), post(token::post).options(token::preflight)),
+        (under("/introspect"), post(introspect::post)),
+        (under("/revoke"), post(revoke::post).options(revoke::preflight)),
+        (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
+        (under("/launches"), post(launches::post)),
+        (under("/launches/end-session"), post(launches::end_session)),
+        (under("/logout"), get(logout::any).post(logout::any)),
+        (under("/account/apps"), get(account::get).post(account::post)),
+        (under("/jwks"), open(get(discovery::jwks))),
+        (under("/.well-known/openid-configuration"), open(get(discovery::metadata))),
+        (under("/.well-known/oauth-authorization-server"), open(get(discovery::metadata))),
+        (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
+    ];
+    if !app.path.is_empty() {
+        table.push((format!("/.well-known/oauth-authorization-server{}", app.path), open(get(discovery::metadata))));
+        table.push((format!("/.well-known/openid-configuration{}", app.path), open(get(discovery::metadata))));
+    }
+    // A FHIR base behind the same host as the issuer: its discovery document can be served from here.
+    let origin = app.engine.rules.issuer.origin();
+    for server in &app.engine.rules.fhir {
+        if let Some(path) = server.base.as_str().strip_prefix(&origin)
+            && path.starts_with('/')
+            && path != app.path
+        {
+            table.push((format!("{path}/.well-known/smart-configuration"), open(get(discovery::smart))));
+        }
+    }
+    table
+}
+
+/// The paths of the table, for tests that try each without credentials.
+pub fn paths(app: &App) -> Vec<String> {
+    routes(app).into_iter().map(|(path, _)| path).collect()
+}
+
+/// The service of all issuers of a process: a request goes to the issuer of its `Host`, and nowhere else. DESIGN §3, Issuers.
+pub fn service(sites: &[Arc<Site>]) -> Router {
+    let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
+    for site in sites {
+        let mut router: Router<App> = Router::new();
+        for (path, handler) in routes(site) {
+            router = router.route(&path, handler.fallback(method_not_allowed));
+        }
+        let authority = site.engine.rules.issuer.authority();
+        let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
+        by_authority.insert(authority, merged);
+    }
+    let by_authority: BTreeMap<String, Router> = by_authority
+        .into_iter()
+        .map(|(authority, router)| {
+            let site = sites.iter().find(|site| site.engine.rules.issuer.authority() == authority).cloned();
+            let https = site.as_ref().is_some_and(|site| site.engine.rules.issuer.as_str().starts_with("https:"));
+            let router = router.route(STYLESHEET_PATH, get(stylesheet));
+            let router = match site {
+                Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
+                None => router,
+            };
+            (authority, router.layer(from_fn_with_state(Outer { https }, around)))
+        })
+        .collect();
+    Router::new().fallback(any(to_issuer)).with_state(Arc::new(by_authority)).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+}
+
+async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request: Request<Body>) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
+    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase())).unwrap_or_default();
+    // A default port may be written or not.
+    let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
+    match issuers.get(&host).or_else(|| issuers.get(bare)) {
+        Some(router) => match router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        },
+        None => misdirected(),
+    }
+}
+
+/// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.
+fn misdirected() -> Response {
+    (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" }))).into_response()
+}
+
+async fn method_not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" }))).into_response()
+}
+
+async fn not_found(app: App, request: Request<Body>) -> Response {
+    let id = request.extensions().get::<RequestId>().cloned().unwrap_or(RequestId(String::new()));
+    let asked = Asked::new(&app, request.headers(), &id, None);
+    trouble(&app, &asked, StatusCode::NOT_FOUND, Trouble::NotFound, "no such route".to_owned())
+}
+
+/// A bug in one request is an error of that request, not of the server.
+fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response()
+}
+
+async fn stylesheet(_: Uri) -> Response {
+    let mut response = STYLESHEET.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    response
+}

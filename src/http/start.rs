@@ -1,0 +1,68 @@
+//! `GET` and `POST /start/{link}`: what the EPJ opens in the user's browser. DESIGN §3, Who is the user.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::Response;
+
+use super::page::{Asked, RequestId, Trouble, app_line, show, trouble};
+use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
+use super::reply::{append, see_other};
+use super::{App, request};
+use crate::engine::start::{StartLink, Started};
+use crate::secret::same;
+
+pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, headers: HeaderMap) -> Response {
+    let asked = Asked::new(&app, &headers, &id, None);
+    open(&app, &asked, &headers, &link, false).await
+}
+
+/// The person was asked, and goes on or not.
+pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, request: Request<Body>) -> Response {
+    let headers = request.headers().clone();
+    let asked = Asked::new(&app, &headers, &id, None);
+    let form = match request::form(request, app.limits.body).await {
+        Ok(form) => form,
+        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+    };
+    let expected = app.engine.form_token(&app.cookies.read(&headers), &link);
+    if !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
+        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned());
+    }
+    if form.get(field::DECISION) != Some(decision::CONTINUE) {
+        return trouble(&app, &asked, StatusCode::OK, Trouble::Expired, "the person did not go on".to_owned());
+    }
+    open(&app, &asked, &headers, &link, true).await
+}
+
+async fn open(app: &App, asked: &Asked, headers: &HeaderMap, text: &str, confirmed: bool) -> Response {
+    let unusable = |reason: String| trouble(app, asked, StatusCode::BAD_REQUEST, Trouble::Expired, reason);
+    let Some(link) = StartLink::parse(text) else { return unusable("not a start link".to_owned()) };
+    let browser = app.cookies.read(headers);
+    match app.engine.start(&link, &browser, confirmed).await {
+        Ok(Started::Go { tag, cookie, location }) => {
+            let mut response = see_other(location.expose());
+            append(&mut response, header::SET_COOKIE, app.cookies.launch(&tag, &cookie));
+            response
+        }
+        Ok(Started::AskFirst { signed_in, launch }) => {
+            let client = match app.engine.client(&launch.client).await {
+                Ok(Some(client)) => client,
+                Ok(None) => return unusable("the client is gone".to_owned()),
+                Err(down) => return trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
+            };
+            let page = ConfirmUserPage {
+                lang: asked.lang,
+                switch: LangSwitch::none(),
+                app: app_line(&client),
+                signed_in: Person { name: signed_in.name.clone().unwrap_or_else(|| signed_in.fhir_user.to_string()), detail: String::new() },
+                opens_as: Person { name: launch.user_name.clone().unwrap_or_else(|| launch.fhir_user.to_string()), detail: String::new() },
+                form: Form::new(format!("{}/start/{text}", app.path), app.engine.form_token(&browser, text).expose().clone()),
+            };
+            show(app, StatusCode::OK, &page, asked.lang, Some(&launch.launch_url))
+        }
+        Err(Ok(reason)) => unusable(reason.to_string()),
+        Err(Err(down)) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
+    }
+}

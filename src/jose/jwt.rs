@@ -1,0 +1,104 @@
+//! A JWT read but not believed. RFC 7515 §7.1, RFC 7519 §7.2 up to the signature.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::alg::Alg;
+use super::json;
+use super::jwk::Jwk;
+use super::verify::JwtError;
+
+/// No token we have use for is longer than this many bytes.
+pub const MAX_BYTES: usize = 32 * 1024;
+
+/// A well-formed signed JWT nobody has vouched for yet. It tells enough to find the key and too little to trust; what it claims comes
+/// out of [`super::verify`] only.
+pub struct UnverifiedJwt<'a> {
+    /// `header.payload`: what the signature is over.
+    pub(super) signed: &'a str,
+    pub(super) signature: &'a str,
+    pub(super) claims: Map<String, Value>,
+    header: Map<String, Value>,
+    alg: Alg,
+}
+
+impl<'a> UnverifiedJwt<'a> {
+    /// Reads a compact JWS: three parts in base64url without padding, header and payload JSON objects without repeated members.
+    ///
+    /// # Errors
+    /// [`JwtError::Malformed`]; [`JwtError::Crit`] for any `crit`, since we know no extension (RFC 7515 §4.1.11); [`JwtError::Algorithm`] for
+    /// `none`, shared-secret and unknown algorithms.
+    pub fn parse(token: &'a str) -> Result<Self, JwtError> {
+        if token.len() > MAX_BYTES {
+            return Err(JwtError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
+        // A dot is no base64url, so a fourth part fails in `decode`.
+        let header = json::object(&decode(header)?).ok_or(JwtError::Malformed)?;
+        if header.contains_key("crit") {
+            return Err(JwtError::Crit);
+        }
+        for name in ["typ", "cty", "kid", "jku"] {
+            text(&header, name)?;
+        }
+        let alg = Alg::parse(text(&header, "alg")?.ok_or(JwtError::Malformed)?).ok_or(JwtError::Algorithm)?;
+        let claims = json::object(&decode(payload)?).ok_or(JwtError::Malformed)?;
+        decode(signature)?;
+        Ok(Self { signed, signature, claims, header, alg })
+    }
+
+    /// Who the token says issued it. Only good for choosing keys to try.
+    pub fn issuer_hint(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(Value::as_str)
+    }
+
+    /// Who the token says it is about. Only good for choosing keys to try: in a client assertion, `iss` and `sub` name the client.
+    pub fn subject_hint(&self) -> Option<&str> {
+        self.claims.get("sub").and_then(Value::as_str)
+    }
+
+    pub fn key_id_hint(&self) -> Option<&str> {
+        self.member("kid")
+    }
+
+    /// `alg` of the header: one of ours, not yet one that anybody allowed.
+    pub fn alg(&self) -> Alg {
+        self.alg
+    }
+
+    pub fn typ(&self) -> Option<&str> {
+        self.member("typ")
+    }
+
+    /// `jku` of the header, to be compared with the registered URL and never fetched otherwise. SAL-105.
+    pub fn jku(&self) -> Option<&str> {
+        self.member("jku")
+    }
+
+    /// The key inside a DPoP proof, which proves possession of itself and nothing else. Any other token's `jwk` is out of reach.
+    /// RFC 9449 §4.2 and §4.3: public, asymmetric, and of the type `alg` needs.
+    ///
+    /// # Errors
+    /// [`JwtError::Type`] when this is no DPoP proof; [`JwtError::UnknownKey`] when it carries no such key.
+    pub fn proof_key(&self) -> Result<Jwk, JwtError> {
+        if !self.typ().is_some_and(|typ| super::verify::same_type(typ, "dpop+jwt")) {
+            return Err(JwtError::Type);
+        }
+        let key = self.header.get("jwk").and_then(|key| Jwk::parse(key).ok());
+        key.filter(|key| key.fits(self.alg)).ok_or(JwtError::UnknownKey)
+    }
+
+    fn member(&self, name: &str) -> Option<&str> {
+        self.header.get(name).and_then(Value::as_str)
+    }
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtError::Malformed)
+}
+
+fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, JwtError> {
+    members.get(name).map(|value| value.as_str().ok_or(JwtError::Malformed)).transpose()
+}

@@ -1,0 +1,94 @@
+//! What our tokens say. RFC 9068 §2.2, OIDC Core §2.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ClientId, GrantId, Issuer, SessionId, Subject, TokenId};
+use super::launch::LaunchContext;
+use super::scope::ScopeSet;
+use crate::time::UnixTime;
+
+/// `typ` of an access token. RFC 9068 §2.1.
+pub const ACCESS_TOKEN: &str = "at+jwt";
+
+/// An access token of ours. Neither patient, encounter nor user inside unless the FHIR base asks for it (DESIGN §3, Tokens).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccessTokenClaims {
+    pub iss: Issuer,
+    pub sub: Subject,
+    /// A FHIR base, or the issuer itself for what is meant for us.
+    pub aud: String,
+    pub client_id: ClientId,
+    pub scope: ScopeSet,
+    pub jti: TokenId,
+    pub iat: UnixTime,
+    pub exp: UnixTime,
+    /// The grant behind the token; absent in tokens a client got for itself.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant_id: Option<GrantId>,
+    /// The session the grant ends with, where it does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sid: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub auth_time: Option<UnixTime>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acr: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub amr: Vec<String>,
+    /// RFC 7800; set when the token is bound to a key.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cnf: Option<Confirmation>,
+    /// RFC 8693 §4.1; set when the token was exchanged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<Actor>,
+    /// Only where the FHIR base sets `token_claims = "context"`.
+    #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
+    pub fhir_user: Option<String>,
+    #[serde(flatten)]
+    pub context: LaunchContext,
+}
+
+/// The key a token is bound to. RFC 9449 §6.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    pub jkt: String,
+}
+
+/// Who acts for the subject; earlier actors nest inside. RFC 8693 §4.1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub sub: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_id: Option<ClientId>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<Box<Actor>>,
+}
+
+/// An id_token. OIDC Core §2; SAL §3.9.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IdTokenClaims {
+    pub iss: Issuer,
+    pub sub: Subject,
+    /// A single string: clients compare it as one (NAV-041).
+    pub aud: ClientId,
+    pub iat: UnixTime,
+    pub exp: UnixTime,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub auth_time: Option<UnixTime>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acr: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub amr: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sid: Option<SessionId>,
+    #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
+    pub fhir_user: Option<String>,
+    /// OIDC Core §5.4: what the `profile` scope adds. `profile` is the user's FHIR resource by its absolute URL, as SMART 1.0 had it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub profile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+}

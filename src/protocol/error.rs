@@ -1,0 +1,174 @@
+//! What is said when something is refused. RFC 6749 §4.1.2.1, §5.2; RFC 6750 §3; OIDC Core §3.1.2.6.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+/// A registered error code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    InvalidRequest,
+    InvalidClient,
+    InvalidGrant,
+    UnauthorizedClient,
+    UnsupportedGrantType,
+    UnsupportedResponseType,
+    InvalidScope,
+    AccessDenied,
+    ServerError,
+    TemporarilyUnavailable,
+    /// RFC 8707 §2
+    InvalidTarget,
+    /// RFC 6750 §3.1
+    InvalidToken,
+    InsufficientScope,
+    /// RFC 7009 §2.2.1
+    UnsupportedTokenType,
+    /// OIDC Core §3.1.2.6
+    LoginRequired,
+    InteractionRequired,
+    ConsentRequired,
+    RequestNotSupported,
+    RequestUriNotSupported,
+    RegistrationNotSupported,
+}
+
+impl ErrorCode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::AccessDenied => "access_denied",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::InvalidTarget => "invalid_target",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::UnsupportedTokenType => "unsupported_token_type",
+            Self::LoginRequired => "login_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::ConsentRequired => "consent_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+        }
+    }
+
+    /// The HTTP status where the error is a JSON answer. RFC 6749 §5.2, RFC 6750 §3.1.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::InvalidClient | Self::InvalidToken => 401,
+            Self::InsufficientScope => 403,
+            Self::ServerError => 500,
+            Self::TemporarilyUnavailable => 503,
+            Self::InvalidRequest
+            | Self::InvalidGrant
+            | Self::UnauthorizedClient
+            | Self::UnsupportedGrantType
+            | Self::UnsupportedResponseType
+            | Self::InvalidScope
+            | Self::AccessDenied
+            | Self::InvalidTarget
+            | Self::UnsupportedTokenType
+            | Self::LoginRequired
+            | Self::InteractionRequired
+            | Self::ConsentRequired
+            | Self::RequestNotSupported
+            | Self::RequestUriNotSupported
+            | Self::RegistrationNotSupported => 400,
+        }
+    }
+}
+
+/// What `WWW-Authenticate` says on a 401 or 403. RFC 9110 §11.6.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// The client tried Basic, or could have: RFC 6749 §5.2.
+    Basic,
+    /// No token was sent: no error attribute. RFC 6750 §3.
+    BearerMissing,
+    /// A token was sent and refused.
+    Bearer { scope: Option<&'static str> },
+}
+
+/// A refusal with its registered code, a text for developers, and the cause for our log, which never reaches the wire.
+#[derive(Clone)]
+pub struct OAuthError {
+    pub code: ErrorCode,
+    /// Printable ASCII without `"` and `\` (RFC 6749 §5.2); static text, plus at most a value that parsed as one of our types.
+    pub description: Cow<'static, str>,
+    pub challenge: Option<Challenge>,
+    cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+impl OAuthError {
+    pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, description: description.into(), challenge: None, cause: None }
+    }
+
+    pub fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, description)
+    }
+
+    pub fn invalid_grant(description: &'static str) -> Self {
+        Self::new(ErrorCode::InvalidGrant, description)
+    }
+
+    pub fn invalid_scope(description: &'static str) -> Self {
+        Self::new(ErrorCode::InvalidScope, description)
+    }
+
+    /// Any failure of client authentication. SAL-107.
+    pub fn invalid_client() -> Self {
+        Self { challenge: Some(Challenge::Basic), ..Self::new(ErrorCode::InvalidClient, "client authentication failed") }
+    }
+
+    /// Something we depend on is down: 503, never a guess. DESIGN §3, Failure.
+    pub fn unavailable(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::new(ErrorCode::TemporarilyUnavailable, "the server cannot answer right now; try again shortly").because(cause)
+    }
+
+    pub fn server_error(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::new(ErrorCode::ServerError, "the server failed").because(cause)
+    }
+
+    #[must_use]
+    pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Arc::new(cause));
+        self
+    }
+
+    #[must_use]
+    pub fn challenge(mut self, challenge: Challenge) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
+    pub fn status(&self) -> u16 {
+        self.code.status()
+    }
+
+    /// The reason for our log: the cause with all its own causes, or the description.
+    pub fn reason(&self) -> String {
+        let Some(cause) = &self.cause else { return self.description.clone().into_owned() };
+        let mut text = cause.to_string();
+        let mut next = cause.source();
+        while let Some(deeper) = next {
+            text.push_str(": ");
+            text.push_str(&deeper.to_string());
+            next = deeper.source();
+        }
+        text
+    }
+}
+
+impl fmt::Debug for OAuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.reason())
+    }
+}

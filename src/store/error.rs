@@ -1,0 +1,37 @@
+//! What can be wrong with a store. Each is an outage and surfaces as one: a store that cannot be reached never means "not found".
+
+use std::path::PathBuf;
+
+/// Why the store could not answer. The texts say what to do and hold nothing of what is stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It does not answer, or not any more.
+    #[error("the store does not answer: {0}")]
+    Unreachable(String),
+
+    /// What it holds cannot be read.
+    #[error("the store is damaged: {0}; nothing was changed: move it aside and restore a backup")]
+    Corrupt(String),
+
+    /// The file is somebody else's.
+    #[error("{} is not a store of this server ({what}); it was left as it is: point the configuration at another file", path.display())]
+    Foreign { path: PathBuf, what: &'static str },
+
+    /// Another process has the file.
+    #[error("{} is in use by another process: stop that one first, or give this one its own file", path.display())]
+    Locked { path: PathBuf },
+
+    /// There is no room.
+    #[error("no room to write {}: free some space; the store goes on by itself afterwards", path.display())]
+    Full { path: PathBuf },
+
+    /// A newer version of this program wrote it.
+    #[error("{what} has format {found}, this program knows up to {known}: run the version that wrote it, or a newer one")]
+    NewerFormat { what: String, found: u32, known: u32 },
+}
+
+impl StoreError {
+    pub(super) fn closed() -> Self {
+        Self::Unreachable("it was closed".to_owned())
+    }
+}

@@ -1,0 +1,80 @@
+//! Several records of several types in one round trip.
+
+use std::marker::PhantomData;
+
+use super::typed::held;
+use super::{Held, Key, Record, Store, StoreError, Stored};
+use crate::time::UnixTime;
+
+/// What is to be read together; made by [`Store::reads`].
+pub struct Reads<'s> {
+    store: &'s Store,
+    keys: Vec<Key>,
+}
+
+/// A claim on one of the records that were asked for; it is redeemed with [`Found::take`] of the same reads.
+pub struct Wanted<T> {
+    at: Option<usize>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Wanted<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Wanted<T> {}
+
+/// What was read, as of one moment.
+pub struct Found {
+    slots: Vec<(Key, Option<Record>)>,
+    now: UnixTime,
+}
+
+impl<'s> Reads<'s> {
+    pub(super) fn new(store: &'s Store) -> Self {
+        Self { store, keys: Vec::with_capacity(4) }
+    }
+
+    /// Asks for a record.
+    pub fn want<T: Stored>(&mut self, id: &str) -> Wanted<T> {
+        self.keys.push(self.store.key::<T>(id));
+        Wanted { at: Some(self.keys.len() - 1), of: PhantomData }
+    }
+
+    /// Asks for a record if there is an id to ask by; otherwise it will be absent.
+    pub fn want_opt<T: Stored>(&mut self, id: Option<&str>) -> Wanted<T> {
+        match id {
+            Some(id) => self.want(id),
+            None => Wanted { at: None, of: PhantomData },
+        }
+    }
+
+    /// Reads everything that was asked for.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub async fn fetch(self) -> Result<Found, StoreError> {
+        let records = if self.keys.is_empty() { Vec::new() } else { self.store.backend().read_many(&self.keys).await? };
+        Ok(Found { slots: self.keys.into_iter().zip(records).collect(), now: self.store.now() })
+    }
+}
+
+impl Found {
+    /// The record, unless there is none or it has expired.
+    ///
+    /// # Errors
+    /// When what the store holds cannot be read by this program.
+    ///
+    /// # Panics
+    /// When `wanted` came from other reads and does not fit these.
+    pub fn take<T: Stored>(&self, wanted: Wanted<T>) -> Result<Option<Held<T>>, StoreError> {
+        let Some(at) = wanted.at else { return Ok(None) };
+        let (key, record) = self.slots.get(at).filter(|(key, _)| key.kind == T::KIND).expect("`wanted` came from these reads");
+        match record {
+            Some(record) => held(key, record, self.now),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What is kept, and for how long. Each type's first format; raise `FORMAT` when an older program would misunderstand a newer record.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Kind, Stored};
+use crate::domain::authorization::CheckedRequest;
+use crate::domain::client::Client;
+use crate::domain::consent::AppAccess;
+use crate::domain::grant::Grant;
+use crate::domain::interaction::Interaction;
+use crate::domain::keys::KeyRing;
+use crate::domain::launch::Launch;
+use crate::domain::session::Session;
+use crate::secret::Digest;
+use crate::time::UnixTime;
+
+/// The mark that something was used or ended, kept as long as it could come back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replay {
+    pub until: UnixTime,
+}
+
+/// An access token that was revoked before its time. RFC 7009.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevokedToken {
+    pub until: UnixTime,
+}
+
+/// An authorization request that was kept for the browser to come back with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pushed {
+    pub request: CheckedRequest,
+    pub until: UnixTime,
+}
+
+/// What was changed about a client while the server ran: a registration of its own, or changes to one of the configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ClientChange {
+    /// The whole client, where it was added at run time.
+    pub added: Option<Client>,
+    pub disabled: Option<bool>,
+    /// The secrets from now on, newest first, each with the moment it stops working.
+    pub secrets: Option<Vec<(Digest, Option<UnixTime>)>>,
+    pub changed_at: Option<UnixTime>,
+}
+
+/// How long past its end a record is kept, so that a late use is told from one that never was in our log.
+const AFTERLIFE: Duration = Duration::from_secs(600);
+
+macro_rules! stored {
+    ($kind:ident, $type:ty, $format:literal, |$value:ident| $expires:expr) => {
+        impl Stored for $type {
+            const KIND: Kind = Kind::$kind;
+            const FORMAT: u8 = $format;
+
+            fn expires_at(&self) -> Option<UnixTime> {
+                let $value = self;
+                $expires
+            }
+        }
+    };
+}
+
+stored!(KeyRing, KeyRing, 1, |_ring| None);
+stored!(Client, ClientChange, 1, |_change| None);
+stored!(Session, Session, 1, |session| Some(session.expires_at + AFTERLIFE));
+stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_secs(4200)));
+stored!(Interaction, Interaction, 1, |interaction| Some(interaction.expires_at));
+stored!(Grant, Grant, 1, |grant| Some(grant.expires_at + AFTERLIFE));
+stored!(Consent, AppAccess, 1, |_access| None);
+stored!(Pushed, Pushed, 1, |pushed| Some(pushed.until));
+stored!(Replay, Replay, 1, |mark| Some(mark.until));
+stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));

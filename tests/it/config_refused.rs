@@ -1,0 +1,507 @@
+//! Broken configurations, one thing at a time, and the exact words they are refused with.
+
+use super::checked;
+
+/// A good configuration of production …
+const GOOD: &str = r#"[server]
+[store]
+[keys]
+[http]
+[[issuer]]
+url = "https://auth.epj.example"
+login = ["ehr"]
+[[issuer.fhir]]
+base = "https://epj.example/fhir"
+[[client]]
+client_id = "app"
+auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch"
+"#;
+
+/// … and one of a laptop.
+const LOCAL: &str = r#"[server]
+[[issuer]]
+url = "http://127.0.0.1:9400"
+login = ["local"]
+[[issuer.fhir]]
+base = "http://127.0.0.1:9402/fhir"
+[[issuer.user]]
+name = "Live Testlege"
+fhir_user = "Practitioner/lege-1"
+[[client]]
+client_id = "app"
+auth = "none"
+redirect_uris = ["http://127.0.0.1:1/cb"]
+scopes = "openid"
+"#;
+
+struct Row {
+    what: &'static str,
+    base: &'static str,
+    /// What of the base gives way to what.
+    put: (&'static str, &'static str),
+    lines: &'static [&'static str],
+}
+
+const fn row(what: &'static str, base: &'static str, put: (&'static str, &'static str), lines: &'static [&'static str]) -> Row {
+    Row { what, base, put, lines }
+}
+
+#[rustfmt::skip]
+const REFUSED: &[Row] = &[
+    row("not TOML", GOOD, (r#"login = ["ehr"]"#, r#"login = ["ehr""#), &[
+        "line 8  column 1  is not TOML: missing comma between array elements, expected `,`; nothing after it was checked",
+    ]),
+    row("unknown table", GOOD, ("[server]", "[servr]"), &[
+        "line 1  servr  is not a key here; did you mean `server`?",
+    ]),
+    row("unknown key", GOOD, (r#"login = ["ehr"]"#, r#"logins = ["ehr"]"#), &[
+        "line 7  issuer[0].logins  is not a key here; did you mean `login`?",
+    ]),
+    row("unknown key nowhere near", GOOD, (r#"login = ["ehr"]"#, "captcha = true"), &[
+        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, key_rotation, key_overlap, fhir, user",
+    ]),
+    row("the RFC's name for a key", GOOD, (r#"auth = "none""#, r#"token_endpoint_auth_method = "none""#), &[
+        r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
+        "line 12  client[0].token_endpoint_auth_method  is not a key here; did you mean `auth`?",
+    ]),
+    row("a text for a number", GOOD, ("[http]", r#"[http]
+max_body_bytes = "1 MiB""#), &[
+        "line 5  http.max_body_bytes  is a text; must be a whole number, without quotes",
+    ]),
+    row("a number for a duration", GOOD, (r#"login = ["ehr"]"#, "code_ttl = 60"), &[
+        r#"line 7  issuer[0].code_ttl  is a number; must be a number and a unit (s, m, h or d) in quotes, such as "60s""#,
+    ]),
+    row("an unknown unit", GOOD, (r#"login = ["ehr"]"#, r#"code_ttl = "1 min""#), &[
+        r#"line 7  issuer[0].code_ttl  "1 min"  must be a whole number and a unit (s, m, h or d); write "60s", "10m", "12h" or "90d""#,
+    ]),
+    row("a text for a list", GOOD, (r#"login = ["ehr"]"#, r#"login = "ehr""#), &[
+        r#"line 7  issuer[0].login  is a text; must be a list in square brackets, such as ["…"]"#,
+    ]),
+    row("one bracket for two", GOOD, ("[[client]]", "[client]"), &[
+        "line 10  client  is a table; must be a list of tables; write [[client]]",
+    ]),
+    row("listen is no address", GOOD, ("[server]", r#"[server]
+listen = "localhost:9400""#), &[
+        r#"line 2  server.listen  "localhost:9400"  must be an address and a port; write "127.0.0.1:9400""#,
+    ]),
+    row("one listener for both", GOOD, ("[server]", r#"[server]
+ops_listen = "127.0.0.1:9400""#), &[
+        r#"line 2  server.ops_listen  is where the public listener is (127.0.0.1:9400): operations never share it; write "127.0.0.1:9401""#,
+    ]),
+    row("one port on all addresses", GOOD, ("[server]", r#"[server]
+listen = "0.0.0.0:9401""#), &[
+        r#"line 1  server.ops_listen  is where the public listener is (0.0.0.0:9401): operations never share it; write "127.0.0.1:9401""#,
+    ]),
+    row("operations in the open", GOOD, ("[server]", r#"[server]
+ops_listen = "10.0.0.5:9401""#), &[
+        r#"line 1  server.ops_token  is missing, and the operations listener can be reached from other machines; write { file = "…" }"#,
+        r#"line 2  server.ops_listen  "10.0.0.5:9401"  can be reached from other machines; write "127.0.0.1:9401", or ops_allow_remote = true if that is meant"#,
+    ]),
+    row("operations in the open, meant, without a token", GOOD, ("[server]", r#"[server]
+ops_listen = "10.0.0.5:9401"
+ops_allow_remote = true"#), &[
+        r#"line 1  server.ops_token  is missing, and the operations listener can be reached from other machines; write { file = "…" }"#,
+    ]),
+    row("a log nobody reads", GOOD, ("[server]", r#"[server]
+log = "jsn"
+log_level = "verbose""#), &[
+        r#"line 2  server.log  "jsn"  must be one of "text", "json"; did you mean "json"?"#,
+        r#"line 3  server.log_level  "verbose"  must be one of "error", "warn", "info", "debug", "trace""#,
+    ]),
+    row("a body too small", GOOD, ("[http]", "[http]\nmax_authorize_bytes = 100\nmax_body_bytes = -1"), &[
+        r#"line 5  http.max_authorize_bytes  "100"  must be 65536 to 1048576 bytes"#,
+        r#"line 6  http.max_body_bytes  "-1"  must be 65536 to 16777216 bytes"#,
+    ]),
+    row("a path in memory", GOOD, ("[store]", r#"[store]
+kind = "memory"
+path = "x""#), &[
+        r#"line 4  store.path  has no meaning in memory; leave it out, or write kind = "embedded""#,
+    ]),
+    row("a seal key of the wrong size", GOOD, ("[keys]", r#"[keys]
+seal_key = { env = "WEAK" }"#), &[
+        "line 4  keys.seal_key  must be 32 bytes in base64; make one with `openssl rand -base64 32`",
+    ]),
+    row("two places for the seal key", GOOD, ("[keys]", r#"[keys]
+dir = "keys"
+seal_key = { env = "STRONG" }"#), &[
+        "line 5  keys.seal_key  stands beside dir, where the seal key would be kept; keep one of the two",
+    ]),
+    row("no issuer", "", ("", ""), &[
+        r#"issuer  is missing; write [[issuer]], url = "https://auth.epj.example" and below it [[issuer.fhir]]"#,
+    ]),
+    row("issuer without a URL", GOOD, (r#"url = "https://auth.epj.example""#, ""), &[
+        r#"line 5  issuer[0].url  is missing; write url = "https://auth.epj.example""#,
+    ]),
+    row("issuer with a slash", GOOD, (r#"url = "https://auth.epj.example""#, r#"url = "https://Auth.epj.example/""#), &[
+        r#"line 6  issuer[0].url  "https://Auth.epj.example/"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2); write "https://auth.epj.example""#,
+    ]),
+    row("issuer without TLS", GOOD, (r#"url = "https://auth.epj.example""#, r#"url = "http://auth.epj.example""#), &[
+        r#"line 6  issuer[0].url  "http://auth.epj.example"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2); write "https://auth.epj.example""#,
+    ]),
+    row("the same issuer twice", GOOD, ("[[client]]", r#"[[issuer]]
+url = "https://auth.epj.example"
+[[issuer.fhir]]
+base = "https://b.example/fhir"
+[[client]]
+issuer = "https://auth.epj.example""#), &[
+        r#"line 11  issuer[1].url  "https://auth.epj.example"  is the URL of another issuer here too; each has its own"#,
+    ]),
+    row("an issuer inside another", GOOD, ("[[client]]", r#"[[issuer]]
+url = "https://auth.epj.example/klinikk"
+[[issuer.fhir]]
+base = "https://b.example/fhir"
+[[client]]
+issuer = "https://auth.epj.example""#), &[
+        r#"line 11  issuer[1].url  "https://auth.epj.example/klinikk"  and "https://auth.epj.example" lie inside each other, so one's paths and cookies reach the other; write "https://auth.epj.example/a" and "https://auth.epj.example/b""#,
+    ]),
+    row("a client of no issuer in particular", GOOD, ("[[client]]", r#"[[issuer]]
+url = "https://b.example"
+[[issuer.fhir]]
+base = "https://b.example/fhir"
+[[client]]"#), &[
+        r#"line 14  client[0].issuer  is missing, and there are several; write one of "https://auth.epj.example", "https://b.example""#,
+    ]),
+    row("a client of an issuer elsewhere", GOOD, (r#"client_id = "app""#, r#"client_id = "app"
+issuer = "https://auth.epj.exmaple""#), &[
+        r#"line 12  client[0].issuer  "https://auth.epj.exmaple"  is not an issuer here; write one of "https://auth.epj.example""#,
+    ]),
+    row("no FHIR base", GOOD, (r#"[[issuer.fhir]]
+base = "https://epj.example/fhir""#, ""), &[
+        r#"line 5  issuer[0].fhir  is missing: an issuer decides about at least one FHIR server; write [[issuer.fhir]] and base = "https://epj.example/fhir""#,
+    ]),
+    row("a FHIR base without TLS", GOOD, (r#"base = "https://epj.example/fhir""#, r#"base = "http://epj.example/fhir""#), &[
+        r#"line 9  issuer[0].fhir[0].base  "http://epj.example/fhir"  must be an https URL without query or fragment (http only on loopback), such as https://epj.example/fhir"#,
+    ]),
+    row("the same base twice", GOOD, ("[[client]]", r#"[[issuer.fhir]]
+base = "https://EPJ.example/fhir/"
+default = true
+[[client]]"#), &[
+        r#"line 11  issuer[0].fhir[1].base  "https://EPJ.example/fhir/"  is listed before: a FHIR base belongs to one issuer, once (SAL-027)"#,
+    ]),
+    row("no default base", GOOD, ("[[client]]", r#"[[issuer.fhir]]
+base = "https://b.example/fhir"
+[[client]]"#), &[
+        "line 8  issuer[0].fhir  has several bases and no default one; write default = true on one of them",
+    ]),
+    row("two default bases", GOOD, ("[[client]]", r#"default = true
+[[issuer.fhir]]
+base = "https://b.example/fhir"
+default = true
+[[client]]"#), &[
+        "line 13  issuer[0].fhir[1].default  is set on another base of this issuer too; keep one",
+    ]),
+    row("a resource server nobody knows", GOOD, ("[[client]]", r#"resource_servers = ["fhir-server"]
+[[client]]"#), &[
+        r#"line 10  issuer[0].fhir[0].resource_servers[0]  "fhir-server"  is not a client of this issuer; write a [[client]] for it (preset = "fhir-server")"#,
+    ]),
+    row("a resource server without credentials", GOOD, ("[[client]]", r#"resource_servers = ["app"]
+[[client]]"#), &[
+        r#"line 10  issuer[0].fhir[0].resource_servers[0]  "app"  is a public client: a resource server must authenticate (RFC 7662 §2.1); write auth = "client_secret_basic""#,
+    ]),
+    row("HelseID before its time", GOOD, (r#"login = ["ehr"]"#, r#"login = ["ehr", "helseid"]"#), &[
+        r#"line 7  issuer[0].login[1]  "helseid"  comes with the HelseID bridge, which this version does not have; leave it out"#,
+    ]),
+    row("a login nobody knows", GOOD, (r#"login = ["ehr"]"#, r#"login = ["her", "ehr", "ehr"]"#), &[
+        r#"line 7  issuer[0].login[2]  "ehr"  is listed twice; remove one"#,
+        r#"line 7  issuer[0].login[0]  "her"  must be one of "ehr", "local""#,
+    ]),
+    row("nobody can log in", GOOD, (r#"login = ["ehr"]"#, "login = []"), &[
+        r#"line 7  issuer[0].login  is empty, so nobody could log in; write ["ehr"]"#,
+    ]),
+    row("local login in the open", GOOD, (r#"login = ["ehr"]"#, r#"login = ["local"]
+[[issuer.user]]
+name = "A"
+fhir_user = "Practitioner/a""#), &[
+        r#"line 7  issuer[0].login[0]  "local"  lets anybody be anybody and is for loopback issuers only, not https://auth.epj.example; leave it out"#,
+    ]),
+    row("local login on an open address", LOCAL, ("[server]", r#"[server]
+listen = "0.0.0.0:9400""#), &[
+        r#"line 5  issuer[0].login[0]  "local"  lets anybody be anybody, and 0.0.0.0:9400 can be reached from other machines; write server.listen = "127.0.0.1:9400""#,
+    ]),
+    row("local login without names", LOCAL, (r#"[[issuer.user]]
+name = "Live Testlege"
+fhir_user = "Practitioner/lege-1""#, ""), &[
+        r#"line 2  issuer[0].user  is missing: login has "local" and nobody to choose; write [[issuer.user]] with name and fhir_user"#,
+    ]),
+    row("a user who is no reference", LOCAL, (r#"fhir_user = "Practitioner/lege-1""#, r#"fhir_user = "lege-1""#), &[
+        r#"line 9  issuer[0].user[0].fhir_user  "lege-1"  must be a relative reference such as Practitioner/lege-1"#,
+    ]),
+    row("frames from a page", GOOD, (r#"login = ["ehr"]"#, r#"frame_ancestors = ["https://epj.example/app", "http://epj.example", "*"]"#), &[
+        r#"line 7  issuer[0].frame_ancestors[0]  "https://epj.example/app"  must be an origin, scheme and host alone (RFC 6454 §6.2); write "https://epj.example""#,
+        r#"line 7  issuer[0].frame_ancestors[1]  "http://epj.example"  must be https outside loopback; write "https://epj.example""#,
+        r#"line 7  issuer[0].frame_ancestors[2]  "*"  must be an origin, scheme and host alone (RFC 6454 §6.2); write "https://epj.example""#,
+    ]),
+    row("lifetimes out of bounds", GOOD, (r#"login = ["ehr"]"#, r#"code_ttl = "2m"
+launch_ttl = "10m"
+key_overlap = "1m""#), &[
+        r#"line 7  issuer[0].code_ttl  "2m"  must be "1s" to "60s" (SAL §7.3)"#,
+        r#"line 8  issuer[0].launch_ttl  "10m"  must be "1s" to "5m" (SAL-013)"#,
+        r#"line 9  issuer[0].key_overlap  "60s"  must be "10m" to "7d" (NAV-040: others keep our keys for ten minutes)"#,
+    ]),
+    row("a lead longer than the key", GOOD, (r#"login = ["ehr"]"#, r#"key_rotation = "1h"
+key_overlap = "2h""#), &[
+        "line 8  issuer[0].key_overlap  must be shorter than key_rotation: the next key is published while this one still signs",
+    ]),
+    row("the name of the server itself", GOOD, (r#"client_id = "app""#, r#"client_id = "helsebro""#), &[
+        r#"line 11  client[0].client_id  "helsebro"  is this server's own; choose another"#,
+    ]),
+    row("a name with a space", GOOD, (r#"client_id = "app""#, r#"client_id = "my app""#), &[
+        r#"line 11  client[0].client_id  "my app"  must be 1 to 200 visible ASCII characters without spaces"#,
+    ]),
+    row("two clients of one name", GOOD, ("[[client]]", r#"[[client]]
+client_id = "app"
+auth = "none"
+redirect_uris = ["https://b.example/"]
+scopes = "openid"
+[[client]]"#), &[
+        r#"line 16  client[1].client_id  "app"  is the name of another client of this issuer; names are unique (RFC 6749 §2.2)"#,
+    ]),
+    row("no way to authenticate", GOOD, (r#"auth = "none""#, ""), &[
+        r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
+    ]),
+    row("an unknown way to authenticate", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_jwt""#), &[
+        r#"line 12  client[0].auth  "client_secret_jwt"  must be one of "none", "client_secret_basic", "client_secret_post", "private_key_jwt""#,
+    ]),
+    row("a public client with a secret", GOOD, (r#"auth = "none""#, r#"auth = "none"
+client_secret = { env = "STRONG" }"#), &[
+        "line 13  client[0].client_secret  must go: a public client has none (RFC 6749 §2.1); or choose another auth",
+    ]),
+    row("a public client with keys", GOOD, (r#"auth = "none""#, r#"auth = "none"
+jwks_uri = "https://app.example/jwks""#), &[
+        r#"line 13  client[0].jwks_uri  has no use here: only auth = "private_key_jwt" signs (SAL §5.1)"#,
+    ]),
+    row("a confidential client without a secret", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic""#), &[
+        "line 10  client[0].client_secret  is missing: a confidential client needs one (RFC 6749 §2.3.1); make one with `openssl rand -base64 32`",
+    ]),
+    row("a secret in the file", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secret = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=""#), &[
+        r#"line 13  client[0].client_secret  stands in the file itself, which only a loopback issuer may do; write { file = "…" } or { env = "…" }"#,
+    ]),
+    row("a weak secret", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_post"
+client_secret = { env = "WEAK" }"#), &[
+        "line 13  client[0].client_secret  holds about 20 bits; must hold at least 128 (RFC 6749 §10.10); make one with `openssl rand -base64 32`",
+    ]),
+    row("a weak secret on loopback", LOCAL, (r#"auth = "none""#, r#"auth = "client_secret_post"
+client_secret = "hemmelig""#), &[
+        "line 13  client[0].client_secret  holds about 20 bits; must hold at least 128 (RFC 6749 §10.10); make one with `openssl rand -base64 32`",
+    ]),
+    row("a secret that is not there", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secrets = [{ env = "NOWHERE" }, { file = "secrets/nowhere" }]"#), &[
+        r#"line 13  client[0].client_secrets[0]  "NOWHERE"  is not set in the environment, or not text"#,
+        r#"line 13  client[0].client_secrets[1]  "/etc/helsebro/secrets/nowhere"  cannot be read: no such file"#,
+    ]),
+    row("three secrets", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secrets = [{ env = "STRONG" }, { env = "STRONG" }, { env = "STRONG" }]"#), &[
+        "line 13  client[0].client_secrets  must be one secret, or the old and the new one while the app changes over",
+    ]),
+    row("two references in one", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secret = { env = "STRONG", file = "x" }"#), &[
+        r#"line 13  client[0].client_secret  must be exactly one of { file = "…" } or { env = "…" }"#,
+    ]),
+    row("private_key_jwt without keys", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt""#), &[
+        r#"line 10  client[0].jwks_uri  is missing: private_key_jwt needs the app's public keys (SAL-005); write jwks_uri = "https://…" or jwks = { keys = [ … ] }"#,
+    ]),
+    row("private_key_jwt with both", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks_uri = "https://a.example/jwks"
+jwks = { keys = [] }"#), &[
+        "line 14  client[0].jwks  stands beside jwks_uri; keep exactly one of the two (RFC 7591 §2)",
+    ]),
+    row("private_key_jwt with a secret", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks_uri = "https://a.example/jwks"
+client_secret = { env = "STRONG" }"#), &[
+        "line 14  client[0].client_secret  must go: private_key_jwt needs no secret (SAL §5.1); or choose another auth",
+    ]),
+    row("keys over plain http", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks_uri = "http://a.example/jwks""#), &[
+        r#"line 13  client[0].jwks_uri  "http://a.example/jwks"  must be https (RFC 7591 §2); write "https://a.example/jwks""#,
+    ]),
+    row("keys that are private, shared, nameless, twisted or none", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks = { keys = [{ kid = "1", d = "ZA", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kty = "oct", kid = "2", k = "aw" }, { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "4", use = "enc", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "5", kty = "EC", crv = "P-256", x = "eA", y = "eQ" }, { kid = "6", kty = "OKP", crv = "Ed25519", x = "eA" }, 7] }"#), &[
+        "line 13  client[0].jwks.keys[0]  is refused: the key has the private member `d`; it must never leave the app: make a new key pair, and send the public half (SAL-009)",
+        "line 13  client[0].jwks.keys[1]  is refused: a shared-secret key (kty `oct`) is no public key; send an EC or RSA key (SAL-009)",
+        "line 13  client[0].jwks.keys[2]  is refused: the key has no `kid`; give it a name of its own (SAL-008)",
+        r#"line 13  client[0].jwks.keys[3]  is refused: the key is not for signatures; its use must be "sig" (RFC 7517 §4.2)"#,
+        "line 13  client[0].jwks.keys[4]  is refused: the point is not on the curve, or its coordinates have the wrong length (RFC 7518 §6)",
+        "line 13  client[0].jwks.keys[5]  is refused: the key type or curve is not supported; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+        "line 13  client[0].jwks.keys[6]  is refused: not a JSON object with the members of a key (RFC 7518 §6)",
+    ]),
+    row("two keys of one name", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks = { keys = [{ kid = "1", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "1", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }] }"#), &[
+        "line 13  client[0].jwks  is refused: two keys have the same `kid` (SAL-009)",
+    ]),
+    row("no keys at all", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks = { keys = [] }"#), &[
+        "line 13  client[0].jwks.keys  must be a list of at least one public key (RFC 7517 §5)",
+    ]),
+    row("an algorithm of shared secrets", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
+jwks_uri = "https://a.example/jwks"
+token_endpoint_auth_signing_alg = ["HS256", "ES384"]"#), &[
+        r#"line 14  client[0].token_endpoint_auth_signing_alg[0]  "HS256"  is no signature of a private key; write "ES384" or "RS384" (SAL-100)"#,
+    ]),
+    row("redirect URIs that are none", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = ["http://app.example/cb", "https://app.example/*", "https://app.example/#x", "/cb", "http://localhost:1/", "https://a.example/", "https://a.example/"]"#), &[
+        r#"line 13  client[0].redirect_uris[6]  "https://a.example/"  is listed twice; remove one"#,
+        r#"line 13  client[0].redirect_uris[0]  "http://app.example/cb"  must be https (RFC 9700 §2.6); write "https://app.example/cb""#,
+        r#"line 13  client[0].redirect_uris[1]  "https://app.example/*"  has a wildcard: only whole URIs are compared (RFC 9700 §2.1, SAL-001); list each one"#,
+        r#"line 13  client[0].redirect_uris[2]  "https://app.example/#x"  has a fragment (RFC 6749 §3.1.2); write "https://app.example/""#,
+        r#"line 13  client[0].redirect_uris[3]  "/cb"  must be an absolute URI without user information (RFC 6749 §3.1.2, RFC 9700 §2.1); write "https://app.example/callback""#,
+        r#"line 13  client[0].redirect_uris[4]  "http://localhost:1/"  must be https: http://localhost:1/ is allowed where the issuer is on loopback too (RFC 9700 §2.6)"#,
+    ]),
+    row("plain http off loopback", LOCAL, (r#"redirect_uris = ["http://127.0.0.1:1/cb"]"#, r#"redirect_uris = ["http://app.example/cb"]"#), &[
+        r#"line 13  client[0].redirect_uris[0]  "http://app.example/cb"  must be https, or http on 127.0.0.1, localhost or [::1] (RFC 9700 §2.6)"#,
+    ]),
+    row("a launch URL with a scheme of its own", GOOD, ("[[client]]", r#"[[client]]
+launch_urls = ["no.nav.app:/launch"]"#), &[
+        r#"line 11  client[0].launch_urls[0]  "no.nav.app:/launch"  must be https: it is opened in a browser (SAL-004)"#,
+    ]),
+    row("no redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, ""), &[
+        "line 10  client[0].redirect_uris  is missing: a public client can do nothing without one (SAL-001)",
+    ]),
+    row("scopes that are none", GOOD, (r#"scopes = "openid launch""#, r#"scopes = "openid patient/*.sr fhiruser patient/Pasient.rs""#), &[
+        r#"line 14  client[0].scopes  "patient/*.sr"  the letters must be some of `cruds`, in that order, each at most once (SMART 2.2 scopes)"#,
+        r#"line 14  client[0].scopes  "fhiruser"  not a scope SMART or OpenID Connect defines, and neither a full URI nor prefixed with `__`"#,
+        r#"line 14  client[0].scopes  "patient/Pasient.rs"  the resource type is not one of FHIR R4"#,
+    ]),
+    row("no scopes", GOOD, (r#"scopes = "openid launch""#, ""), &[
+        r#"line 10  client[0].scopes  is missing, so nothing could ever be granted; write scopes = "openid fhirUser launch patient/*.rs""#,
+    ]),
+    row("another issuer's introspection", GOOD, (r#"auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch""#, r#"auth = "client_secret_basic"
+client_secret = { env = "STRONG" }
+scopes = "https://other.example/scopes/introspect""#), &[
+        r#"line 14  client[0].scopes  "https://other.example/scopes/introspect"  is not this issuer's; write "https://auth.epj.example/scopes/introspect""#,
+    ]),
+    row("system/ scopes with a secret", GOOD, (r#"auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch""#, r#"auth = "client_secret_basic"
+client_secret = { env = "STRONG" }
+scopes = "system/*.rs"
+access_ttl = "1h""#), &[
+        r#"line 14  client[0].scopes  has system/ scopes, which need auth = "private_key_jwt" (SAL-111)"#,
+        r#"line 15  client[0].access_ttl  "1h"  must be "1s" to "5m" (SAL-116: short-lived where system/ scopes are)"#,
+    ]),
+    row("an EPJ with a secret", GOOD, (r#"auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch""#, r#"auth = "client_secret_basic"
+client_secret = { env = "STRONG" }
+scopes = "launch:create""#), &[
+        r#"line 14  client[0].scopes  has launch:create, which can speak for every doctor: outside loopback it needs auth = "private_key_jwt" (RFC 9700 §2.5)"#,
+    ]),
+    row("a public EPJ", GOOD, (r#"scopes = "openid launch""#, r#"scopes = "openid launch launch:create""#), &[
+        "line 14  client[0].scopes  has a scope only client_credentials gives, which a public client cannot use (RFC 6749 §4.4)",
+    ]),
+    row("a public client under fapi2", GOOD, (r#"auth = "none""#, r#"auth = "none"
+profile = "fapi2""#), &[
+        r#"line 13  client[0].profile  needs a client that can authenticate; write auth = "private_key_jwt", or profile = "smart""#,
+    ]),
+    row("fapi2 with a secret", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secret = { env = "STRONG" }
+profile = "fapi2""#), &[
+        r#"line 14  client[0].profile  is "fapi2", which needs auth = "private_key_jwt" (FAPI 2.0 §5.3.2.1)"#,
+    ]),
+    row("trust in the handle of a public client", GOOD, (r#"auth = "none""#, r#"auth = "none"
+launch_trust = "handle""#), &[
+        r#"line 13  client[0].launch_trust  "handle" is for confidential clients only (DESIGN §3); write launch_trust = "session""#,
+    ]),
+    row("tokens for too long", GOOD, (r#"auth = "none""#, r#"auth = "none"
+access_ttl = "2h"
+refresh_ttl = "0s""#), &[
+        r#"line 13  client[0].access_ttl  "2h"  must be "1s" to "1h" (SAL §7.6)"#,
+        r#"line 14  client[0].refresh_ttl  "0s"  must be "1s" to "365d""#,
+    ]),
+    row("words that are none", GOOD, (r#"auth = "none""#, r#"auth = "none"
+consent = "preapproved"
+fhir_user = "full"
+requires = ["pasient"]
+code_replay = "allow""#), &[
+        r#"line 13  client[0].consent  "preapproved"  must be one of "pre-approved", "once", "always"; did you mean "pre-approved"?"#,
+        r#"line 14  client[0].fhir_user  "full"  must be one of "relative", "absolute""#,
+        r#"line 15  client[0].requires[0]  "pasient"  must be one of "patient", "encounter"; did you mean "patient"?"#,
+        r#"line 16  client[0].code_replay  "allow"  must be one of "revoke", "refuse""#,
+    ]),
+    row("a preset that is none", GOOD, (r#"auth = "none""#, r#"auth = "none"
+preset = "nav-syk-inn""#), &[
+        r#"line 13  client[0].preset  "nav-syk-inn"  must be one of "nav-syk-inn-dev", "nav-syk-inn-prod", "nav-validator", "growth-chart", "lab-sync", "regional-portal", "fhir-server", "epj""#,
+    ]),
+    row("a preset that needs its URLs", GOOD, (r#"client_id = "app"
+auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch""#, r#"preset = "nav-syk-inn-prod"
+client_secret = { file = "secrets/syk-inn" }
+launch_urls = ["https://sykmelding.nav.example/launch"]"#), &[
+        "line 10  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
+    ]),
+    row("CORS for a page", GOOD, (r#"auth = "none""#, r#"auth = "none"
+cors_origins = ["https://app.example/"]"#), &[
+        r#"line 13  client[0].cors_origins[0]  "https://app.example/"  must be an origin, scheme and host alone (RFC 6454 §6.2); write "https://app.example""#,
+    ]),
+    row("one bracket for two, further in", GOOD, ("[[issuer.fhir]]", "[issuer.fhir]"), &[
+        "line 8  issuer[0].fhir  is a table; must be a list of tables; write [[issuer.fhir]]",
+    ]),
+    row("an EPJ preset in production", GOOD, (r#"client_id = "app"
+auth = "none"
+redirect_uris = ["https://app.example/cb"]
+scopes = "openid launch""#, r#"preset = "epj"
+client_secret = { env = "STRONG" }"#), &[
+        r#"line 10  client[0].scopes  has launch:create, which can speak for every doctor: outside loopback it needs auth = "private_key_jwt" (RFC 9700 §2.5)"#,
+    ]),
+    row("a FHIR base that is none", GOOD, (r#"base = "https://epj.example/fhir""#, r#"base = "fhir""#), &[
+        r#"line 9  issuer[0].fhir[0].base  "fhir"  must be an https URL without query or fragment (http only on loopback), such as https://epj.example/fhir"#,
+    ]),
+    row("the same user twice", LOCAL, ("[[client]]", r#"[[issuer.user]]
+name = "B"
+fhir_user = "Practitioner/lege-1"
+[[issuer.user]]
+[[client]]"#), &[
+        r#"line 12  issuer[0].user[1].fhir_user  "Practitioner/lege-1"  is another user too; each is somebody else"#,
+        r#"line 13  issuer[0].user[2].name  is missing; write name = "Live Testlege""#,
+        r#"line 13  issuer[0].user[2].fhir_user  is missing; write fhir_user = "Practitioner/lege-1""#,
+    ]),
+    row("a secret that is no text", GOOD, (r#"auth = "none""#, r#"auth = "client_secret_basic"
+client_secret = 12345"#), &[
+        r#"line 13  client[0].client_secret  is a number; must be { file = "…" } or { env = "…" }"#,
+    ]),
+    row("a wrong issuer hides nothing else", GOOD, (r#"url = "https://auth.epj.example"
+login = ["ehr"]"#, r#"url = "auth.epj.example"
+login = ["erh"]
+code_ttl = "1h""#), &[
+        r#"line 6  issuer[0].url  "auth.epj.example"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2)"#,
+        r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "local""#,
+        r#"line 8  issuer[0].code_ttl  "1h"  must be "1s" to "60s" (SAL §7.3)"#,
+    ]),
+    row("a launched app without a redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = []
+launch_urls = ["https://app.example/launch"]"#), &[
+        "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
+    ]),
+    row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, key_rotation, key_overlap, fhir, user"#,
+    ]),
+    row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
+        r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,
+    ]),
+    row("tokens we have no key for", GOOD, (r#"auth = "none""#, r#"auth = "none"
+access_token_alg = "RS384"
+id_token_signed_response_alg = "PS256""#), &[
+        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "ES256", "ES384"; did you mean "ES384"?"#,
+        r#"line 14  client[0].id_token_signed_response_alg  "PS256"  must be one of "RS256", "ES256", "ES384"; did you mean "ES256"?"#,
+    ]),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_place_and_its_remedy() {
+    for base in [GOOD, LOCAL] {
+        assert!(checked(base).is_ok(), "{}", checked(base).unwrap_err());
+    }
+    let mut wrong = Vec::new();
+    for Row { what, base, put: (from, to), lines } in REFUSED {
+        assert!(base.contains(from), "{what}: the base has no {from}");
+        let found = checked(&base.replacen(from, to, 1)).err();
+        let told: Vec<String> = found.iter().flat_map(|found| &found.problems).map(ToString::to_string).collect();
+        if told != *lines {
+            wrong.push(format!("## {what}\n{}", told.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "these say something else now:\n{}", wrong.join("\n"));
+}

@@ -1,0 +1,8 @@
+//! The mock FHIR server over HTTP: an authorization server of a few lines beside it, and a clock that is moved.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod discovery;
+mod refusals;
+mod searches;
+mod tokens;
+mod world;

@@ -1,0 +1,162 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use helsebro::fhir::FhirConfig;
+use serde_json::{Value, json};
+
+use super::world::World;
+
+const FNR: &str = "urn:oid:2.16.578.1.12.4.1.4.1|14839219696";
+
+fn link(bundle: &Value, relation: &str) -> Option<String> {
+    bundle["link"].as_array().unwrap().iter().find(|link| link["relation"] == relation).map(|link| link["url"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_search_finds_what_it_asks_for_within_reach() {
+    let world = World::start().await;
+    let launched = world.token("patient/*.rs").issue();
+    let backend = world.token("system/*.rs").without("patient").without("fhirUser").issue();
+    for (token, path, ids) in [
+        (&launched, "Patient", vec!["pasient-01"]),
+        (&launched, "Patient?name=munter", vec![]),
+        (&launched, "Patient?_id=pasient-01,pasient-02", vec!["pasient-01"]),
+        (&launched, "Encounter?patient=pasient-01&status=in-progress", vec!["konsultasjon-01-3"]),
+        (&launched, "Encounter?patient=pasient-02", vec![]),
+        (&launched, "Encounter?subject=Patient/pasient-02", vec![]),
+        (&launched, "Encounter?_sort=-date", vec!["konsultasjon-01-3", "konsultasjon-01-1", "konsultasjon-01-2"]),
+        (&launched, "Condition?code=urn:oid:2.16.578.1.12.4.1.1.7170|L03", vec!["tilstand-01-3"]),
+        (&launched, "Condition?code=2.16.578.1.12.4.1.1.7170%7CL03", vec!["tilstand-01-3"]),
+        (&launched, "Condition?code:not=L03&category=encounter-diagnosis", vec!["tilstand-01-1", "tilstand-01-2"]),
+        (&backend, "Patient?family=fjellrev&birthdate=1992-03-14", vec!["pasient-01"]),
+        (&backend, "Patient?family:exact=fjellrev", vec![]),
+        (&backend, "Patient?name:contains=jellre", vec!["pasient-01"]),
+        (&backend, "Practitioner?identifier=urn:oid:2.16.578.1.12.4.1.4.4|990001007", vec!["lege-fastlege"]),
+        (&backend, "PractitionerRole?practitioner=lege-fastlege", vec!["rolle-lege-fastlege"]),
+        (&backend, "Organization?partof=org-nordlys-sykehus", vec!["org-nordlys-lab", "org-nordlys-ortopedi"]),
+        (&backend, "Encounter?patient=pasient-01&date=lt1990", vec![]),
+        (&backend, "Patient?general-practitioner:missing=true&managing=&active=true&_lastUpdated=lt1990", vec![]),
+    ] {
+        let answer = world.get(token, path).await;
+        let expected: Vec<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+        if path.contains("managing=") {
+            // Unknown, and ignored with a word about it.
+            assert_eq!(answer.json()["entry"][0]["search"]["mode"], "outcome");
+            continue;
+        }
+        assert_eq!(answer.ids(), expected, "{path}");
+        let bundle = answer.json();
+        assert_eq!(bundle["total"], expected.len());
+        assert_eq!(bundle.get("entry").is_some(), !expected.is_empty(), "an empty searchset has no entry");
+        for entry in bundle["entry"].as_array().into_iter().flatten() {
+            let resource = &entry["resource"];
+            assert_eq!(entry["fullUrl"], format!("{}/{}/{}", world.base, resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_identity_number_travels_in_the_body_and_appears_in_no_link() {
+    let world = World::with(|config: &mut FhirConfig| config.switches.refuse_national_id_in_url = true).await;
+    let token = world.token("system/Patient.rs").without("patient").issue();
+    let found = world.post_search(&token, "Patient", &[("identifier", FNR)]).await;
+    assert_eq!(found.ids(), ["pasient-01"]);
+    let links = found.json()["link"].to_string();
+    assert!(links.contains("identifier=") && !links.contains("14839219696"), "{links}");
+    let refused = world.get(&token, &format!("Patient?identifier={FNR}")).await;
+    refused.refused(400, "security");
+    assert!(!refused.text.contains("14839219696"));
+    assert!(!format!("{:?}", world.journal().await).contains("14839219696"));
+    // Query and body both count.
+    let both = World::send(world.request("POST", "Patient/_search?gender=male").bearer_auth(&token).form(&[("identifier", FNR)])).await;
+    assert!(both.ids().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_parameters_are_told_and_nothing_else_is() {
+    let world = World::start().await;
+    let token = world.token("patient/Condition.rs").issue();
+    let lenient = world.get(&token, "Condition?encounter=konsultasjon-01-3&colour=red").await.json();
+    let modes: Vec<_> = lenient["entry"].as_array().unwrap().iter().map(|entry| entry["search"]["mode"].as_str().unwrap()).collect();
+    assert_eq!((modes, &lenient["total"]), (vec!["match", "outcome"], &json!(1)));
+    assert_eq!(link(&lenient, "self").unwrap(), format!("{}/Condition?encounter=konsultasjon-01-3", world.base));
+    let strict = World::send(world.request("GET", "Condition?colour=red").bearer_auth(&token).header("prefer", "handling=strict")).await;
+    strict.refused(400, "invalid");
+    for malformed in ["code:in=x", "onset-date=yesterday", "_count=many", "patient.name=x", "_total=some", "encounter=a/b", "category:missing=1"] {
+        world.get(&token, &format!("Condition?{malformed}")).await.refused(400, "invalid");
+    }
+}
+
+#[tokio::test]
+async fn totals_count_only_what_may_be_seen() {
+    let world = World::start().await;
+    let lab = world.token("patient/Observation.rs?category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory").issue();
+    let all = world.token("patient/Observation.rs").issue();
+    for (token, path, total) in [
+        (&lab, "Observation?_summary=count", 1),
+        (&lab, "Observation?_count=0&patient=pasient-01", 1),
+        (&lab, "Observation?category=vital-signs&_summary=count", 0),
+        (&lab, "Observation?code:missing=false&_summary=count", 1),
+        (&all, "Observation?_summary=count", 10),
+        (&all, "Observation?patient=pasient-16&_summary=count", 0),
+    ] {
+        let bundle = world.get(token, path).await.json();
+        assert_eq!((&bundle["total"], bundle.get("entry")), (&json!(total), None), "{path}");
+    }
+    let without = world.get(&all, "Observation?_total=none&_count=3").await.json();
+    assert_eq!((without.get("total"), without["entry"].as_array().unwrap().len()), (None, 3));
+}
+
+#[tokio::test]
+async fn pages_neither_repeat_nor_skip_and_are_their_owners() {
+    let world = World::start().await;
+    let token = world.token("patient/Observation.rs").with("patient", "pasient-16").issue();
+    let mut seen = BTreeSet::new();
+    let mut sizes = Vec::new();
+    let mut next = Some("Observation?_count=30&_sort=-date".to_owned());
+    let mut pages = Vec::new();
+    while let Some(path) = next {
+        let answer = world.get(&token, &path).await;
+        let ids = answer.ids();
+        let bundle = answer.json();
+        assert_eq!(bundle["total"], 81);
+        sizes.push(ids.len());
+        seen.extend(ids);
+        next = link(&bundle, "next");
+        pages.push(bundle);
+    }
+    assert_eq!((sizes, seen.len()), (vec![30, 30, 21], 81));
+    let second = link(&pages[0], "next").unwrap();
+    assert_eq!(link(&pages[1], "self").unwrap(), second);
+    assert_eq!(world.get(&token, &link(&pages[1], "previous").unwrap()).await.json()["entry"], pages[0]["entry"]);
+    assert_eq!(world.get(&token, &link(&pages[2], "first").unwrap()).await.json()["entry"], pages[0]["entry"]);
+
+    // The same three of client, user and patient may turn it, nobody else; and what they may see is decided again.
+    let refreshed = world.token("patient/Observation.rs").with("patient", "pasient-16").issue();
+    assert_eq!(world.get(&refreshed, &second).await.ids().len(), 30);
+    let narrowed = world.token("patient/Observation.rs?code=http://loinc.org|nothing").with("patient", "pasient-16").issue();
+    assert!(world.get(&narrowed, &second).await.ids().is_empty());
+    let unscoped = world.token("patient/Condition.rs").with("patient", "pasient-16").issue();
+    world.get(&unscoped, &second).await.refused(403, "forbidden");
+    for other in [
+        world.token("patient/Observation.rs"),
+        world.token("patient/Observation.rs").with("patient", "pasient-16").with("client_id", "other"),
+        world.token("patient/Observation.rs").with("patient", "pasient-16").with("fhirUser", "Practitioner/lege-vikar"),
+    ] {
+        world.get(&other.issue(), &second).await.refused(410, "expired");
+    }
+    world.get(&token, "Observation?_cursor=x.0").await.refused(410, "expired");
+    world.get(&token, &second.replace("/Observation?", "/Condition?")).await.refused(403, "forbidden");
+    world.clock.advance(Duration::from_secs(600));
+    world.get(&token, &second).await.refused(410, "expired");
+}
+
+#[tokio::test]
+async fn two_servers_in_one_process_share_nothing() {
+    let (one, other) = (World::start().await, World::start().await);
+    let token = one.token("patient/Patient.r").issue();
+    assert_eq!(one.get(&token, "Patient/pasient-01").await.status, 200);
+    other.get(&token, "Patient/pasient-01").await.refused(401, "unknown");
+    assert_eq!((one.journal().await.len(), other.journal().await.len()), (1, 1));
+    assert!(other.journal().await[0].get("client_id").is_none());
+}
