@@ -137,7 +137,8 @@ impl<'a> Walker<'a> {
 
     /// Opens an address in the browser and shows the way.
     async fn browse(&mut self, look: &mut Look, url: &str, until: Option<&str>) -> Option<browser::Landing> {
-        let forms_at = origin_of(&self.facts.issuer).unwrap_or_default();
+        let upstream = self.facts.helseid.as_ref().map(|helseid| &helseid.issuer);
+        let forms_at: Vec<String> = [Some(&self.facts.issuer), upstream].into_iter().flatten().filter_map(|url| origin_of(url)).collect();
         match self.browser.open(url, until, &forms_at).await {
             Ok(landing) => {
                 look.way(&landing.hops);

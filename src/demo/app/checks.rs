@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use crate::demo::sealed::{Brief, SealError, VerifiedId};
 
+use crate::demo::page::Lang;
+
 use super::tokens::SmartTokens;
 
 /// One requirement and how it went.
@@ -12,7 +14,8 @@ use super::tokens::SmartTokens;
 pub struct Check {
     /// The requirement's number or section.
     pub source: &'static str,
-    pub what: &'static str,
+    nb: &'static str,
+    pub en: &'static str,
     /// `None` when it held.
     pub failed: Option<String>,
     /// Whether the app refuses to go on without it.
@@ -20,8 +23,17 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn new(source: &'static str, what: &'static str, held: bool, otherwise: impl Into<String>) -> Self {
-        Self { source, what, failed: (!held).then(|| otherwise.into()), fatal: false }
+    /// `what` is the check in bokmål and in English.
+    fn new(source: &'static str, what: (&'static str, &'static str), held: bool, otherwise: impl Into<String>) -> Self {
+        let (nb, en) = what;
+        Self { source, nb, en, failed: (!held).then(|| otherwise.into()), fatal: false }
+    }
+
+    pub fn what(&self, lang: &Lang) -> &'static str {
+        match lang {
+            Lang::Nb => self.nb,
+            Lang::En => self.en,
+        }
     }
 
     fn fatal(mut self) -> Self {
@@ -60,26 +72,38 @@ pub fn of_exchange(
     let expires_in = tokens.expires_in().map(|lifetime| i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
     let fhir_user = id.as_ref().ok().and_then(|id| id.fhir_user.as_deref());
     vec![
-        Check::new("NAV-035", "id_token", tokens.extra_fields().id_token().is_some(), "missing").fatal(),
-        Check::new("NAV-035", "refresh_token", tokens.refresh_token().is_some(), "missing").fatal(),
-        Check::new("NAV-035, SAL-072", "patient", id_of(beside.patient.as_ref()).is_some(), "missing or not an id").fatal(),
-        Check::new("NAV-035, SAL-072", "encounter", id_of(beside.encounter.as_ref()).is_some(), "missing or not an id").fatal(),
-        Check::new("NAV-036", "token_type = Bearer", token_type == "Bearer", "spelled otherwise"),
-        Check::new("NAV-036, SAL-066", "scope", !scope.is_empty(), "missing"),
-        Check::new("NAV-048", "offline_access in scope", scope.contains(&"offline_access"), "not granted"),
-        Check::new("NAV-037", "no practitioner member", beside.practitioner.is_none(), "present"),
-        Check::new("NAV-038", "access token: RS256, kid in JWKS, iss, exp", access_failed.is_none(), said(&access_failed)).fatal(),
+        Check::new("NAV-035", ("id_token", "id_token"), tokens.extra_fields().id_token().is_some(), "missing").fatal(),
+        Check::new("NAV-035", ("refresh_token", "refresh_token"), tokens.refresh_token().is_some(), "missing").fatal(),
+        Check::new("NAV-035, SAL-072", ("patient", "patient"), id_of(beside.patient.as_ref()).is_some(), "missing or not an id").fatal(),
+        Check::new("NAV-035, SAL-072", ("encounter", "encounter"), id_of(beside.encounter.as_ref()).is_some(), "missing or not an id").fatal(),
+        Check::new("NAV-036", ("token_type = Bearer", "token_type = Bearer"), token_type == "Bearer", "spelled otherwise"),
+        Check::new("NAV-036, SAL-066", ("scope", "scope"), !scope.is_empty(), "missing"),
+        Check::new("NAV-048", ("offline_access i scope", "offline_access in scope"), scope.contains(&"offline_access"), "not granted"),
+        Check::new("NAV-037", ("uten feltet practitioner", "no practitioner member"), beside.practitioner.is_none(), "present"),
+        Check::new(
+            "NAV-038",
+            ("tilgangstoken: RS256, kid i JWKS, iss, exp", "access token: RS256, kid in JWKS, iss, exp"),
+            access_failed.is_none(),
+            said(&access_failed),
+        )
+        .fatal(),
         Check::new(
             "NAV-039",
-            "lifetime over 600 s, equal to expires_in",
+            ("livslengde over 600 s, lik expires_in", "lifetime over 600 s, equal to expires_in"),
             lifetime.is_some_and(|s| s > 600) && lifetime == expires_in,
             "shorter, or the two differ",
         ),
-        Check::new("OIDC Core §3.1.3.7", "id_token: signature, iss, aud, exp", id_failed.is_none(), said(&id_failed)).fatal(),
-        Check::new("NAV-041", "aud is one string", id.as_ref().is_ok_and(|id| id.aud_is_one_string), "an array"),
-        Check::new("NAV-041", "fhirUser is relative, a Practitioner", fhir_user.is_some_and(|user| user.starts_with("Practitioner/")), "missing or otherwise")
+        Check::new("OIDC Core §3.1.3.7", ("id_token: signatur, iss, aud, exp", "id_token: signature, iss, aud, exp"), id_failed.is_none(), said(&id_failed))
             .fatal(),
-        Check::new("RFC 9207 §2.4", "iss in the callback", issuer_in_callback, "absent"),
+        Check::new("NAV-041", ("aud er én streng", "aud is one string"), id.as_ref().is_ok_and(|id| id.aud_is_one_string), "an array"),
+        Check::new(
+            "NAV-041",
+            ("fhirUser er relativ, en Practitioner", "fhirUser is relative, a Practitioner"),
+            fhir_user.is_some_and(|user| user.starts_with("Practitioner/")),
+            "missing or otherwise",
+        )
+        .fatal(),
+        Check::new("RFC 9207 §2.4", ("iss i tilbakekallet", "iss in the callback"), issuer_in_callback, "absent"),
     ]
 }
 
@@ -91,12 +115,22 @@ pub fn of_refresh(tokens: &SmartTokens, granted: &[String], access: &Result<Brie
     let status = |status: Option<u16>| status.map_or("no answer".to_owned(), |status| format!("HTTP {status}"));
     let access_failed = access.as_ref().err().map(ToString::to_string);
     vec![
-        Check::new("NAV-044", "a new access token that verifies", access_failed.is_none(), access_failed.unwrap_or_default()),
-        Check::new("NAV-045", "no context in the answer", !context, "present"),
-        Check::new("SAL-086, SAL-087", "the same scope", scope.len() == granted.len() && granted.iter().all(|one| scope.contains(&one.as_str())), "differs"),
-        Check::new("SAL-088", "expires_in", tokens.expires_in().is_some(), "missing"),
-        Check::new("NAV-046", "the old token still reads the patient", old == Some(200), status(old)),
-        Check::new("SMART 2.2 refresh", "the new token reads the same patient", new == Some(200), status(new)),
+        Check::new(
+            "NAV-044",
+            ("nytt tilgangstoken som lar seg verifisere", "a new access token that verifies"),
+            access_failed.is_none(),
+            access_failed.unwrap_or_default(),
+        ),
+        Check::new("NAV-045", ("ingen kontekst i svaret", "no context in the answer"), !context, "present"),
+        Check::new(
+            "SAL-086, SAL-087",
+            ("samme scope", "the same scope"),
+            scope.len() == granted.len() && granted.iter().all(|one| scope.contains(&one.as_str())),
+            "differs",
+        ),
+        Check::new("SAL-088", ("expires_in", "expires_in"), tokens.expires_in().is_some(), "missing"),
+        Check::new("NAV-046", ("det gamle tokenet leser fortsatt pasienten", "the old token still reads the patient"), old == Some(200), status(old)),
+        Check::new("SMART 2.2 refresh", ("det nye tokenet leser samme pasient", "the new token reads the same patient"), new == Some(200), status(new)),
     ]
 }
 

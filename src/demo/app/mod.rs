@@ -208,7 +208,7 @@ impl Nav {
         let id = self.verify_id(&description.issuer, tokens.extra_fields().id_token()).await?;
         let checks = checks::of_exchange(&tokens, &token_type, &access, &id, query.get("iss").is_some());
         if let Some(bad) = checks.iter().find(|check| check.fatal && !check.held()) {
-            return Err(AppError::Answer(format!("{} {}: {}", bad.source, bad.what, bad.failed.as_deref().unwrap_or(""))));
+            return Err(AppError::Answer(format!("{} {}: {}", bad.source, bad.en, bad.failed.as_deref().unwrap_or(""))));
         }
         let incomplete = || AppError::Answer("incomplete".into());
         let (access, id) = (access.map_err(|_| incomplete())?, id.map_err(|_| incomplete())?);

@@ -18,7 +18,8 @@ pub struct Row {
 }
 
 fn row(label: String, value: impl Into<String>) -> Row {
-    Row { label, value: value.into() }
+    let value = value.into();
+    Row { label, value: if value.is_empty() { "–".to_owned() } else { value } }
 }
 
 /// Another patient open in this browser.
@@ -95,7 +96,12 @@ impl PatientPage {
                 Err(why) => vec![row(t.status(), t.unreadable(why))],
             },
             visit: match visit {
-                Ok(found) => vec![row(t.kind(), found.kind), row(t.status(), found.status), row(t.period(), found.start), row(t.fhir_id(), &open.encounter)],
+                Ok(found) => vec![
+                    row(t.kind(), found.kind),
+                    row(t.status(), visit_status(t, found.status)),
+                    row(t.period(), local_time(&found.start)),
+                    row(t.fhir_id(), &open.encounter),
+                ],
                 Err(why) => vec![row(t.status(), t.unreadable(why))],
             },
             diagnoses,
@@ -117,6 +123,17 @@ impl PatientPage {
             refreshed: open.refreshed.as_ref().map(|last| last.checks.clone()).unwrap_or_default(),
         }
     }
+}
+
+/// The status a doctor meets most, in words; others as FHIR names them.
+fn visit_status(t: AppText, status: String) -> String {
+    if status == "in-progress" { t.in_progress() } else { status }
+}
+
+/// A FHIR instant as people in Norway read it; what is no instant stays as it is.
+fn local_time(text: &str) -> String {
+    let zoned = text.parse::<jiff::Timestamp>().ok().and_then(|stamp| stamp.in_tz("Europe/Oslo").ok());
+    zoned.map_or_else(|| text.to_owned(), |zoned| zoned.strftime("%d.%m.%Y %H:%M").to_string())
 }
 
 #[derive(Template)]

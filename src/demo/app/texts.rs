@@ -30,6 +30,7 @@ texts! {
     status(): "Status" | "Status";
     kind(): "Type" | "Type";
     period(): "Tid" | "Time";
+    in_progress(): "pågår" | "in progress";
     code(): "Kode" | "Code";
     system(): "Kodeverk" | "Code system";
     text(): "Tekst" | "Text";

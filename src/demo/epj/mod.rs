@@ -4,6 +4,7 @@
 //! database would. Who the doctor is, is chosen from a list: this page is for loopback.
 
 mod pages;
+mod ready;
 mod server;
 mod session;
 mod style;
@@ -27,6 +28,7 @@ use crate::random::Random;
 use crate::secret::Secret;
 use crate::time::Clock;
 
+pub use ready::{ReadyError, ready_launches};
 pub use server::{ContextItem, Ehr, EhrError, Handover};
 
 use pages::{ErrorPage, HomePage, PatientPage};

@@ -58,11 +58,11 @@ impl Browser {
     }
 
     /// Opens an address and follows redirects and forms until a page without a form, an answer that is no page, or an address that starts
-    /// with `until`, which is not opened. Forms are followed only on pages of `forms_at`, an origin: the page that is landed on may have its own.
+    /// with `until`, which is not opened. Forms are followed only on pages of the origins `forms_at`: the page that is landed on may have its own.
     ///
     /// # Errors
     /// [`BrowseError`] when something does not answer, or the way does not end.
-    pub async fn open(&mut self, url: &str, until: Option<&str>, forms_at: &str) -> Result<Landing, BrowseError> {
+    pub async fn open(&mut self, url: &str, until: Option<&str>, forms_at: &[String]) -> Result<Landing, BrowseError> {
         let mut at = Url::parse(url).map_err(|_| BrowseError::Address)?;
         let mut send: Option<Vec<(String, String)>> = None;
         let mut hops = Vec::new();
@@ -86,7 +86,7 @@ impl Browser {
                 continue;
             }
             let is_page = answer.status == 200 && answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html"));
-            let form = first_form(&answer.text()).filter(|_| is_page && at.origin().ascii_serialization() == forms_at);
+            let form = first_form(&answer.text()).filter(|_| is_page && forms_at.contains(&at.origin().ascii_serialization()));
             let Some(form) = form else {
                 hops.push(hop);
                 return Ok(Landing { hops, url: at, answer: Some(answer) });

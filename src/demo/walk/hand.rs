@@ -265,6 +265,7 @@ impl Walker<'_> {
                     Ok(brief) => {
                         look.response(format!("access token: alg=RS256 typ={} claims: {}", brief.typ().unwrap_or("absent"), brief.claim_names()));
                         let aud = text_at(&brief.payload, "/aud").or_else(|| text_at(&brief.payload, "/aud/0"));
+                        look.expect(brief.typ() == Some("at+jwt"), "typ is not at+jwt");
                         look.expect(aud == Some(&self.facts.fhir), "aud is not the FHIR base");
                         let lifetime = brief.number("exp").zip(brief.number("iat")).map(|(exp, iat)| exp - iat);
                         look.expect(lifetime == tokens.get("expires_in").and_then(Value::as_i64), "exp and expires_in differ");
