@@ -1,1 +1,186 @@
-//! cli
+//! The command line. Every command says what went wrong in one sentence and ends with 0, 1 (it failed) or 2 (it was called wrongly).
+
+mod log;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::demo::{self, DemoOptions};
+use crate::app::server::{self, Listeners};
+use crate::config;
+use crate::random::SystemRandom;
+use crate::time::SystemClock;
+
+/// Helsebro: a SMART on FHIR EHR-launch authorization server, with the mocks to test it against.
+#[derive(Debug, Parser)]
+#[command(version, about, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything on loopback with synthetic data, and walk one launch through (the default)
+    Demo(DemoArgs),
+    /// Run the authorization server
+    Serve(ServeArgs),
+    /// Check a configuration, or print its reference
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Exit after the walk-through: 0 only if every step held
+    #[arg(long)]
+    once: bool,
+    /// Start without the walk-through
+    #[arg(long, conflicts_with = "once")]
+    no_walk: bool,
+    /// Write addresses, clients and ready launches to this file (mode 0600) once everything listens
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where state lives
+    #[arg(long, value_name = "DIR", default_value = ".data")]
+    data: PathBuf,
+    /// Wipe the state first
+    #[arg(long)]
+    fresh: bool,
+    /// The first of the ports; 0 takes free ones
+    #[arg(long, value_name = "N", default_value_t = 9400, value_parser = clap::value_parser!(u16).range(0..=65527))]
+    port_base: u16,
+    /// Add or replace clients: [[client]] tables, as in a configuration
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
+}
+
+impl Default for DemoArgs {
+    fn default() -> Self {
+        Self { once: false, no_walk: false, json: None, data: ".data".into(), fresh: false, port_base: 9400, clients: None }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration; `helsebro config reference` prints every key
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Add or replace clients: [[client]] tables
+    #[arg(long, value_name = "FILE")]
+    clients: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say everything that is wrong with a configuration, and what it means
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+    /// Print every key with its default and unit
+    Reference,
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Demo(DemoArgs::default())) {
+        Command::Config(ConfigCommand::Reference) => print(config::reference(), true),
+        Command::Config(ConfigCommand::Check { file }) => {
+            let (report, ok) = config::check_report(&file);
+            print(&report, ok)
+        }
+        Command::Demo(args) => on_runtime(run_demo(args)),
+        Command::Serve(args) => on_runtime(run_server(args)),
+    }
+}
+
+fn print(text: &str, ok: bool) -> ExitCode {
+    // Whoever stops reading early has seen enough.
+    let _closed = io::stdout().write_all(text.as_bytes());
+    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("helsebro: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run_demo(args: DemoArgs) -> ExitCode {
+    log::for_demo();
+    let options = DemoOptions { port_base: args.port_base, data: args.data, fresh: args.fresh, json: args.json, clients: args.clients };
+    let demo = match demo::start(&options).await {
+        Ok(demo) => demo,
+        Err(error) => return fail(&error),
+    };
+    let mut held = true;
+    if !args.no_walk {
+        let summary = demo.walk(&mut io::stdout()).await;
+        held = summary.failed == 0;
+    }
+    if !args.once {
+        println!("\n{}\nStop with Ctrl-C.", demo.where_to_go());
+        stop_signal().await;
+    }
+    demo.stop().await;
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn run_server(args: ServeArgs) -> ExitCode {
+    let clients: Vec<&Path> = args.clients.iter().map(PathBuf::as_path).collect();
+    let checked = match config::load(&args.config, &clients) {
+        Ok(checked) => checked,
+        Err(found) => {
+            eprint!("{found}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log::for_server(&checked.config.server);
+    for warning in &checked.warnings {
+        tracing::warn!("{warning}");
+    }
+    let started = match Listeners::of(&checked.config).await {
+        Ok(listeners) => server::start(&checked.config, listeners, SystemClock::shared(), Arc::new(SystemRandom), None).await,
+        Err(error) => Err(error),
+    };
+    let running = match started {
+        Ok(running) => running,
+        Err(error) => return fail(&error),
+    };
+    for issuer in &checked.config.issuers {
+        tracing::info!(issuer = %issuer.url(), clients = issuer.rules.clients.len(), "serving");
+    }
+    tracing::info!(listen = %running.public, operations = %running.ops, "ready");
+    stop_signal().await;
+    tracing::info!("stopping: no new connections, requests under way are finished");
+    running.stop().await;
+    ExitCode::SUCCESS
+}
+
+/// SIGTERM or Ctrl-C.
+async fn stop_signal() {
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be waited for; Ctrl-C stops the server");
+            let _interrupted = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

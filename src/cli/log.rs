@@ -1,0 +1,29 @@
+//! Where log events go: standard error, as text or JSON. What is written there is decided where it happens; secrets are not loggable types.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{LogFormat, Server};
+
+fn targets(level: tracing::Level) -> Targets {
+    // Libraries speak only when something is wrong.
+    Targets::new().with_default(LevelFilter::WARN).with_target("helsebro", level)
+}
+
+/// The demo's terminal belongs to the walk-through: warnings only.
+pub fn for_demo() {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // Set once a process; a second time there is a log already.
+    let _already = tracing_subscriber::registry().with(targets(tracing::Level::WARN)).with(layer).try_init();
+}
+
+pub fn for_server(server: &Server) {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry().with(targets(server.log_level));
+    let _already = match server.log {
+        LogFormat::Text => registry.with(layer).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+}
