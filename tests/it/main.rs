@@ -1,7 +1,6 @@
 //! Everything that is proved over the wire, in one binary.
 
 mod config;
-mod config_refused;
 mod fhir;
 mod pages;
 mod store_contract;
