@@ -2,6 +2,7 @@
 
 mod config;
 mod fhir;
+mod foreign;
 mod pages;
 mod store_contract;
 mod store_durability;
