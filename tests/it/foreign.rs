@@ -1,8 +1,6 @@
 //! Clients that know nothing of us, each in its own language, against a demo of its own: npm openid-client and fhirclient, PyPI authlib, and
 //! NAV's app as it behaves on the wire. What they check stands in `tests/foreign`; `cargo xtask test` fetches what they need.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
