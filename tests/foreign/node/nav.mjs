@@ -4,13 +4,10 @@ import { randomUUID } from 'node:crypto';
 import test from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { Browser } from './lib/browser.mjs';
-import { askForLaunch, facts, fhir, first, introspect, launch, second } from './lib/demo.mjs';
+import { askForLaunch, basic, facts, fhir, first, introspect, launch, second } from './lib/demo.mjs';
 import { NAV_SCOPE, NavApp, discover } from './lib/nav-app.mjs';
 
 const app = () => new NavApp(facts.clients['syk-inn']);
-/** A client id and the secret it was registered with beside the demo's own clients: `+`, `%`, `:` and what else is not unreserved. */
-const [oddId, oddSecret, oddCallback] = process.argv.slice(3);
-
 const ops = (path, init) => fetch(`${facts.ops}${path}`, { ...init, headers: { authorization: `Bearer ${facts.ops_token}`, ...init?.headers } });
 /** Moves the whole demo to so many seconds after the machine's time. */
 const setClock = (offset_s) => ops('/test/clock', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ offset_s }) });
@@ -68,28 +65,55 @@ await test('2: a request without a launch asks for both on the pages; never a to
   assert.ok(outcome.encounter || outcome.error, JSON.stringify(outcome));
 });
 
+const formEncoded = (part) => new URLSearchParams({ '': part }).toString().slice(1);
+/** RFC 6749 §2.3.1 at its widest, as openid-client does it: whatever is neither letter nor digit. */
+const everything = (part) => encodeURIComponent(part).replace(/[-_.!~*'()]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 const readings = {
   'as it is': (id, secret) => `${id}:${secret}`,
   'percent-encoded': (id, secret) => `${encodeURIComponent(id)}:${encodeURIComponent(secret)}`,
-  'form-urlencoded': (id, secret) => [id, secret].map((part) => new URLSearchParams({ '': part }).toString().slice(1)).join(':'),
+  'form-urlencoded': (id, secret) => `${formEncoded(id)}:${formEncoded(secret)}`,
+  'encoded whole': (id, secret) => `${everything(id)}:${everything(secret)}`,
 };
-for (const [name, basic] of Object.entries(readings)) {
-  await test(`3: a secret with + % : in Basic, ${name}`, async () => {
-    const nav = new NavApp({ client_id: oddId, client_secret: oddSecret, redirect_uri: oddCallback }, basic);
-    const tokens = await nav.open();
-    assert.equal(tokens.patient, first.patient);
-    assert.equal((await nav.refresh(tokens.refresh_token)).status, 200);
-  });
+for (const id of ['extra-odd', 'extra-plain']) {
+  for (const [name, reading] of Object.entries(readings)) {
+    await test(`3: Basic for ${id}, ${name}`, async () => {
+      const nav = new NavApp(facts.clients[id], reading);
+      const tokens = await nav.open();
+      assert.equal(tokens.patient, first.patient);
+      assert.equal((await nav.refresh(tokens.refresh_token)).status, 200);
+    });
+  }
 }
 
 await test('3: another secret in the same clothes is refused, with a challenge', async () => {
-  const nav = new NavApp({ client_id: oddId, client_secret: oddSecret.replace('+', ' '), redirect_uri: oddCallback });
+  const { client_secret, ...odd } = facts.clients['extra-odd'];
+  const nav = new NavApp({ ...odd, client_secret: client_secret.replace('+', ' ') });
   nav.found = await discover(facts.fhir);
   const { status, body, headers } = await nav.refresh('whatever');
   assert.deepEqual([status, body.error], [401, 'invalid_client']);
   assert.match(headers.get('www-authenticate'), /^Basic/);
   assert.match(headers.get('cache-control'), /no-store/);
 });
+
+await test('another client_id in the body than in Basic is refused', async () => {
+  const { token_endpoint } = await discover(facts.fhir);
+  const response = await fetch(token_endpoint, {
+    method: 'POST',
+    headers: { authorization: basic(facts.clients['syk-inn']) },
+    body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: 'whatever', client_id: 'extra-odd' }),
+  });
+  assert.deepEqual([response.status, (await response.json()).error], [401, 'invalid_client']);
+});
+
+for (const id of ['extra-post', 'extra-es384', 'extra-rs384']) {
+  await test(`the alternatives to Basic: ${id}`, async () => {
+    const nav = new NavApp(facts.clients[id]);
+    const tokens = await nav.open();
+    assert.equal(tokens.encounter, first.encounter);
+    assert.equal((await nav.refresh(tokens.refresh_token)).status, 200);
+    await nav.pages(tokens);
+  });
+}
 
 await test('4: iss and aud with a trailing slash', async () => {
   const nav = app();

@@ -123,6 +123,13 @@ await test('a wrong secret is a 401 the library can read', async () => {
   });
 });
 
+await test('a client whose secret is all letters and digits, though its id is not, authenticates too', async () => {
+  const { client_id, client_secret } = facts.clients['extra-plain'];
+  const plain = await discover(client_id, client.ClientSecretBasic(client_secret));
+  // The library percent-encodes the hyphen of the id. An unknown token is no error: RFC 7009 §2.2.
+  await client.tokenRevocation(plain, 'there-is-no-such-token');
+});
+
 await test('a backend service gets its own token with an assertion on ES384', async () => {
   const { client_id, private_jwk } = facts.clients['lab-sync'];
   assert.equal(private_jwk.alg, 'ES384');

@@ -2,9 +2,11 @@
 import { readFileSync } from 'node:fs';
 import { Browser } from './browser.mjs';
 
-const path = process.argv[2];
-if (!path) throw new Error(`usage: node ${process.argv[1]} FACTS.json`);
-export const facts = JSON.parse(readFileSync(path, 'utf8'));
+const [path, more] = process.argv.slice(2);
+if (!path) throw new Error(`usage: node ${process.argv[1]} FACTS.json [MORE-CLIENTS.json]`);
+const read = (file) => JSON.parse(readFileSync(file, 'utf8'));
+export const facts = read(path);
+Object.assign(facts.clients, more ? read(more) : {});
 
 export const [first, second] = facts.patients;
 

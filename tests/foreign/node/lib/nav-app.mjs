@@ -1,7 +1,7 @@
 // The sykmelding app as it behaves on the wire: which requests with exactly which parameters, and what it checks in the answers.
 // A raw client on purpose: a library would send what NAV's does not.
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { createRemoteJWKSet, decodeJwt, jwtVerify } from 'jose';
+import { SignJWT, createRemoteJWKSet, decodeJwt, importJWK, jwtVerify } from 'jose';
 import { Browser } from './browser.mjs';
 import { facts, fhir, first, launch, redirectUri } from './demo.mjs';
 
@@ -25,8 +25,8 @@ export async function discover(iss) {
 
 export class NavApp {
   /** `basic` decides how the credentials are written in the header; as they are, unless a test wants otherwise. */
-  constructor({ client_id, client_secret, redirect_uri }, basic = (id, secret) => `${id}:${secret}`) {
-    Object.assign(this, { client_id, client_secret, basic, redirect_uri: redirect_uri ?? redirectUri(client_id) });
+  constructor({ client_id, auth, client_secret, private_jwk, redirect_uri }, basic = (id, secret) => `${id}:${secret}`) {
+    Object.assign(this, { client_id, auth, client_secret, private_jwk, basic, redirect_uri: redirect_uri ?? redirectUri(client_id) });
   }
 
   /** The authorization request and what has to be remembered for the callback. Parameters in the order the app sends them. */
@@ -50,13 +50,31 @@ export class NavApp {
 
   /** One form to the token endpoint; `status` and `body` as they came. */
   async token(form) {
-    const credentials = Buffer.from(this.basic(this.client_id, this.client_secret)).toString('base64');
+    const { headers = {}, fields = {} } = await this.#credentials();
     const response = await fetch(this.found.token_endpoint, {
       method: 'POST',
-      headers: { accept: 'application/json', authorization: `Basic ${credentials}` },
-      body: new URLSearchParams({ ...form, client_id: this.client_id }),
+      headers: { accept: 'application/json', ...headers },
+      body: new URLSearchParams({ ...form, client_id: this.client_id, ...fields }),
     });
     return { status: response.status, headers: response.headers, body: await response.json() };
+  }
+
+  async #credentials() {
+    switch (this.auth) {
+      case 'client_secret_basic':
+        return { headers: { authorization: `Basic ${Buffer.from(this.basic(this.client_id, this.client_secret)).toString('base64')}` } };
+      case 'client_secret_post':
+        return { fields: { client_secret: this.client_secret } };
+      case 'private_key_jwt': {
+        const { alg, kid } = this.private_jwk;
+        const assertion = new SignJWT({ jti: randomUUID() }).setProtectedHeader({ alg, kid, typ: 'JWT' }).setIssuer(this.client_id).setSubject(this.client_id);
+        assertion.setAudience(this.found.token_endpoint).setIssuedAt().setExpirationTime('60s');
+        const client_assertion = await assertion.sign(await importJWK(this.private_jwk));
+        return { fields: { client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer', client_assertion } };
+      }
+      default:
+        throw new Error(`${this.client_id} authenticates by ${this.auth}?`);
+    }
   }
 
   exchange(code, { verifier }) {
@@ -109,5 +127,3 @@ export class NavApp {
     return { practitioner, patient: person, encounter: visit, organization, conditions };
   }
 }
-
-export const newId = () => randomUUID();
