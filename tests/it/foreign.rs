@@ -104,7 +104,7 @@ mod node {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn fhirclient_launches_both_ways_and_reads() {
-        play("node/fhirclient.mjs", 8).await;
+        play("node/fhirclient.mjs", 10).await;
     }
 
     /// NAV §8, rows 1 to 12 and 20.

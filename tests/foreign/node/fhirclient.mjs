@@ -29,9 +29,9 @@ class App {
   }
 }
 
-async function open({ client_id, client_secret }, scope, { context = first, browser = new Browser(), standalone = false } = {}) {
+async function open({ client_id, client_secret, private_jwk }, scope, { context = first, browser = new Browser(), standalone = false } = {}) {
   const app = new App();
-  const options = { clientId: client_id, clientSecret: client_secret, scope, redirectUri: redirectUri(client_id), iss: facts.fhir };
+  const options = { clientId: client_id, clientSecret: client_secret, clientPrivateJwk: private_jwk, scope, redirectUri: redirectUri(client_id), iss: facts.fhir };
   const at = standalone ? new URL(redirectUri(client_id)) : (await launch(client_id, context, browser)).url;
   const callback = await browser.goUntil(await app.authorize(at, options), [redirectUri(client_id)]);
   return { app, browser, callback, client: await app.ready(callback) };
@@ -62,6 +62,13 @@ await test('syk-inn, EHR launch, Basic without client_id in the body', async () 
   await reads(client, first);
   assert.equal((await app.ready(callback)).patient.id, first.patient, 'a reload of the callback finds its session');
 });
+
+for (const id of ['extra-es384', 'extra-rs384']) {
+  await test(`${id}, EHR launch, an assertion without client_id in the body`, async () => {
+    const { client } = await open(facts.clients[id], NAV);
+    await reads(client, first);
+  });
+}
 
 await test('growth-chart, EHR launch, public with PKCE', async () => {
   const { client } = await open(growthChart, CHART);
