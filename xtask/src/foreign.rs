@@ -39,7 +39,16 @@ pub fn npm_ci(folder: &Path) -> Result<(), String> {
         return Ok(());
     }
     println!("   npm ci in {}", folder.display());
-    let options = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=2", "--fetch-timeout=60000"];
+    let options = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=2",
+        "--fetch-retry-mintimeout=2000",
+        "--fetch-retry-maxtimeout=10000",
+        "--fetch-timeout=60000",
+    ];
     run(Command::new("npm").args(options).current_dir(folder)).map(drop).map_err(|why| format!("npm ci in {}: {why}", folder.display()))
 }
 
