@@ -1,5 +1,6 @@
 //! The composition root: configuration in, running servers out. The only folder that knows everyone; nobody knows it but `cli`.
 
+pub mod admin;
 pub mod demo;
 mod demo_clients;
 pub mod open;

@@ -1,0 +1,67 @@
+//! Administration: the operations router of a server, and the same router where no server runs.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::open::{OpenError, Opened, open};
+use crate::config::{Config, Store as StoreConfig, client_from_json};
+use crate::http::ops::{Ops, Register, Registered, router};
+use crate::http::{HttpLimits, Site};
+use crate::random::Random;
+use crate::secret::Secret;
+use crate::store::Backend;
+use crate::time::Clock;
+
+/// How registrations are checked: as the configuration checks them.
+pub fn register(random: Arc<dyn Random>) -> Register {
+    Arc::new(move |value, issuer| match client_from_json(value, issuer, &*random) {
+        Ok(made) => Ok(Registered { client: made.client, secret: made.secret, reminders: made.reminders }),
+        Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+    })
+}
+
+/// How much is read of a request.
+pub(super) fn limits(config: &Config) -> HttpLimits {
+    HttpLimits { body: config.http.max_body_bytes, authorize: config.http.max_authorize_bytes }
+}
+
+/// Why there is no administration without a server.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the store is in memory, so there is nothing to look after while no server runs")]
+    Memory,
+}
+
+/// The store of a server that does not run, opened for administration. Nobody can start the server meanwhile.
+pub struct Offline {
+    pub router: Router,
+    /// What the router wants as bearer, made for this one opening.
+    pub token: Secret<String>,
+    backend: Arc<dyn Backend>,
+}
+
+impl Offline {
+    /// # Errors
+    /// [`OfflineError`]; a store that a server holds is [`crate::store::StoreError::Locked`].
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OfflineError> {
+        if config.store == StoreConfig::Memory {
+            return Err(OfflineError::Memory);
+        }
+        let Opened { backend, engines } = open(config, clock, random.clone()).await?;
+        let token = random.token();
+        let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)))).collect();
+        let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
+        Ok(Self { router: router(ops), token, backend })
+    }
+
+    /// Finishes writing and lets go of the store.
+    ///
+    /// # Errors
+    /// A store that cannot be closed cleanly.
+    pub async fn close(self) -> Result<(), crate::store::StoreError> {
+        self.backend.close().await
+    }
+}
