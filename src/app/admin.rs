@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use tower::ServiceExt as _;
 
 use super::open::{OpenError, Opened, open};
 use crate::config::{Config, Store as StoreConfig, client_from_json};
@@ -37,10 +39,17 @@ pub enum OfflineError {
 
 /// The store of a server that does not run, opened for administration. Nobody can start the server meanwhile.
 pub struct Offline {
-    pub router: Router,
+    router: Router,
     /// What the router wants as bearer, made for this one opening.
-    pub token: Secret<String>,
+    token: Secret<String>,
     backend: Arc<dyn Backend>,
+}
+
+/// An answer of the operations router.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
 }
 
 impl Offline {
@@ -55,6 +64,22 @@ impl Offline {
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)))).collect();
         let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
         Ok(Self { router: router(ops), token, backend })
+    }
+
+    /// Asks what would be asked of a running server's operations listener.
+    pub async fn ask(&self, method: http::Method, path_and_query: &str, body: Option<&serde_json::Value>) -> Answer {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path_and_query)
+            .header(http::header::AUTHORIZATION, format!("Bearer {}", self.token.expose()))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
+        let Ok(request) = request else { return Answer { status: 400, body: Vec::new() } };
+        let response = self.router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let status = response.status().as_u16();
+        // The router's own answers are whole and small.
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.map(Vec::from).unwrap_or_default();
+        Answer { status, body }
     }
 
     /// Finishes writing and lets go of the store.

@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod demo;
 mod demo_clients;
+pub mod fhir_config;
+pub mod fhir_server;
 pub mod open;
 pub mod seal_key;
 pub mod server;
