@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -36,10 +36,10 @@ pub enum Output {
 
 /// Which server, and how its answer is printed.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Server")]
+#[command(next_help_heading = "Server", group(ArgGroup::new("server").required(true).args(["config", "ops"])))]
 pub struct Target {
     /// The server's configuration. Its operations listener is asked; where no server runs, the store itself is opened
-    #[arg(long, value_name = "FILE", required_unless_present = "ops", conflicts_with = "ops")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The --clients files the server runs with
     #[arg(long, value_name = "FILE", requires = "config")]

@@ -16,8 +16,9 @@ use crate::config::PRESETS;
 pub enum ClientsCommand {
     /// Register a client
     ///
-    /// The members are those of [[client]] in the configuration (`helsebro config reference` explains each). A client with a secret gets one of
-    /// 256 bits, which is printed once.
+    /// The members are those of [[client]] in the configuration; `helsebro config reference`
+    /// explains each. A client with a secret gets one of 256 bits, which is printed once.
+    #[command(verbatim_doc_comment)]
     Add(Box<AddArgs>),
     /// List every client, of the configuration and added since
     List {

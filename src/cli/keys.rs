@@ -18,8 +18,9 @@ pub enum KeysCommand {
     },
     /// Publish a new key; it signs once everybody had time to see it (issuer.key_overlap)
     ///
-    /// The key before it goes on signing until then, and stays published until its last token has expired. Works on a running server,
-    /// without a restart.
+    /// The key before it goes on signing until then, and stays published until its last token
+    /// has expired. Works on a running server, without a restart.
+    #[command(verbatim_doc_comment)]
     Rotate {
         /// The algorithm; without it each of them gets a new key
         #[arg(long, value_name = "ALG", value_parser = ["RS256", "ES256", "ES384"])]

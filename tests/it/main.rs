@@ -1,7 +1,9 @@
 //! Everything that is proved over the wire, in one binary.
 
+mod cli;
 mod config;
 mod fhir;
+mod ops;
 mod pages;
 mod store_contract;
 mod store_durability;
