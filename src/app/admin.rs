@@ -1,5 +1,6 @@
 //! Administration: the operations router of a server, and the same router where no server runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use crate::http::ops::{Ops, Register, Registered, router};
 use crate::http::{HttpLimits, Site};
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::store::Backend;
+use crate::store::{Backend, StoreError};
 use crate::time::Clock;
 
 /// How registrations are checked: as the configuration checks them.
@@ -28,11 +29,24 @@ pub(super) fn limits(config: &Config) -> HttpLimits {
     HttpLimits { body: config.http.max_body_bytes, authorize: config.http.max_authorize_bytes }
 }
 
+impl From<OpenError> for OfflineError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(StoreError::Locked { path }) => Self::Held(path),
+            other @ (OpenError::Seal(_) | OpenError::Store(_) | OpenError::Keys { .. }) => Self::Open(other),
+        }
+    }
+}
+
 /// Why there is no administration without a server.
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineError {
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(OpenError),
+    #[error("a server holds {}", .0.display())]
+    Held(PathBuf),
+    #[error("the store was not closed cleanly: {0}")]
+    Close(StoreError),
     #[error("the store is in memory, so there is nothing to look after while no server runs")]
     Memory,
 }
@@ -54,7 +68,7 @@ pub struct Answer {
 
 impl Offline {
     /// # Errors
-    /// [`OfflineError`]; a store that a server holds is [`crate::store::StoreError::Locked`].
+    /// [`OfflineError`]
     pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OfflineError> {
         if config.store == StoreConfig::Memory {
             return Err(OfflineError::Memory);
@@ -85,8 +99,8 @@ impl Offline {
     /// Finishes writing and lets go of the store.
     ///
     /// # Errors
-    /// A store that cannot be closed cleanly.
-    pub async fn close(self) -> Result<(), crate::store::StoreError> {
-        self.backend.close().await
+    /// [`OfflineError::Close`]
+    pub async fn close(self) -> Result<(), OfflineError> {
+        self.backend.close().await.map_err(OfflineError::Close)
     }
 }

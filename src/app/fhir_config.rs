@@ -212,13 +212,11 @@ impl Checking<'_> {
         let client_secret = self.secret("client_secret", &raw.client_secret, local);
         let listen = self.address("listen", raw.listen.as_deref(), 9402);
         let ops_listen = self.address("ops_listen", raw.ops_listen.as_deref(), 9407);
-        if let (Some(listen), Some(ops)) = (listen, ops_listen) {
-            if listen == ops && listen.port() != 0 {
-                self.refuse::<()>("ops_listen", "is where the public listener is; the levers never share it");
-            }
-            if !ops.ip().is_loopback() {
-                self.refuse::<()>("ops_listen", "can be reached from other machines, and the levers are for tests; write \"127.0.0.1:9407\"");
-            }
+        if listen.is_some_and(|listen| listen.port() != 0) && listen == ops_listen {
+            self.refuse::<()>("ops_listen", "is where the public listener is; the levers never share it");
+        }
+        if ops_listen.is_some_and(|ops| !ops.ip().is_loopback()) {
+            self.refuse::<()>("ops_listen", "can be reached from other machines, and the levers are for tests; write \"127.0.0.1:9407\"");
         }
         // Without a token the levers are closed: nobody knows this one.
         let ops_token = match &raw.ops_token {
@@ -229,7 +227,8 @@ impl Checking<'_> {
             if url::Url::parse(origin).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == *origin) {
                 continue;
             }
-            self.refuse_value::<()>(&format!("cors_origins[{index}]"), origin, "must be an origin as browsers send it; write \"https://app.example\"");
+            let place = self.root.key("cors_origins").item(index);
+            self.found.refuse_value(&place, origin, "must be an origin as browsers send it; write \"https://app.example\"");
         }
         let introspection_cache = self.cache(raw.introspection_cache.as_deref());
         let data = match raw.data {
@@ -255,7 +254,8 @@ impl Checking<'_> {
     }
 
     fn endpoint(&mut self, text: String) -> Option<String> {
-        let fits = url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))));
+        let fits =
+            url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))));
         if fits { Some(text) } else { self.refuse_value("introspection_endpoint", &text, "must be https, or http on loopback: our credentials go there") }
     }
 
@@ -268,7 +268,9 @@ impl Checking<'_> {
     fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
         let text = match raw {
             RawSecret::Inline(text) if local => text.clone(),
-            RawSecret::Inline(_) => return self.refuse(key, "stands in the file itself, which only a loopback issuer may do; write { file = \"…\" } or { env = \"…\" }"),
+            RawSecret::Inline(_) => {
+                return self.refuse(key, "stands in the file itself, which only a loopback issuer may do; write { file = \"…\" } or { env = \"…\" }");
+            }
             RawSecret::Env(EnvReference { env }) => match self.environment.variable(env) {
                 Some(text) => text,
                 None => return self.refuse_value(key, env, "is not set in the environment, or not text"),
@@ -287,7 +289,11 @@ impl Checking<'_> {
 
     fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
         let bits = estimated_bits(token.expose());
-        if bits >= 128 { Some(token) } else { self.refuse(key, format!("holds about {bits} bits; must hold at least 128: `openssl rand -base64 32` makes 256")) }
+        if bits >= 128 {
+            Some(token)
+        } else {
+            self.refuse(key, format!("holds about {bits} bits; must hold at least 128: `openssl rand -base64 32` makes 256"))
+        }
     }
 
     fn cache(&mut self, text: Option<&str>) -> Option<Duration> {

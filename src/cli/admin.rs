@@ -13,11 +13,9 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::app::admin::{Answer, Offline, OfflineError};
-use crate::app::open::OpenError;
 use crate::config::{self, Config, Environment as _, Findings, SystemEnvironment};
 use crate::random::SystemRandom;
 use crate::secret::Secret;
-use crate::store::StoreError;
 use crate::time::SystemClock;
 
 /// Where the operations token may stand when no file holds it.
@@ -86,8 +84,6 @@ pub enum AdminError {
     Held { path: PathBuf, at: String },
     #[error(transparent)]
     Offline(OfflineError),
-    #[error("the store was not closed cleanly: {0}")]
-    Close(StoreError),
     #[error("{0}")]
     Refused(Refused),
 }
@@ -145,7 +141,7 @@ impl Admin {
             Peer::Server { http, base, token } => (remote(&http, &base, &token, method, &path, body).await?, base),
             Peer::Store(store) => {
                 let answer = store.ask(method, &path, body).await;
-                store.close().await.map_err(AdminError::Close)?;
+                store.close().await.map_err(AdminError::Offline)?;
                 (answer, "the store".to_owned())
             }
         };
@@ -221,8 +217,8 @@ async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Peer, AdminError
 async fn offline(config: &Config, at: String) -> Result<Offline, AdminError> {
     let opened = Offline::open(config, SystemClock::shared(), Arc::new(SystemRandom)).await;
     opened.map_err(|error| match error {
-        OfflineError::Open(OpenError::Store(StoreError::Locked { path })) => AdminError::Held { path, at },
-        other => AdminError::Offline(other),
+        OfflineError::Held(path) => AdminError::Held { path, at },
+        other @ (OfflineError::Open(_) | OfflineError::Close(_) | OfflineError::Memory) => AdminError::Offline(other),
     })
 }
 

@@ -233,7 +233,14 @@ fn list(answer: &Value) -> String {
     let row = |client: &Value| {
         let state = if client.get("disabled").and_then(Value::as_bool) == Some(true) { "disabled" } else { "enabled" };
         let secrets = show::cell(client, "secrets");
-        vec![show::cell(client, "client_id"), show::cell(client, "auth"), secrets, state.to_owned(), show::cell(client, "registered"), show::cell(client, "name")]
+        vec![
+            show::cell(client, "client_id"),
+            show::cell(client, "auth"),
+            secrets,
+            state.to_owned(),
+            show::cell(client, "registered"),
+            show::cell(client, "name"),
+        ]
     };
     let rows: Vec<Vec<String>> = answer.get("clients").and_then(Value::as_array).into_iter().flatten().map(row).collect();
     show::table(&["CLIENT", "AUTH", "SECRETS", "STATE", "REGISTERED", "NAME"], &rows)

@@ -49,7 +49,9 @@ fn entries<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value>
 }
 
 fn list(answer: &Value) -> String {
-    let row = |key: &Value| vec![show::cell(key, "alg"), show::cell(key, "state"), show::time(key, "signs_from"), show::time(key, "retired_at"), show::cell(key, "kid")];
+    let row = |key: &Value| {
+        vec![show::cell(key, "alg"), show::cell(key, "state"), show::time(key, "signs_from"), show::time(key, "retired_at"), show::cell(key, "kid")]
+    };
     show::table(&["ALG", "STATE", "SIGNS FROM", "UNTIL", "KID"], &entries(answer, "keys").map(row).collect::<Vec<_>>())
 }
 

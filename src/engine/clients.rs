@@ -67,7 +67,9 @@ pub(super) fn as_it_is(registered: Option<&Arc<Client>>, change: Option<&ClientC
     }
     // Secrets that were made for a client of run time are not those of the one in the configuration that took its id.
     let same = change.added.is_none() || registered.is_none();
-    if let (true, Some(changed), ClientAuthMethod::SecretBasic { secrets } | ClientAuthMethod::SecretPost { secrets }) = (same, &change.secrets, &mut client.auth) {
+    if let (true, Some(changed), ClientAuthMethod::SecretBasic { secrets } | ClientAuthMethod::SecretPost { secrets }) =
+        (same, &change.secrets, &mut client.auth)
+    {
         *secrets = changed.iter().filter(|(_, until)| works(*until, now)).map(|(digest, _)| *digest).collect();
     }
     Some(Arc::new(client))

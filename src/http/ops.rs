@@ -80,10 +80,8 @@ pub fn router(ops: Ops) -> Router {
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
         .layer(from_fn_with_state(ops.clone(), authorized));
-    let open = Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready::ready))
-        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
+    let open =
+        Router::new().route("/health", get(health)).route("/ready", get(ready::ready)).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
     admin.merge(open).with_state(ops)
 }
 
@@ -120,7 +118,8 @@ struct ClockOffset {
 
 async fn set_clock(State(ops): State<Ops>, request: Request<Body>) -> Result<NoStore<serde_json::Value>, Refusal> {
     let Some(clock) = &ops.test_clock else { return Err(Refusal::not_found("this server's clock cannot be moved")) };
-    let ClockOffset { offset_s } = serde_json::from_value(ask::json(request).await?).map_err(|_| Refusal::invalid("the body must be {\"offset_s\": seconds}"))?;
+    let ClockOffset { offset_s } =
+        serde_json::from_value(ask::json(request).await?).map_err(|_| Refusal::invalid("the body must be {\"offset_s\": seconds}"))?;
     clock.set_offset(offset_s);
     for site in &ops.sites {
         site.engine.tend().await?;

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod fhir;
+mod fhir_config;
 mod ops;
 mod pages;
 mod store_contract;

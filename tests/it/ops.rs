@@ -185,14 +185,26 @@ async fn every_refusal_is_json_and_says_why() {
         ("a flag that is none", world.ops(Method::POST, "/clients/epj/rotate-secret?immediately=1"), 400, "invalid_request", "true or false"),
         ("an unknown member", world.ops(Method::POST, "/keys/rotate").json(&json!({ "algorithm": "RS256" })), 400, "invalid_request", "there is: issuer, alg"),
         ("a member where none is", world.ops(Method::POST, "/clients/epj/enable").json(&json!({ "x": 1 })), 400, "invalid_request", "there is: none"),
-        ("an algorithm we do not sign with", world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "PS256" })), 400, "invalid_request", "RS256, ES256 or ES384"),
+        (
+            "an algorithm we do not sign with",
+            world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "PS256" })),
+            400,
+            "invalid_request",
+            "RS256, ES256 or ES384",
+        ),
         ("no algorithm at all", world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": 5 })), 400, "invalid_request", "alg must be a text"),
         ("a form", world.ops(Method::POST, "/clients").form(&[("client_id", "x")]), 415, "invalid_request", "application/json"),
         ("no JSON", body("{\"client_id\": hemmelig}"), 400, "invalid_request", "not JSON: line 1, column 15"),
         ("no object", body("[]"), 400, "invalid_request", "must be a JSON object"),
         ("too much", body(&format!("\"{}\"", "x".repeat(70_000))), 413, "invalid_request", "too large"),
         ("a client that is there", body(r#"{"client_id":"epj","auth":"client_secret_basic","scopes":"launch:create"}"#), 409, "conflict", "registered already"),
-        ("an unknown registration member", body(r#"{"client_id":"x","auth":"client_secret_basic","scope":"openid"}"#), 400, "invalid_client_metadata", "`scopes`"),
+        (
+            "an unknown registration member",
+            body(r#"{"client_id":"x","auth":"client_secret_basic","scope":"openid"}"#),
+            400,
+            "invalid_client_metadata",
+            "`scopes`",
+        ),
         ("another issuer in the body", body(r#"{"client_id":"x","auth":"none","issuer":"https://o.example"}"#), 400, "invalid_request", "none of this server"),
         ("a client of the configuration", world.ops(Method::DELETE, "/clients/epj"), 409, "conflict", "stands in the configuration"),
         ("a client without a secret", world.ops(Method::POST, "/clients/lab-sync/rotate-secret"), 409, "conflict", "private_key_jwt"),
@@ -317,6 +329,13 @@ fn parameter(location: &str, name: &str) -> Option<String> {
 }
 
 impl World {
+    /// An access token of an app added at run time, launched for the first of the demo's patients.
+    pub async fn token_for_first_patient(&self) -> String {
+        let made = self.register(app()).await.is(201);
+        let tokens = self.launch("ward-app", member(&made, "client_secret"), "http://127.0.0.1:4567/cb").await;
+        member(&tokens, "access_token").to_owned()
+    }
+
     /// A launch of a pre-approved client by the demo's EPJ, walked to its tokens.
     async fn launch(&self, id: &str, secret: &str, redirect_uri: &str) -> Value {
         let facts = &self.demo.facts;
