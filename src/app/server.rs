@@ -10,11 +10,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+use super::admin;
 use super::open::{OpenError, Opened, open};
 use crate::config::Config;
-use crate::http::{HttpLimits, Site, ops, router};
+use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
+use crate::secret::Secret;
 use crate::store::Backend;
 use crate::time::{Clock, SystemClock};
 
@@ -76,13 +78,13 @@ pub async fn start(
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let limits = HttpLimits { body: config.http.max_body_bytes, authorize: config.http.max_authorize_bytes };
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits))).collect();
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
     let timeout = TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, config.http.request_timeout);
     let public_router: Router = router::service(&sites).layer(timeout);
-    let ops_state = ops::Ops { sites: sites.clone(), backend: Arc::clone(&backend), token: config.server.ops_token, test_clock, random };
+    let token = config.server.ops_token.as_ref().map(Secret::digest);
+    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(timeout);
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());

@@ -118,7 +118,7 @@ fn read_basic(header: &str) -> Option<Vec<(ClientId, Secret<String>)>> {
     }
     if let (Some(id), Some(plain)) = (decoded(id), decoded(secret))
         && let Ok(id) = ClientId::parse(&id)
-        && (plain != secret || readings.is_empty())
+        && (plain != secret || readings.iter().all(|(raw, _)| *raw != id))
     {
         readings.push((id, Secret::new(plain)));
     }
@@ -144,6 +144,9 @@ mod tests {
         assert_eq!(secrets, ["a%2Bb:c+d", "a+b:c d"]);
         let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("app:plain")), "") else { panic!() };
         assert_eq!(readings.len(), 1);
+        // An id that is a URL is encoded even where the secret needs no encoding.
+        let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("https%3A%2F%2Fapp.example%2Fa:plain")), "client_id=https://app.example/a") else { panic!() };
+        assert_eq!(readings.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["https%3A%2F%2Fapp.example%2Fa", "https://app.example/a"]);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Everything that is proved over the wire, in one binary.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
+mod cli;
 mod config;
 mod fhir;
 mod launch;
+mod fhir_config;
+mod ops;
 mod pages;
 mod store_contract;
 mod store_durability;
