@@ -1,5 +1,6 @@
 //! Everything that is proved over the wire, in one binary.
 
+mod architecture;
 mod config;
 mod fhir;
 mod pages;
