@@ -3,6 +3,7 @@
 
 mod architecture;
 mod config;
+mod docs;
 mod fhir;
 mod launch;
 mod pages;
