@@ -28,7 +28,7 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("fhir", &["protocol"], "a peer: learns what a token is worth by introspection, like anyone else"),
     ("demo", &["protocol", "jose"], "foreign parties: they speak HTTP, so that a bug cannot agree with itself"),
     ("app", &["*"], "the composition root, the one that knows everyone"),
-    ("cli", &["config", "app"], "the command line starts what app composes and reads what config checks"),
+    ("cli", &["config", "store", "app"], "starts what app composes, reads what config checks, and tells a store in use from a broken one"),
     ("main", &["cli"], "one line"),
 ];
 
@@ -48,7 +48,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("redb", &["store"], "one back end among several"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),
-    ("toml", &["config"], "nothing past the configuration is a table of text"),
+    ("toml", &["config", "app"], "nothing past a configuration is a table of text; app reads the mock's own"),
     ("clap", &["cli"], "the command line"),
     ("tracing_subscriber", &["cli"], "where the log goes is the process's choice; everybody else only writes to it"),
 ];
