@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
 mod cli;
+mod architecture;
 mod config;
+mod docs;
 mod fhir;
 mod launch;
 mod fhir_config;
