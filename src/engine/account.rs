@@ -27,7 +27,8 @@ impl Engine {
     pub async fn withdraw(&self, subject: &Subject, client: &ClientId) -> Result<(), StoreError> {
         loop {
             let Some(held) = self.access(subject, client).await? else { return Ok(()) };
-            let withdrawn = AppAccess { scopes: crate::protocol::scope::ScopeSet::default(), remembered: false, withdrawn_at: Some(self.now()), ..held.value.clone() };
+            let withdrawn =
+                AppAccess { scopes: crate::protocol::scope::ScopeSet::default(), remembered: false, withdrawn_at: Some(self.now()), ..held.value.clone() };
             if self.store.replace(&held, &withdrawn).await? == Commit::Applied {
                 return Ok(());
             }

@@ -131,9 +131,13 @@ impl Document {
 
     /// The document, or 304 where the caller has it. RFC 9110 §13.1.2.
     pub fn answer(&self, headers: &HeaderMap, kept_s: u32) -> Response {
-        let has_it = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes()
-        });
+        let has_it = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes());
         let mut response = if has_it { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(self.body.clone()).into_response() };
         let headers = response.headers_mut();
         if !has_it {

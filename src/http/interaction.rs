@@ -9,8 +9,8 @@ use axum::response::Response;
 use super::authorize::follow;
 use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble};
 use super::pages::{
-    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch, Person, ask_groups,
-    decision, field,
+    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
+    Person, ask_groups, decision, field,
 };
 use super::reply::append;
 use super::{App, request};
@@ -29,7 +29,13 @@ use crate::secret::{Secret, same};
 /// How many users, patients and encounters a page lists at most.
 const SHOWN: usize = 20;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, headers: HeaderMap, request: Request<Body>) -> Response {
+pub async fn get(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    Path(interaction): Path<String>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Response {
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,

@@ -107,11 +107,13 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
 
 /// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.
 fn misdirected() -> Response {
-    (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" }))).into_response()
+    (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" })))
+        .into_response()
 }
 
 async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" }))).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" })))
+        .into_response()
 }
 
 async fn not_found(app: App, request: Request<Body>) -> Response {

@@ -145,7 +145,9 @@ mod tests {
         let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("app:plain")), "") else { panic!() };
         assert_eq!(readings.len(), 1);
         // An id that is a URL is encoded even where the secret needs no encoding.
-        let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("https%3A%2F%2Fapp.example%2Fa:plain")), "client_id=https://app.example/a") else { panic!() };
+        let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("https%3A%2F%2Fapp.example%2Fa:plain")), "client_id=https://app.example/a") else {
+            panic!()
+        };
         assert_eq!(readings.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["https%3A%2F%2Fapp.example%2Fa", "https://app.example/a"]);
     }
 

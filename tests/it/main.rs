@@ -1,13 +1,13 @@
 //! Everything that is proved over the wire, in one binary.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
-mod cli;
 mod architecture;
+mod cli;
 mod config;
 mod docs;
 mod fhir;
-mod launch;
 mod fhir_config;
+mod launch;
 mod ops;
 mod pages;
 mod store_contract;
