@@ -1,6 +1,7 @@
 //! Everything that is proved over the wire, in one binary.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
+mod authorize;
 mod config;
 mod fhir;
 mod launch;
