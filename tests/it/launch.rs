@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::world::{App, Browser, Ehr, Page, Reply, VERIFIER, World, basic, claims, form_fields};
+use crate::world::{App, Browser, Ehr, Lone, Page, Reply, SECRET, VERIFIER, World, basic, claims, form_fields};
 
 /// Clients of these tests: `open` is never asked about, `asks` always; `handle` trusts the handle alone; `other` has another launch URL, `bare` none.
 const CLIENTS: &str = r#"
@@ -768,4 +768,112 @@ async fn no_page_of_a_launch_shows_an_identity_number() {
     assert!(page.text().contains("Tapper Fjellrev"), "{}", page.text());
     assert!(!page.reply.body.contains("14839219696"));
     assert!(form_fields(&page.reply.body, 0).1.iter().all(|(_, value)| !value.contains("pasient-01")));
+}
+
+// A server with several FHIR bases, one of them down
+
+const LONE_CLIENTS: &str = r#"
+frame_ancestors = ["https://epj.example", "https://*.clinic.example"]
+--
+[[client]]
+client_id = "open"
+auth = "none"
+redirect_uris = ["http://127.0.0.1:4567/cb"]
+launch_urls = ["http://127.0.0.1:4567/launch"]
+scopes = "openid launch patient/*.rs"
+consent = "pre-approved"
+
+[[client]]
+client_id = "watcher"
+auth = "client_secret_basic"
+client_secret = "SECRET"
+scopes = "ISSUER/scopes/introspect"
+"#;
+
+async fn lone(path: &str) -> Lone {
+    Lone::start(path, &LONE_CLIENTS.replace("SECRET", SECRET)).await
+}
+
+/// An authorization request at a lone server.
+fn ask(lone: &Lone, aud: &str, more: &[(&str, &str)]) -> String {
+    let challenge = helsebro::protocol::pkce::CodeVerifier::parse(VERIFIER).unwrap().challenge();
+    let pairs = [("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch"), ("state", "state-1")];
+    let rest = [("aud", aud), ("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
+    url::Url::parse_with_params(&format!("{}/authorize", lone.issuer), pairs.iter().chain(&rest).chain(more)).unwrap().into()
+}
+
+#[tokio::test]
+async fn a_launch_is_for_one_fhir_base_and_needs_it_up() {
+    let lone = lone("").await;
+    let token = lone.token("epj", "launch:create").await;
+    let body = |base: &str| json!({"client_id": "open", "patient": "p", "fhir_user": "Practitioner/1", "fhir_base": base});
+    // Which base must be said where there are several.
+    let mut without = body("");
+    without.as_object_mut().unwrap().remove("fhir_base");
+    let reply = lone.launch(&token, without).await;
+    assert_eq!((reply.status, reply.json()["member"].as_str()), (422, Some("fhir_base")), "{}", reply.body);
+    // FHIR down: 503, and when to come again.
+    let reply = lone.launch(&token, body(&lone.fhir[2])).await;
+    reply.refused(503, "temporarily_unavailable");
+    assert!(reply.header("retry-after").is_some() && reply.json().get("launch").is_none());
+    // Another base's handle.
+    let launch = lone.launch(&token, body(&lone.fhir[0])).await.is(201).json();
+    assert_eq!(launch["iss"], json!(lone.fhir[0]));
+    let mut browser = lone.browser();
+    browser.get(launch["start_url"].as_str().unwrap()).await.is(303);
+    let handle = [("launch", launch["launch"].as_str().unwrap())];
+    let foreign = browser.get(&ask(&lone, &lone.fhir[1], &handle)).await;
+    refused("another base", &foreign, "invalid_request");
+    assert!(browser.get(&ask(&lone, &lone.fhir[0], &handle)).await.param("code").is_some());
+    // Two bases in one request.
+    let both = browser.get(&ask(&lone, &lone.fhir[0], &[("resource", &lone.fhir[1])])).await;
+    refused("aud and resource, SAL-309", &both, "invalid_target");
+    // A session belongs to the base that knows its person.
+    let with = |base: &str| { let mut body = body(base); body["session"] = json!("s"); body };
+    lone.launch(&token, with(&lone.fhir[0])).await.is(201);
+    assert_eq!(lone.launch(&token, with(&lone.fhir[1])).await.is(422).json()["member"], json!("session"));
+    // Right issuer, wrong scope.
+    let watcher = lone.token("watcher", &format!("{}/scopes/introspect", lone.issuer)).await;
+    let reply = lone.launch(&watcher, body(&lone.fhir[0])).await;
+    reply.refused(403, "insufficient_scope");
+    assert!(reply.header("www-authenticate").unwrap().contains("scope=\"launch:create\""), "{:?}", reply.headers);
+    lone.stop().await;
+}
+
+#[tokio::test]
+async fn a_picker_without_its_fhir_server_says_so() {
+    let lone = lone("").await;
+    let mut browser = lone.browser();
+    let page = browser.get(&ask(&lone, &lone.fhir[2], &[("prompt", "login")]).replace("openid+launch", "patient/Patient.rs")).await;
+    let login = browser.follow(page, &lone.issuer).await.is(200);
+    let page = browser.submit(&login, &[]).await;
+    let page = browser.follow(page, &lone.issuer).await;
+    is_page("the picker", &page, 503, "ikke tilgjengelig");
+    assert!(page.reply.header("retry-after").is_some());
+    lone.stop().await;
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_path_keeps_to_it_and_may_be_framed() {
+    let lone = lone("/klinikk").await;
+    let token = lone.token("epj", "launch:create").await;
+    let launch = lone.launch(&token, json!({"client_id": "open", "fhir_user": "Practitioner/1", "fhir_base": lone.fhir[0]})).await.is(201).json();
+    let start = launch["start_url"].as_str().unwrap();
+    assert!(start.starts_with(&format!("{}/start/", lone.issuer)), "{start}");
+    let mut browser = lone.browser();
+    browser.get(start).await.is(303);
+    let handle = [("launch", launch["launch"].as_str().unwrap()), ("prompt", "login")];
+    let page = browser.get(&ask(&lone, &lone.fhir[0], &handle)).await;
+    let login = browser.follow(page, &lone.issuer).await.is(200);
+    assert!(login.url.path().starts_with("/klinikk/interaction/"), "{}", login.url);
+    let policy = login.reply.header("content-security-policy").unwrap();
+    assert!(policy.ends_with("frame-ancestors https://epj.example https://*.clinic.example"), "{policy}");
+    assert_eq!(login.reply.header("x-frame-options"), None);
+    let page = browser.submit(&login, &[]).await;
+    assert_eq!(page.param("iss").as_deref(), Some(lone.issuer.as_str()));
+    assert!(page.param("code").is_some());
+    // At the root there is nothing.
+    let outside = browser.get(&ask(&lone, &lone.fhir[0], &[]).replace("/klinikk", "")).await;
+    assert_eq!(outside.reply.status, 404);
+    lone.stop().await;
 }
