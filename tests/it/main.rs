@@ -5,6 +5,7 @@ mod authorize;
 mod config;
 mod fhir;
 mod launch;
+mod login;
 mod pages;
 mod store_contract;
 mod store_durability;

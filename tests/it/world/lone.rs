@@ -35,6 +35,13 @@ async fn everything(UrlPath((_, kind, id)): UrlPath<(String, String, String)>) -
     ([("content-type", "application/fhir+json")], body).into_response()
 }
 
+/// A search that finds more than anybody can choose among.
+async fn crowd() -> axum::response::Response {
+    let patient = |n: usize| json!({"resource": {"resourceType": "Patient", "id": format!("p{n}"), "name": [{"text": format!("Pasient {n}")}], "birthDate": "1990-01-01"}, "search": {"mode": "match"}});
+    let bundle = json!({"resourceType": "Bundle", "type": "searchset", "total": 21, "entry": (0..21).map(patient).collect::<Vec<_>>()});
+    ([("content-type", "application/fhir+json")], bundle.to_string()).into_response()
+}
+
 impl Lone {
     /// Two bases that answer and one nobody listens at. `more` is configuration: `ISSUER` in it stands for the issuer, `[[issuer]]`
     /// keys come before the marker `--`, clients after it. `path` is that of the issuer.
@@ -43,15 +50,19 @@ impl Lone {
         let listeners = Listeners { public: bind(any).await.unwrap(), ops: bind(any).await.unwrap() };
         let nowhere = tokio::net::TcpListener::bind(any).await.unwrap().local_addr().unwrap();
         let stub = tokio::net::TcpListener::bind(any).await.unwrap();
+        let fhir = Router::new().route("/{base}/{kind}/{id}", get(everything).post(crowd));
         let there = stub.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(stub, Router::new().route("/{base}/{kind}/{id}", get(everything))).await });
+        tokio::spawn(async move { axum::serve(stub, fhir).await });
         let issuer = format!("http://{}{path}", listeners.public.local_addr());
         let fhir = vec![format!("http://{there}/a"), format!("http://{there}/b"), format!("http://{nowhere}/fhir")];
         let data = tempfile::tempdir().unwrap();
         let (own, clients) = more.split_once("--").unwrap_or(("", more));
         let bases: String = fhir.iter().map(|base| format!("[[issuer.fhir]]\nbase = \"{base}\"\ndefault = {}\n\n", base.ends_with("/a"))).collect();
+        let local = !own.contains("login =");
+        let ways = if local { "login = [\"ehr\", \"local\"]\n" } else { "" };
+        let users = if local { "[[issuer.user]]\nname = \"Rolig Stetoskop\"\nfhir_user = \"Practitioner/1\"\n\n" } else { "" };
         let toml = format!(
-            "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\n\n[store]\nkind = \"memory\"\n\n[keys]\ndir = {:?}\n\n[[issuer]]\nurl = \"{issuer}\"\nlogin = [\"ehr\", \"local\"]\n{own}\n{bases}[[issuer.user]]\nname = \"Rolig Stetoskop\"\nfhir_user = \"Practitioner/1\"\n\n[[client]]\nclient_id = \"epj\"\npreset = \"epj\"\nclient_secret = \"{SECRET}\"\n\n{clients}",
+            "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\n\n[store]\nkind = \"memory\"\n\n[keys]\ndir = {:?}\n\n[[issuer]]\nurl = \"{issuer}\"\n{ways}{own}\n{bases}{users}[[client]]\nclient_id = \"epj\"\npreset = \"epj\"\nclient_secret = \"{SECRET}\"\n\n{clients}",
             listeners.public.local_addr(),
             listeners.ops.local_addr(),
             data.path().join("keys").display().to_string(),
