@@ -3,12 +3,14 @@
 
 mod architecture;
 mod cli;
+mod authorize;
 mod config;
 mod docs;
 mod fhir;
 mod fhir_config;
 mod launch;
 mod ops;
+mod login;
 mod pages;
 mod store_contract;
 mod store_durability;

@@ -3,6 +3,7 @@
 mod app;
 mod browser;
 mod ehr;
+mod lone;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 pub use app::{App, SCOPES, Tokens};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
+pub use lone::{Lone, SECRET};
 
 /// A verifier and its challenge that every test may use.
 pub const VERIFIER: &str = "q7Zk1Xw0V9bTn4sLd8Hc2JmRfE6yGpA3uOiKx5CvB_t-Wz";
