@@ -7,4 +7,5 @@ mod launch;
 mod pages;
 mod store_contract;
 mod store_durability;
+mod token;
 mod world;
