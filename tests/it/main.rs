@@ -1,10 +1,13 @@
 //! Everything that is proved over the wire, in one binary.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
+mod client_auth;
 mod config;
 mod fhir;
+mod introspection;
 mod launch;
 mod pages;
+mod refresh;
 mod store_contract;
 mod store_durability;
 mod token;

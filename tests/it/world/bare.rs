@@ -1,5 +1,6 @@
 //! The authorization server alone, from a configuration text, on a clock that stands still; and keys that clients sign with.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +28,24 @@ pub struct Bare {
 impl Bare {
     /// Starts with the configuration that `text` writes for an origin and a directory of its own.
     pub async fn start(text: impl FnOnce(&str, &Path) -> String) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let free = "127.0.0.1:0".parse().unwrap();
-        let listeners = Listeners { public: server::bind(free).await.unwrap(), ops: server::bind(free).await.unwrap() };
+        let clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
+        Self::start_at("127.0.0.1:0".parse().unwrap(), tempfile::tempdir().unwrap(), clock, text).await
+    }
+
+    /// Stops, and starts again where it was, with another configuration on what is kept on disk.
+    pub async fn restart(self, text: impl FnOnce(&str, &Path) -> String) -> Self {
+        let Self { clock, running, _data, .. } = self;
+        let at = running.public;
+        running.stop().await;
+        Self::start_at(at, _data, clock, text).await
+    }
+
+    async fn start_at(at: SocketAddr, data: tempfile::TempDir, clock: Arc<FixedClock>, text: impl FnOnce(&str, &Path) -> String) -> Self {
+        let listeners = Listeners { public: server::bind(at).await.unwrap(), ops: server::bind("127.0.0.1:0".parse().unwrap()).await.unwrap() };
         let origin = format!("http://{}", listeners.public.local_addr());
         let text = text(&origin, data.path());
         let environment = SystemEnvironment::relative_to(data.path());
         let checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{text}"));
-        let clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
         let running = server::start(&checked.config, listeners, clock.clone(), Arc::new(SystemRandom), None).await.unwrap_or_else(|error| panic!("{error}"));
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { origin, clock, http, running, _data: data }
