@@ -3,10 +3,14 @@
 
 mod client_auth;
 mod config;
+mod cors;
+mod crash;
+mod discovery;
 mod fhir;
 mod introspection;
 mod launch;
 mod pages;
+mod races;
 mod refresh;
 mod store_contract;
 mod store_durability;
