@@ -29,9 +29,8 @@ impl Engine {
     ) -> Result<AppRedirect, Stop> {
         let request = &interaction.request;
         let Some(user) = &interaction.user else { return Err(Stop::Gone) };
-        let refused = |error: OAuthError| {
-            Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)))
-        };
+        let refused =
+            |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
         if let Some(held) = &launch {
             // One code for one handle: whoever spends it first issues it.

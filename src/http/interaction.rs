@@ -168,11 +168,7 @@ async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
     };
     let identity = form.get(field::IDENTITY_NUMBER).map(compact).or(misplaced);
     let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
-    let query = PatientQuery {
-        name,
-        birth_date: birth_date.clone().and_then(Result::ok),
-        identifier: identity.clone().map(Secret::new),
-    };
+    let query = PatientQuery { name, birth_date: birth_date.clone().and_then(Result::ok), identifier: identity.clone().map(Secret::new) };
     let wrong = match (&identity, &birth_date) {
         (Some(number), _) if !is_number(number) => Some(t.search_bad_identity().to_owned()),
         (_, Some(Err(_))) => Some(t.search_no_hits().to_owned()),

@@ -111,7 +111,10 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
 
 /// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.
 fn misdirected() -> Response {
-    outside((StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" }))).into_response())
+    outside(
+        (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" })))
+            .into_response(),
+    )
 }
 
 async fn method_not_allowed() -> Response {

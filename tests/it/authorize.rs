@@ -141,15 +141,63 @@ const REFUSED: &[Row] = &[
     // Row 7
     Row("aud missing", "SAL-027", |r| r.unset("aud"), Error("invalid_request")),
     Row("aud foreign", "SAL-027", |r| r.set("aud", "https://evil.example/fhir"), Error("invalid_request")),
-    Row("aud is the issuer", "SAL §0.1", |r| { let issuer = r.world.issuer().to_owned(); r.set("aud", &issuer) }, Error("invalid_request")),
-    Row("aud with two trailing slashes", "SAL-027", |r| { let aud = format!("{}//", r.world.fhir()); r.set("aud", &aud) }, Error("invalid_request")),
-    Row("aud with a longer path", "SAL-027", |r| { let aud = format!("{}/Patient", r.world.fhir()); r.set("aud", &aud) }, Error("invalid_request")),
-    Row("aud with a path in other case", "SAL-027", |r| { let aud = r.world.fhir().replace("/fhir", "/FHIR"); r.set("aud", &aud) }, Error("invalid_request")),
-    Row("aud with a query", "SAL-027", |r| { let aud = format!("{}?x", r.world.fhir()); r.set("aud", &aud) }, Error("invalid_request")),
+    Row(
+        "aud is the issuer",
+        "SAL §0.1",
+        |r| {
+            let issuer = r.world.issuer().to_owned();
+            r.set("aud", &issuer)
+        },
+        Error("invalid_request"),
+    ),
+    Row(
+        "aud with two trailing slashes",
+        "SAL-027",
+        |r| {
+            let aud = format!("{}//", r.world.fhir());
+            r.set("aud", &aud)
+        },
+        Error("invalid_request"),
+    ),
+    Row(
+        "aud with a longer path",
+        "SAL-027",
+        |r| {
+            let aud = format!("{}/Patient", r.world.fhir());
+            r.set("aud", &aud)
+        },
+        Error("invalid_request"),
+    ),
+    Row(
+        "aud with a path in other case",
+        "SAL-027",
+        |r| {
+            let aud = r.world.fhir().replace("/fhir", "/FHIR");
+            r.set("aud", &aud)
+        },
+        Error("invalid_request"),
+    ),
+    Row(
+        "aud with a query",
+        "SAL-027",
+        |r| {
+            let aud = format!("{}?x", r.world.fhir());
+            r.set("aud", &aud)
+        },
+        Error("invalid_request"),
+    ),
     Row("aud that is no URL", "SAL-027", |r| r.set("aud", "fhir"), Error("invalid_request")),
     Row("resource foreign", "RFC 8707 §2", |r| r.unset("aud").set("resource", "https://evil.example/fhir"), Error("invalid_target")),
     Row("aud and a foreign resource", "SAL-309", |r| r.set("resource", "https://evil.example/fhir"), Error("invalid_target")),
-    Row("two resources", "RFC 8707 §2", |r| { let fhir = r.world.fhir().to_owned(); r.add("resource", &fhir).add("resource", "https://evil.example/fhir") }, Error("invalid_target")),
+    Row(
+        "two resources",
+        "RFC 8707 §2",
+        |r| {
+            let fhir = r.world.fhir().to_owned();
+            r.add("resource", &fhir).add("resource", "https://evil.example/fhir")
+        },
+        Error("invalid_target"),
+    ),
     // Row 9
     Row("scope missing", "SAL-023", |r| r.unset("scope"), Error("invalid_scope")),
     Row("scope empty", "SAL-023", |r| r.set("scope", ""), Error("invalid_scope")),

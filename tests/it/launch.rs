@@ -322,7 +322,11 @@ async fn a_start_link_opens_once_and_soon() {
 
     let launch = world.ehr().client("open").with("ttl", json!(300)).launch().await;
     let start = launch["start_url"].as_str().unwrap();
-    for (what, link) in [("a wrong secret", format!("{}x", start)), ("no secret", start.rsplit_once('.').unwrap().0.to_owned()), ("no link", format!("{}/start/x", world.issuer()))] {
+    for (what, link) in [
+        ("a wrong secret", format!("{}x", start)),
+        ("no secret", start.rsplit_once('.').unwrap().0.to_owned()),
+        ("no link", format!("{}/start/x", world.issuer())),
+    ] {
         is_page(what, &world.browser().get(&link).await, 400, EXPIRED);
     }
     world.advance(61);
@@ -451,7 +455,15 @@ async fn ending_a_session_is_asked_for_properly() {
         let request = world.http.post(format!("{}/launches/end-session", world.issuer())).bearer_auth(&token);
         Reply::of(request.header("content-type", "application/json").body(body.to_owned()).send().await.unwrap()).await
     };
-    for (body, status) in [("", 400), ("[]", 400), ("{}", 400), (r#"{"session":1}"#, 400), (r#"{"session":""}"#, 400), (r#"{"session":"a","user":"b"}"#, 422), (r#"{"session":"a"}"#, 204)] {
+    for (body, status) in [
+        ("", 400),
+        ("[]", 400),
+        ("{}", 400),
+        (r#"{"session":1}"#, 400),
+        (r#"{"session":""}"#, 400),
+        (r#"{"session":"a","user":"b"}"#, 422),
+        (r#"{"session":"a"}"#, 204),
+    ] {
         assert_eq!(send(body).await.status, status, "{body}");
     }
     let reply = Reply::of(world.http.post(format!("{}/launches/end-session", world.issuer())).json(&json!({"session": "a"})).send().await.unwrap()).await;
@@ -564,13 +576,28 @@ const BAD_LAUNCHES: &[(&str, Change, u16, &str)] = &[
     ("context item empty", |e| e.with("fhir_context", json!([{}])), 422, "fhir_context"),
     ("context item with only a role", |e| e.with("fhir_context", json!([{"role": "launch"}])), 422, "fhir_context"),
     ("context item with an unknown member", |e| e.with("fhir_context", json!([{"reference": "Condition/tilstand-01-3", "x": 1}])), 422, "fhir_context"),
-    ("context absolute reference", |e| e.with("fhir_context", json!([{"reference": "https://evil.example/fhir/Condition/tilstand-01-3"}])), 422, "fhir_context"),
+    (
+        "context absolute reference",
+        |e| e.with("fhir_context", json!([{"reference": "https://evil.example/fhir/Condition/tilstand-01-3"}])),
+        422,
+        "fhir_context",
+    ),
     ("context reference of no type", |e| e.with("fhir_context", json!([{"reference": "Tilstand/1"}])), 422, "fhir_context"),
     ("context reference that is nothing", |e| e.with("fhir_context", json!([{"reference": "Condition/ingen"}])), 422, "fhir_context"),
     ("context of another patient", |e| e.with("fhir_context", json!([{"reference": "Condition/tilstand-02-1"}])), 422, "fhir_context"),
-    ("context of another patient, second item", |e| e.with("fhir_context", json!([{"reference": "Condition/tilstand-01-3"}, {"reference": "Condition/tilstand-02-1"}])), 422, "fhir_context"),
+    (
+        "context of another patient, second item",
+        |e| e.with("fhir_context", json!([{"reference": "Condition/tilstand-01-3"}, {"reference": "Condition/tilstand-02-1"}])),
+        422,
+        "fhir_context",
+    ),
     ("context with the patient, SAL-077", |e| e.with("fhir_context", json!([{"reference": "Patient/pasient-01"}])), 422, "fhir_context"),
-    ("context with an encounter, SAL-077", |e| e.with("fhir_context", json!([{"reference": "Encounter/konsultasjon-01-3", "role": "launch"}])), 422, "fhir_context"),
+    (
+        "context with an encounter, SAL-077",
+        |e| e.with("fhir_context", json!([{"reference": "Encounter/konsultasjon-01-3", "role": "launch"}])),
+        422,
+        "fhir_context",
+    ),
     ("context role relative", |e| e.with("fhir_context", json!([{"reference": "Condition/tilstand-01-3", "role": "home"}])), 422, "fhir_context"),
     ("context canonical relative", |e| e.with("fhir_context", json!([{"canonical": "Questionnaire/q1"}])), 422, "fhir_context"),
     ("context identifier without value", |e| e.with("fhir_context", json!([{"identifier": {"system": "urn:x:y"}}])), 422, "fhir_context"),
@@ -694,7 +721,13 @@ async fn the_whole_context_reaches_the_app_and_introspection_member_by_member() 
     assert!(names.iter().all(|name| access.get(name).is_none()), "{access}");
 
     // Each member alone, and none that was not given.
-    for (name, member) in [("intent", "intent"), ("need_patient_banner", "need_patient_banner"), ("smart_style_url", "smart_style_url"), ("tenant", "tenant"), ("fhirContext", "fhir_context")] {
+    for (name, member) in [
+        ("intent", "intent"),
+        ("need_patient_banner", "need_patient_banner"),
+        ("smart_style_url", "smart_style_url"),
+        ("tenant", "tenant"),
+        ("fhirContext", "fhir_context"),
+    ] {
         let launch = world.ehr().client("open").without("encounter").with(member, full[name].clone()).launch().await;
         let tokens = open(&world).tokens(&launch).await;
         let seen = world.introspect(tokens.access()).await;
@@ -731,7 +764,12 @@ async fn without_the_launch_scope_only_what_was_asked_for_comes() {
         ("openid launch/condition launch/organization", "openid launch/condition launch/organization", &["fhirContext"], &["Condition", "Organization"]),
         ("openid launch/questionnaire?role=https://x.example/r", "openid launch/questionnaire?role=https://x.example/r", &["fhirContext"], &["Questionnaire"]),
         ("openid launch/condition launch/list", "openid launch/condition", &["fhirContext"], &["Condition"]),
-        ("openid launch launch/encounter launch/condition", "openid launch launch/encounter launch/condition", &["patient", "encounter", "intent", "tenant", "fhirContext"], &["Condition", "Questionnaire", "Organization"]),
+        (
+            "openid launch launch/encounter launch/condition",
+            "openid launch launch/encounter launch/condition",
+            &["patient", "encounter", "intent", "tenant", "fhirContext"],
+            &["Condition", "Questionnaire", "Organization"],
+        ),
     ];
     for (asked, granted, members, kinds) in rows {
         let ehr = world.ehr().client("open").with("intent", json!("x")).with("tenant", json!("t")).with("fhir_context", context.clone());
@@ -797,7 +835,8 @@ async fn lone(path: &str) -> Lone {
 /// An authorization request at a lone server.
 fn ask(lone: &Lone, aud: &str, more: &[(&str, &str)]) -> String {
     let challenge = helsebro::protocol::pkce::CodeVerifier::parse(VERIFIER).unwrap().challenge();
-    let pairs = [("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch"), ("state", "state-1")];
+    let pairs =
+        [("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch"), ("state", "state-1")];
     let rest = [("aud", aud), ("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
     url::Url::parse_with_params(&format!("{}/authorize", lone.issuer), pairs.iter().chain(&rest).chain(more)).unwrap().into()
 }
@@ -829,7 +868,11 @@ async fn a_launch_is_for_one_fhir_base_and_needs_it_up() {
     let both = browser.get(&ask(&lone, &lone.fhir[0], &[("resource", &lone.fhir[1])])).await;
     refused("aud and resource, SAL-309", &both, "invalid_target");
     // A session belongs to the base that knows its person.
-    let with = |base: &str| { let mut body = body(base); body["session"] = json!("s"); body };
+    let with = |base: &str| {
+        let mut body = body(base);
+        body["session"] = json!("s");
+        body
+    };
     lone.launch(&token, with(&lone.fhir[0])).await.is(201);
     assert_eq!(lone.launch(&token, with(&lone.fhir[1])).await.is(422).json()["member"], json!("session"));
     // Right issuer, wrong scope.

@@ -69,7 +69,8 @@ impl Lone {
         )
         .replace("ISSUER", &issuer);
         let environment = SystemEnvironment::relative_to(Path::new(""));
-        let checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{toml}"));
+        let checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[])
+            .unwrap_or_else(|found| panic!("{found}\n{toml}"));
         let clock = SystemClock::shared();
         let running = server::start(&checked.config, listeners, clock.clone(), Arc::new(SystemRandom), None).await.unwrap();
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
