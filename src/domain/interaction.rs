@@ -43,6 +43,9 @@ pub struct Interaction {
 pub struct Picked {
     pub id: FhirId,
     pub name: Option<String>,
+    /// As FHIR writes it: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
+    #[serde(default)]
+    pub birth_date: Option<String>,
 }
 
 /// The user, once known.
@@ -74,6 +77,13 @@ pub enum Step {
 impl Interaction {
     fn prompts(&self, prompt: Prompt) -> bool {
         self.request.prompt.contains(&prompt)
+    }
+
+    /// A patient who signs in is the patient: there is nothing to choose. SAL §3.6.
+    pub fn imply_patient(&mut self) {
+        if let Some(user) = self.user.as_ref().filter(|user| user.fhir_user.kind.as_str() == "Patient") {
+            self.patient = Some(Picked { id: user.fhir_user.id.clone(), name: user.name.clone(), birth_date: None });
+        }
     }
 
     /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.

@@ -124,7 +124,7 @@ impl Engine {
         };
         let now = self.now();
         let user = self.user_of(&request, &client, launch.as_ref(), browser).await?;
-        let interaction = Interaction {
+        let mut interaction = Interaction {
             id: self.random.id(),
             browser: browser_id,
             csrf: self.new_secret().expose().clone(),
@@ -138,6 +138,7 @@ impl Engine {
             expires_at: now + self.rules.lifetimes.interaction,
             request,
         };
+        interaction.imply_patient();
         if let Some(refused) = self.session_ended(launch.as_ref()).await? {
             return Ok(self.refuse(&interaction.request, refused));
         }
@@ -210,6 +211,7 @@ impl Engine {
     pub async fn advance(&self, pending: Pending, change: impl FnOnce(&mut Interaction)) -> Result<Next, Stop> {
         let mut interaction = pending.held.value.clone();
         change(&mut interaction);
+        interaction.imply_patient();
         let access = match &interaction.user {
             Some(user) => self.access(&user.subject, &pending.client.id).await?,
             None => None,

@@ -82,7 +82,11 @@ impl Engine {
         if let Some(act) = &claims.act {
             members.insert("act".into(), json!(act));
         }
-        let (Some(grant), Some(client)) = (&active.grant, &active.client) else { return members };
+        let (Some(grant), Some(client)) = (&active.grant, &active.client) else {
+            // A token of our own that acts for a person says for whom.
+            members.extend(claims.fhir_user.as_ref().map(|user| ("fhirUser".to_owned(), user.as_str().into())));
+            return members;
+        };
         if let Some(auth) = &grant.auth {
             members.insert("auth_time".into(), auth.auth_time.0.into());
             members.insert("acr".into(), auth.acr.as_str().into());

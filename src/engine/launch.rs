@@ -118,6 +118,7 @@ impl Engine {
             subject,
             context: ask.context.clone(),
             patient_name: found.patient_name,
+            patient_birth_date: found.patient_birth_date,
             organization: ask.organization.clone(),
             launch_url: launch_url.clone(),
             session,
@@ -184,8 +185,19 @@ impl Engine {
         for ((member, what), resource) in reads.iter().zip(found) {
             let resource = resource.ok_or_else(|| wrong(*member, "does not exist at the FHIR server"))?;
             match member {
-                Member::Patient => resolved.patient_name = resource.patient_summary().and_then(|patient| patient.name),
-                Member::FhirUser => resolved.user_name = resource.person_name(),
+                Member::Patient => {
+                    let patient = resource.patient_summary();
+                    resolved.patient_birth_date = patient.as_ref().and_then(|patient| patient.birth_date.clone());
+                    resolved.patient_name = patient.and_then(|patient| patient.name);
+                }
+                Member::FhirUser => {
+                    // A patient opens their own journal, a relative the one they are related to.
+                    let tied = matches!(what.kind.as_str(), "Patient" | "RelatedPerson");
+                    if tied && ask.context.patient.as_ref().is_some_and(|patient| resource.belongs_to(patient) != Belongs::Yes) {
+                        return Err(wrong(Member::FhirUser, "has nothing to do with this patient"));
+                    }
+                    resolved.user_name = resource.person_name();
+                }
                 Member::Encounter => {
                     let of = resource.encounter().and_then(|encounter| encounter.subject);
                     if ask.context.patient.is_none() || of.map(|of| of.id) != ask.context.patient {
@@ -215,7 +227,7 @@ impl Engine {
         name: Option<String>,
     ) -> Result<SessionId, LaunchRefused> {
         let id = match &ask.session {
-            Some(named) => ehr_session_id(&ehr.id, named.expose()),
+            Some(named) => ehr_session_id(&ehr.id, &server.base, named.expose()),
             None => SessionId::parse(&self.random.id()).expect("hexadecimal is an id"),
         };
         let now = self.now();
@@ -240,11 +252,12 @@ impl Engine {
                 }
             };
             let known = &held.value;
-            if known.fhir_user != ask.fhir_user || known.base != server.base {
+            if known.fhir_user != ask.fhir_user {
                 return Err(wrong(Member::Session, "belongs to another user"));
             }
-            if known.ended_at.is_some() {
-                return Err(wrong(Member::Session, "has ended"));
+            // What ended or ran out stays so: nothing that hung on it may come back to life.
+            if !known.is_live(now) {
+                return Err(wrong(Member::Session, "has ended; the EHR's next session has another id"));
             }
             // The person is at work: the session lives on from now, unless it has plenty of time left.
             let fresh_enough = known.expires_at >= now + self.rules.lifetimes.session / 2;
@@ -259,13 +272,18 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer.
     pub async fn end_ehr_session(&self, ehr: &Client, session: &str) -> Result<(), StoreError> {
-        self.end_session(&ehr_session_id(&ehr.id, session)).await
+        for server in &self.rules.fhir {
+            self.end_session(&ehr_session_id(&ehr.id, &server.base, session)).await?;
+        }
+        Ok(())
     }
 }
 
-/// The EPJ's session under an id of ours: two EPJs may use the same text.
-fn ehr_session_id(ehr: &ClientId, session: &str) -> SessionId {
-    SessionId::parse(&Digest::of_parts(&[b"ehr session", ehr.as_str().as_bytes(), session.as_bytes()]).text()).expect("base64url is an id")
+/// The EPJ's session under an id of ours: two EPJs may use the same text, and one EPJ may use it at several bases, where the
+/// same reference is another person.
+fn ehr_session_id(ehr: &ClientId, base: &FhirBase, session: &str) -> SessionId {
+    let digest = Digest::of_parts(&[b"ehr session", ehr.as_str().as_bytes(), base.as_str().as_bytes(), session.as_bytes()]);
+    SessionId::parse(&digest.text()).expect("base64url is an id")
 }
 
 fn launch_url(client: &Client, ask: &LaunchRequest) -> Result<RedirectUri, LaunchRefused> {
@@ -283,4 +301,5 @@ fn launch_url(client: &Client, ask: &LaunchRequest) -> Result<RedirectUri, Launc
 struct Resolved {
     user_name: Option<String>,
     patient_name: Option<String>,
+    patient_birth_date: Option<String>,
 }

@@ -182,14 +182,13 @@ async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
 }
 
 async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
-    let base = pending.held.value.request.base.clone();
     let chosen = match form.get(field::PATIENT).and_then(|id| FhirId::parse(id).ok()) {
-        Some(id) => app.engine.patient(&base, &id).await,
+        Some(id) => app.engine.patient(&pending.held.value, &id).await,
         None => Ok(None),
     };
     match chosen {
         Ok(Some(patient)) => {
-            let picked = Picked { id: patient.id, name: patient.name };
+            let picked = Picked { id: patient.id, name: patient.name, birth_date: patient.birth_date };
             match app
                 .engine
                 .advance(pending, |interaction| {
@@ -208,9 +207,8 @@ async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params)
 }
 
 async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
-    let request = &pending.held.value.request;
     let Some(patient) = pending.held.value.patient.clone() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
-    let open = match app.engine.open_encounters(&request.base, &patient.id).await {
+    let open = match app.engine.open_encounters(&pending.held.value, &patient.id).await {
         Ok(open) => open,
         Err(down) => return unreachable(app, asked, &down),
     };
@@ -250,7 +248,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
         Step::PickPatient => {
-            let found = match app.engine.patients(&interaction.request.base, query).await {
+            let found = match app.engine.patients(interaction, query).await {
                 Ok(found) => found,
                 Err(down) => return unreachable(app, asked, &down),
             };
@@ -278,7 +276,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
         }
         Step::PickEncounter => {
             let Some(patient) = &interaction.patient else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
-            let open = match app.engine.open_encounters(&interaction.request.base, &patient.id).await {
+            let open = match app.engine.open_encounters(interaction, &patient.id).await {
                 Ok(open) => open,
                 Err(down) => return unreachable(app, asked, &down),
             };
@@ -292,7 +290,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                 lang: t,
                 switch,
                 app: app_line(client),
-                patient: PatientLine { name: patient.name.clone().unwrap_or_else(|| patient.id.to_string()), birth_date: String::new() },
+                patient: patient_line(t, &patient.id, patient.name.as_deref(), patient.birth_date.as_deref()),
                 encounters: encounters.collect(),
                 may_skip: !client.requires.contains(&Required::Encounter),
                 form,
@@ -301,11 +299,12 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
         }
         Step::Consent(scopes) => {
             let context = interaction.context(pending.launch.as_ref().map(|held| &held.value));
-            let name = match (&pending.launch, &interaction.patient) {
-                (Some(launch), _) => launch.value.patient_name.clone(),
-                (None, picked) => picked.as_ref().and_then(|picked| picked.name.clone()),
+            let (name, birth_date) = match (&pending.launch, &interaction.patient) {
+                (Some(launch), _) => (launch.value.patient_name.as_deref(), launch.value.patient_birth_date.as_deref()),
+                (None, Some(picked)) => (picked.name.as_deref(), picked.birth_date.as_deref()),
+                (None, None) => (None, None),
             };
-            let patient = context.patient.as_ref().map(|id| PatientLine { name: name.unwrap_or_else(|| id.to_string()), birth_date: String::new() });
+            let patient = context.patient.as_ref().map(|id| patient_line(t, id, name, birth_date));
             let user = interaction.user.as_ref();
             let page = ConsentPage {
                 lang: t,
@@ -324,6 +323,10 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
     }
+}
+
+fn patient_line(t: Lang, id: &FhirId, name: Option<&str>, birth_date: Option<&str>) -> PatientLine {
+    PatientLine { name: name.map_or_else(|| id.to_string(), str::to_owned), birth_date: birth_date.map(|date| t.fhir_date(date)).unwrap_or_default() }
 }
 
 /// The people to choose from: the one the launch or the login hint names first.
