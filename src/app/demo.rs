@@ -21,6 +21,8 @@ use crate::demo::epj::{EpjConfig, EpjConfigError, OfferedApp};
 use crate::demo::facts::{DemoFacts, PatientFacts, UserFacts};
 use crate::demo::walk::{WalkSummary, walk};
 use crate::demo::{app as nav_app, epj};
+use crate::domain::client::Client;
+use crate::domain::issuer::IssuerRules;
 use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Switches};
 use crate::jose::KeyError;
 use crate::listen::{Limits, Listener, serve};
@@ -148,14 +150,13 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         switches: Switches { nav_complete_codings: nav_clients(), nav_general_practitioner: nav_clients(), ..Switches::default() },
     };
     let (fhir_router, fhir_ops_router) = fhir::router(fhir_config, shared_clock.clone(), random.clone())?;
-    let offered = |client_id: &str, name: &str, launch_url: String| OfferedApp { client_id: client_id.to_owned(), name: name.to_owned(), launch_url };
     let epj_config = EpjConfig {
         public_url: epj_url.clone(),
         issuer: issuer.clone(),
         client_id: "epj".to_owned(),
         client_secret: client_secret("epj"),
         launches: ready.clone(),
-        apps: vec![offered("syk-inn", "NAV sykmelding (demo)", format!("{app}/fhir/launch"))],
+        apps: rules.map(|rules| offered(rules, &clients)).unwrap_or_default(),
         on_the_way: Vec::new(),
     };
     let epj_router = epj::router(epj_config, shared_clock.clone(), random.clone())?;
@@ -219,6 +220,13 @@ impl Demo {
         }
         self.server.stop().await;
     }
+}
+
+/// The apps on the EPJ page: the one that runs here, and those that were brought along. The other presets have nobody behind their addresses.
+fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
+    let brought = |client: &Client| client.id.as_str() == "syk-inn" || !presets.facts.contains_key(client.id.as_str());
+    let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
+    launched.map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string() }).collect()
 }
 
 /// <https://no-color.org>
