@@ -18,7 +18,7 @@ use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::store::Backend;
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
 const TEND_EVERY: Duration = Duration::from_secs(5);
@@ -119,15 +119,34 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
             () = stop.cancelled() => return,
             _ = every.tick() => {}
         }
-        match backend.sweep(clock.now(), SWEEP_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(swept) => tracing::debug!(swept, "expired records forgotten"),
-            Err(error) => tracing::warn!(%error, "sweeping failed"),
-        }
+        sweep(&*backend, clock.now()).await;
         for site in &sites {
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
         }
+    }
+}
+
+/// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.
+async fn sweep(backend: &dyn Backend, now: UnixTime) {
+    let mut all = 0;
+    loop {
+        let swept = match backend.sweep(now, SWEEP_AT_ONCE).await {
+            Ok(swept) => swept,
+            Err(error) => {
+                tracing::warn!(%error, "sweeping failed");
+                return;
+            }
+        };
+        all += swept;
+        // A portion that was not full was the last.
+        if swept < SWEEP_AT_ONCE {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    if all > 0 {
+        tracing::debug!(swept = all, "expired records forgotten");
     }
 }

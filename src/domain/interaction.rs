@@ -7,7 +7,7 @@ use super::client::{Client, ConsentPolicy, LaunchTrust, Required};
 use super::consent::AppAccess;
 use super::grant::AuthFacts;
 use super::issuer::{IssuerRules, LoginWay};
-use super::launch::Launch;
+use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
@@ -79,6 +79,10 @@ impl Interaction {
     /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.
     pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>, now: UnixTime) -> Step {
         let silent = self.prompts(Prompt::None);
+        // A request that came with a handle is never answered without its launch.
+        if self.request.launch.is_some() && launch.is_none() {
+            return Step::Refuse(LaunchError::Unknown.into());
+        }
         let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user, now)) else {
             return self.login(rules, silent);
         };
@@ -129,6 +133,8 @@ impl Interaction {
         }
         match (self.request.max_age, &user.auth) {
             (None, _) => true,
+            // Says the same as prompt=login, also within the second of the login.
+            (Some(0), _) => false,
             (Some(seconds), Some(auth)) => now.since(auth.auth_time) <= i64::from(seconds),
             (Some(_), None) => false,
         }

@@ -107,6 +107,9 @@ impl Engine {
     /// [`Stop`]
     pub async fn begin(&self, request: CheckedRequest, browser: &Browser) -> Result<Next, Stop> {
         let client = self.client(&request.client).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        if client.disabled {
+            return Err(Stop::Refused(PageRefusal::ClientDisabled));
+        }
         // A browser we have not seen gets an id; it is kept in the cookie only if a page has to be shown.
         let (browser_id, new_browser) = match &browser.id {
             Some(id) => (id.digest(), None),
@@ -165,7 +168,15 @@ impl Engine {
     /// # Errors
     /// [`Stop`]
     pub async fn pending(&self, id: &str, browser: &Browser) -> Result<Pending, Stop> {
-        let held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        let mut held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        if let Some(user) = &held.value.user
+            && let Some(session) = &user.session
+            && self.live_session(session).await?.is_none()
+        {
+            // Logged out while the page stood open: whoever goes on must log in again.
+            held.value.user = None;
+            held.value.fresh_login = false;
+        }
         let interaction = &held.value;
         if browser.digest() != Some(interaction.browser) {
             return Err(Stop::Gone);
@@ -204,7 +215,11 @@ impl Engine {
             None => None,
         };
         let launch = pending.launch.as_ref().map(|held| &held.value);
-        let step = interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now());
+        let step = match pending.step {
+            // What was refused before the person answered, no answer mends.
+            Step::Refuse(error) => Step::Refuse(error),
+            _ => interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now()),
+        };
         interaction.answered = matches!(step, Step::Finish(_) | Step::Refuse(_));
         // Won before anything is issued: of two answers to one page only the first counts.
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
@@ -245,7 +260,13 @@ impl Engine {
     }
 
     /// Who the browser says its user is: by the launch's own cookie, else by a session here, else by the handle where that is trusted.
-    async fn user_of(&self, request: &CheckedRequest, client: &Client, launch: Option<&Held<Launch>>, browser: &Browser) -> Result<Option<KnownUser>, StoreError> {
+    async fn user_of(
+        &self,
+        request: &CheckedRequest,
+        client: &Client,
+        launch: Option<&Held<Launch>>,
+        browser: &Browser,
+    ) -> Result<Option<KnownUser>, StoreError> {
         if let Some(held) = launch {
             if let Some(session) = self.session_for(held.id(), &held.value, browser).await? {
                 return Ok(Some(KnownUser::of(&session, &self.rules.issuer)));
@@ -286,6 +307,6 @@ impl Engine {
     }
 }
 
-fn error_params(error: &OAuthError) -> Vec<(&'static str, Secret<String>)> {
+pub(super) fn error_params(error: &OAuthError) -> Vec<(&'static str, Secret<String>)> {
     vec![("error", Secret::new(error.code.as_str().to_owned())), ("error_description", Secret::new(error.description.clone().into_owned()))]
 }

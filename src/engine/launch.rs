@@ -96,10 +96,9 @@ impl Engine {
             Some(seconds) if (1..=LONGEST_LAUNCH.as_secs()).contains(&seconds) => Duration::from_secs(seconds),
             Some(_) => return Err(wrong(Member::Ttl, "must be 1 to 300 seconds")),
         };
-        for (required, there, member) in [
-            (Required::Patient, ask.context.patient.is_some(), Member::Patient),
-            (Required::Encounter, ask.context.encounter.is_some(), Member::Encounter),
-        ] {
+        for (required, there, member) in
+            [(Required::Patient, ask.context.patient.is_some(), Member::Patient), (Required::Encounter, ask.context.encounter.is_some(), Member::Encounter)]
+        {
             if client.requires.contains(&required) && !there {
                 return Err(wrong(member, "this app cannot work without it"));
             }
@@ -156,7 +155,10 @@ impl Engine {
     /// Reads everything the request names, at once, and checks that it belongs together.
     async fn resolve(&self, server: &FhirServer, ask: &LaunchRequest) -> Result<Resolved, LaunchRefused> {
         let mut reads: Vec<(Member, Reference)> = vec![(Member::FhirUser, ask.fhir_user.clone())];
-        let reference = |kind: &str, id: &crate::protocol::ids::FhirId| Reference { kind: crate::protocol::ids::ResourceType::parse(kind).expect("a FHIR type"), id: id.clone() };
+        let reference = |kind: &str, id: &crate::protocol::ids::FhirId| Reference {
+            kind: crate::protocol::ids::ResourceType::parse(kind).expect("a FHIR type"),
+            id: id.clone(),
+        };
         if !USERS.contains(&ask.fhir_user.kind.as_str()) {
             return Err(wrong(Member::FhirUser, "must be a Practitioner, PractitionerRole, Patient, RelatedPerson or Person"));
         }
@@ -173,7 +175,8 @@ impl Engine {
             reads.push((Member::Organization, organization.clone()));
         }
         reads.extend(ask.context.fhir_context.iter().filter_map(|item| item.target()).map(|target| (Member::FhirContext, target)));
-        let also: BTreeSet<String> = reads.iter().filter(|(member, _)| *member == Member::FhirContext).map(|(_, target)| target.kind.as_str().to_owned()).collect();
+        let also: BTreeSet<String> =
+            reads.iter().filter(|(member, _)| *member == Member::FhirContext).map(|(_, target)| target.kind.as_str().to_owned()).collect();
         let token = self.own_token(&server.base, &also)?;
         let fhir = self.fhir.get(&server.base).ok_or_else(|| wrong(Member::FhirBase, "is not a FHIR base of this issuer"))?;
         let found: Vec<Option<Resource>> = try_join_all(reads.iter().map(|(_, what)| fhir.read(&token, what))).await?;

@@ -9,7 +9,12 @@ use crate::protocol::token::{RefreshToken, ScopeRequest, TokenResponse};
 use crate::store::Commit;
 
 impl Engine {
-    pub(super) async fn refresh(&self, client: &AuthenticatedClient, token: Option<RefreshToken>, scope: Option<ScopeRequest>) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn refresh(
+        &self,
+        client: &AuthenticatedClient,
+        token: Option<RefreshToken>,
+        scope: Option<ScopeRequest>,
+    ) -> Result<TokenResponse, OAuthError> {
         let token = token.ok_or(GrantError::Unknown)?;
         loop {
             let standing = self.standing(&token.grant).await?.ok_or(GrantError::Unknown)?;

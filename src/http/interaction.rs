@@ -7,10 +7,10 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::authorize::follow;
-use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble};
+use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble, unread};
 use super::pages::{
-    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch, Person, ask_groups,
-    decision, field,
+    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
+    Person, ask_groups, decision, field,
 };
 use super::reply::append;
 use super::{App, request};
@@ -29,7 +29,13 @@ use crate::secret::{Secret, same};
 /// How many users, patients and encounters a page lists at most.
 const SHOWN: usize = 20;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, headers: HeaderMap, request: Request<Body>) -> Response {
+pub async fn get(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    Path(interaction): Path<String>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Response {
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
@@ -46,6 +52,7 @@ fn asked(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str
     let mut asked = Asked::new(app, headers, id, ui_locales);
     if let Some(lang) = switched {
         asked.lang = lang;
+        asked.switched = true;
     }
     asked
 }
@@ -56,8 +63,12 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, P
     let asked = asked(&app, &headers, &id, None, query.as_deref());
     let form = match request::form(request, app.limits.authorize).await {
         Ok(form) => form,
-        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+        Err(reason) => return unread(&app, &asked, &reason),
     };
+    // Only boxes that are ticked come several times.
+    if form.pairs().any(|(name, _)| name != field::SCOPE && form.is_repeated(name)) {
+        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "a field of the form came twice".to_owned());
+    }
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
         Err(stop) => return stopped(&app, &asked, stop),
@@ -79,18 +90,41 @@ async fn decide(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
         (Step::Login(_), _) => return log_in(app, asked, pending, form).await,
         (Step::PickPatient, Some(decision::SEARCH)) => return search(app, asked, pending, form).await,
         (Step::PickPatient, _) => return pick_patient(app, asked, pending, form).await,
+        // From an earlier page, by the back button: what is answered there counts, and what came after it is asked again.
+        (Step::PickEncounter | Step::Consent(_), Some(decision::CONTINUE)) if form.has(field::PATIENT) && pending.launch.is_none() => {
+            return pick_patient(app, asked, pending, form).await;
+        }
         (Step::PickEncounter, _) => return pick_encounter(app, asked, pending, form).await,
-        (Step::Consent(offered), _) => {
-            let ticked: ScopeSet = form.all(field::SCOPE).filter_map(|text| Scope::parse(text).ok()).collect();
-            let required = offered.iter().filter(|scope| is_required(scope)).cloned();
-            let allowed: ScopeSet = required.chain(ticked.iter().cloned()).collect();
+        (Step::Consent(_), Some(decision::CONTINUE)) if names(form, field::ENCOUNTER) && pending.launch.is_none() => {
+            return pick_encounter(app, asked, pending, form).await;
+        }
+        (Step::Consent(offered), Some(decision::ALLOW)) => {
+            let allowed = ticked(offered, form);
             app.engine.advance(pending, |interaction| interaction.consent = Some(allowed)).await
         }
+        // No form of this page: it is shown again.
+        (Step::Consent(_), _) => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match next {
         Ok(next) => follow(app, asked, next).await,
         Err(stop) => stopped(app, asked, stop),
     }
+}
+
+/// What the person allowed: what was ticked and what could not be unticked; nothing where everything was unticked.
+fn ticked(offered: &ScopeSet, form: &Params) -> ScopeSet {
+    let ticked: ScopeSet = form.all(field::SCOPE).filter_map(|text| Scope::parse(text).ok()).collect();
+    let optional: ScopeSet = offered.iter().filter(|scope| !is_required(scope)).cloned().collect();
+    let chosen = optional.narrow(&ticked);
+    if chosen.is_empty() && !optional.is_empty() {
+        return ScopeSet::default();
+    }
+    offered.iter().filter(|scope| is_required(scope)).chain(chosen.iter()).cloned().collect()
+}
+
+/// Whether the form has the field, empty or not.
+fn names(form: &Params, field: &str) -> bool {
+    form.pairs().any(|(name, _)| name == field)
 }
 
 /// What cannot be unticked: it gives no access by itself, and the app cannot be opened without it.
@@ -125,15 +159,22 @@ async fn log_in(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
 
 async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
     let t = asked.lang;
-    let identity: Option<String> = form.get(field::IDENTITY_NUMBER).map(|text| text.chars().filter(|c| !c.is_whitespace()).collect());
+    let compact = |text: &str| -> String { text.chars().filter(|c| !c.is_whitespace()).collect() };
+    let is_number = |text: &str| text.len() == 11 && text.bytes().all(|b| b.is_ascii_digit());
+    // A number in the wrong field is still a number, and not shown again either.
+    let (name, misplaced) = match form.get(field::NAME) {
+        Some(text) if is_number(&compact(text)) => (None, Some(compact(text))),
+        name => (name.map(str::to_owned), None),
+    };
+    let identity = form.get(field::IDENTITY_NUMBER).map(compact).or(misplaced);
     let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
     let query = PatientQuery {
-        name: form.get(field::NAME).map(str::to_owned),
+        name,
         birth_date: birth_date.clone().and_then(Result::ok),
         identifier: identity.clone().map(Secret::new),
     };
     let wrong = match (&identity, &birth_date) {
-        (Some(number), _) if number.len() != 11 || !number.bytes().all(|b| b.is_ascii_digit()) => Some(t.search_bad_identity().to_owned()),
+        (Some(number), _) if !is_number(number) => Some(t.search_bad_identity().to_owned()),
         (_, Some(Err(_))) => Some(t.search_no_hits().to_owned()),
         _ if query.is_empty() => Some(t.search_empty().to_owned()),
         _ => None,
@@ -153,7 +194,14 @@ async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params)
     match chosen {
         Ok(Some(patient)) => {
             let picked = Picked { id: patient.id, name: patient.name };
-            match app.engine.advance(pending, |interaction| interaction.patient = Some(picked)).await {
+            match app
+                .engine
+                .advance(pending, |interaction| {
+                    interaction.patient = Some(picked);
+                    interaction.encounter = None;
+                })
+                .await
+            {
                 Ok(next) => follow(app, asked, next).await,
                 Err(stop) => stopped(app, asked, stop),
             }
@@ -174,7 +222,8 @@ async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Param
     // Only what was offered can be chosen.
     let chosen = match chosen {
         Some(id) if open.iter().any(|encounter| encounter.id == id) => Some(id),
-        None if !pending.client.requires.contains(&Required::Encounter) => None,
+        // An empty choice, not a form without the field.
+        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => None,
         _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {
