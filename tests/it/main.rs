@@ -2,22 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that meets the unexpected fails")]
 
 mod architecture;
-mod cli;
 mod authorize;
-mod config;
-mod docs;
-mod fhir;
-mod fhir_config;
+mod cli;
 mod client_auth;
 mod config;
 mod cors;
 mod crash;
 mod discovery;
+mod docs;
 mod fhir;
+mod fhir_config;
 mod introspection;
 mod launch;
-mod ops;
 mod login;
+mod ops;
 mod pages;
 mod races;
 mod refresh;
