@@ -13,6 +13,7 @@ mod docs;
 mod fhir;
 mod fhir_config;
 mod introspection;
+mod foreign;
 mod launch;
 mod login;
 mod ops;

@@ -1,0 +1,26 @@
+# Every recipe is one call of cargo: nothing here that cannot be typed.
+
+# The authorization server, the EPJ, the app and the FHIR server on loopback, without the walk-through
+dev:
+    cargo run -- demo --no-walk
+
+# Format and lints
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Everything, as CI runs it; `just test --filter refresh` for a part
+test *options:
+    cargo xtask test {{options}}
+
+# The documentation of the code
+doc:
+    cargo doc --workspace --no-deps --document-private-items --locked
+
+# The server: `just run serve --config config/dev.toml`
+run *arguments:
+    cargo run -- {{arguments}}
+
+# One launch, walked through on the terminal
+demo:
+    cargo run -- demo --once --fresh

@@ -1,0 +1,127 @@
+//! Clients that know nothing of us, each in its own language, against a demo of its own: npm openid-client and fhirclient, PyPI authlib, and
+//! NAV's app as it behaves on the wire. What they check stands in `tests/foreign`; `cargo xtask test` fetches what they need.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use helsebro::app::demo::{Demo, DemoOptions, start};
+use helsebro::jose::{Alg, SigningKey};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Where the two readings of Basic differ: in every character of a secret; and in the id alone, the secret being the same in both.
+/// RFC 6749 §2.3.1, NAV §8 row 3.
+const SECRETS: [(&str, &str, &str); 3] = [
+    ("extra-odd", "client_secret_basic", "a+b%41:c d/=&?K7gNU3sdo+OL0wNhqoVWhr3g6s1x"),
+    ("extra-plain", "client_secret_basic", "K7gNU3sdoOL0wNhqoVWhr3g6s1xYv72olpeUnols"),
+    ("extra-post", "client_secret_post", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72ol_pe~Unols"),
+];
+
+/// Clients beside those of the demo, registered as NAV's app is but for how they authenticate: as configuration, and as the facts would tell.
+fn more_clients() -> (String, Value) {
+    let (mut toml, mut facts) = (String::new(), json!({}));
+    let mut add = |id: &str, auth: &str, registered: &str, told: (&str, Value)| {
+        let [callback, launch] = ["callback", "launch"].map(|page| format!("http://127.0.0.1:1/{id}/{page}"));
+        toml.push_str(&format!("[[client]]\npreset = \"nav-syk-inn-dev\"\nclient_id = {id:?}\nauth = {auth:?}\n{registered}\n"));
+        toml.push_str(&format!("redirect_uris = [{callback:?}]\nlaunch_urls = [{launch:?}]\n\n"));
+        facts[id] = json!({ "client_id": id, "auth": auth, told.0: told.1, "redirect_uris": [callback] });
+    };
+    for (id, auth, secret) in SECRETS {
+        add(id, auth, &format!("client_secret = {secret:?}"), ("client_secret", json!(secret)));
+    }
+    for (id, alg) in [("extra-es384", Alg::ES384), ("extra-rs384", Alg::RS384)] {
+        let key = SigningKey::generate(alg).unwrap();
+        let public = key.public_jwk().to_value();
+        let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        add(id, "private_key_jwt", &format!("jwks = {{ keys = [{{ {} }}] }}", members.join(", ")), ("private_jwk", key.to_private_jwk().unwrap()));
+    }
+    (toml, facts)
+}
+
+/// A demo on free ports, and the files that say where it is and whom it knows.
+struct Stage {
+    folder: TempDir,
+    demo: Demo,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let (toml, facts) = more_clients();
+        fs::write(at("clients.toml"), toml).unwrap();
+        fs::write(at("more.json"), facts.to_string()).unwrap();
+        let options = DemoOptions { port_base: 0, data: at("data"), fresh: false, json: Some(at("facts.json")), clients: Some(at("clients.toml")) };
+        let demo = start(&options).await.unwrap();
+        Self { folder, demo }
+    }
+
+    /// Runs the script to its end while the demo answers it, and returns what it printed.
+    async fn play(self, interpreter: PathBuf, script: &str) -> String {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(script);
+        let mut command = Command::new(interpreter);
+        command.arg(&script).args(["facts.json", "more.json"].map(|file| self.folder.path().join(file)));
+        command.env("PYTHONDONTWRITEBYTECODE", "1").current_dir(script.parent().unwrap());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        self.demo.stop().await;
+        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{printed}");
+        printed
+    }
+}
+
+/// The interpreter named by the environment, else nothing, and said so.
+#[expect(clippy::disallowed_methods, reason = "which interpreters there are is the machine's business, not a setting of the server")]
+fn interpreter(variable: &str) -> Option<PathBuf> {
+    let named = std::env::var(variable).ok().map(PathBuf::from);
+    if named.is_none() {
+        eprintln!("not run: {variable} names no interpreter");
+    }
+    named
+}
+
+/// Tests on Node: `cargo xtask test` leaves out the whole module where there is none.
+mod node {
+    use super::{Stage, interpreter};
+
+    /// Runs a script on Node's test runner; at least `least` of its tests must have passed.
+    async fn play(script: &str, least: usize) {
+        let Some(node) = interpreter("HELSEBRO_TEST_NODE") else { return };
+        let printed = Stage::set().await.play(node, script).await;
+        for loud in printed.lines().filter(|line| line.starts_with("NOT TESTED")) {
+            eprintln!("{loud}");
+        }
+        let count = |name: &str| printed.lines().find_map(|line| line.strip_prefix(&format!("# {name} "))?.parse::<usize>().ok());
+        assert_eq!(count("fail"), Some(0), "{printed}");
+        assert!(count("pass").is_some_and(|passed| passed >= least), "{printed}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openid_client_launches_refreshes_introspects_and_revokes() {
+        play("node/openid.mjs", 12).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fhirclient_launches_both_ways_and_reads() {
+        play("node/fhirclient.mjs", 10).await;
+    }
+
+    /// NAV §8, rows 1 to 12 and 20.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_sykmelding_app_finds_what_it_needs() {
+        play("node/nav.mjs", 29).await;
+    }
+}
+
+/// Tests on Python, left out in the same way.
+mod python {
+    use super::{Stage, interpreter};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn authlib_launches_rotates_and_works_as_a_backend() {
+        let Some(python) = interpreter("HELSEBRO_TEST_PYTHON") else { return };
+        let printed = Stage::set().await.play(python, "python/authlib_client.py").await;
+        assert!(printed.contains("Ran 8 tests") && printed.trim_end().ends_with("OK"), "{printed}");
+    }
+}

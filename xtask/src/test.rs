@@ -1,0 +1,206 @@
+//! The test command, step by step.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::foreign;
+use crate::machine::Installer;
+use crate::options::{Group, Options};
+use crate::tally::{Closing, Tally};
+
+/// What of `Group` are tests, by a part of their names.
+const TESTS: [(Group, &str); 3] = [(Group::Node, "foreign::node::"), (Group::Python, "foreign::python::"), (Group::Browser, "pages::a_browser_finds_")];
+
+/// Everything found so far.
+#[derive(Default)]
+struct Report {
+    /// A check that failed, beside the tests themselves.
+    broken: Vec<String>,
+    skipped: Vec<(Group, String)>,
+    tests: Tally,
+}
+
+/// Where the interpreters are that tests need.
+#[derive(Default)]
+struct Found {
+    node: Option<PathBuf>,
+    python: Option<PathBuf>,
+    chromium: Option<PathBuf>,
+}
+
+/// Format and lints, what the foreign clients need, the tests, the demo; at the end one line for each group left out, and the plain line
+/// `N passed, N failed, N skipped`. A check that fails counts as one failure. Fails, too, where no test ran.
+pub fn run(options: &Options) -> ExitCode {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let mut report = Report::default();
+    let whole = options.filter.is_none();
+    if whole && !options.no_lint {
+        lint(root, &mut report);
+    }
+    let found = prepare(root, options, &mut report);
+    test(root, options, &found, &mut report);
+    if whole {
+        demo(root, &mut report);
+    }
+    close(options, &report)
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.current_dir(root).stdin(Stdio::null());
+    command
+}
+
+fn heading(text: &str) {
+    println!("── {text}");
+}
+
+fn lint(root: &Path, report: &mut Report) {
+    for (name, arguments) in
+        [("fmt", &["fmt", "--all", "--check"][..]), ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]
+    {
+        heading(&format!("cargo {}", arguments.join(" ")));
+        let installed = cargo(root).args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        if !installed {
+            let component = if name == "fmt" { "rustfmt" } else { name };
+            report.skipped.push((Group::Lint, format!("cargo {name} is not installed; to have it: rustup component add {component}")));
+        } else if !cargo(root).args(arguments).status().is_ok_and(|status| status.success()) {
+            report.broken.push(format!("cargo {name}"));
+        }
+    }
+}
+
+/// Finds, or installs, what the tests of [`TESTS`] need. What cannot be had is noted as skipped.
+fn prepare(root: &Path, options: &Options, report: &mut Report) -> Found {
+    heading("clients from elsewhere");
+    let mut installer = Installer::new(options.no_install);
+    let clients = root.join("tests/foreign");
+    let mut found = Found::default();
+    let node = foreign::node(&mut installer);
+    match node.clone().and_then(|_| foreign::npm_ci(&clients.join("node"))) {
+        Ok(()) => println!("   node     ready"),
+        Err(why) => report.skipped.push((Group::Node, why)),
+    }
+    match foreign::python(&mut installer, &clients.join("python"), &root.join("target/xtask/venv")) {
+        Ok(python) => {
+            println!("   python   ready");
+            found.python = Some(python);
+        }
+        Err(why) => report.skipped.push((Group::Python, why)),
+    }
+    let browser = if options.no_browser { Err("--no-browser was given".to_owned()) } else { node.clone().and_then(|_| foreign::chromium(&mut installer)) };
+    match browser.and_then(|chromium| foreign::npm_ci(&clients.join("axe")).map(|()| chromium)) {
+        Ok(chromium) => {
+            println!("   browser  ready");
+            found.chromium = Some(chromium);
+        }
+        Err(why) => report.skipped.push((Group::Browser, why)),
+    }
+    found.node = node.ok();
+    found
+}
+
+fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
+    let mut command = cargo(root);
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(&options.filter).arg("--");
+    for (_, tests) in TESTS.iter().filter(|(group, _)| report.skipped.iter().any(|(skipped, _)| skipped == group)) {
+        command.args(["--skip", tests]);
+    }
+    for (name, program) in [("HELSEBRO_TEST_NODE", &found.node), ("HELSEBRO_TEST_PYTHON", &found.python), ("HELSEBRO_TEST_CHROMIUM", &found.chromium)] {
+        match program {
+            Some(path) => command.env(name, path),
+            None => command.env_remove(name),
+        };
+    }
+    heading("cargo test --workspace --locked");
+    let started = Instant::now();
+    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut report.tests);
+    println!("   {} s", started.elapsed().as_secs());
+    // A test binary that did not build, or died without a closing line.
+    if !ended_well && report.tests.failed == 0 {
+        report.broken.push("cargo test".to_owned());
+    }
+}
+
+/// Passes on what the command prints, line by line, and adds up its closing lines. False where it failed.
+fn count_while_printing(command: &mut Command, tally: &mut Tally) -> bool {
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("cargo: {error}");
+            return false;
+        }
+    };
+    if let Some(stdout) = child.stdout.take() {
+        // Bytes, not text: a test may print anything.
+        for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            if let Some(found) = Tally::of_line(&line) {
+                *tally += found;
+            }
+        }
+    }
+    child.wait().is_ok_and(|status| status.success())
+}
+
+/// One launch walked through, as a newcomer would.
+fn demo(root: &Path, report: &mut Report) {
+    heading("cargo run -- demo --once");
+    let mut command = cargo(root);
+    command.args(["run", "--quiet", "--locked", "--", "demo", "--once", "--fresh", "--port-base", "0", "--data"]).arg(root.join("target/xtask/demo"));
+    match command.output() {
+        Ok(output) if output.status.success() => {
+            let walked = String::from_utf8_lossy(&output.stdout);
+            println!("   {}", walked.lines().last().unwrap_or_default());
+        }
+        Ok(output) => {
+            println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            report.broken.push(format!("cargo run -- demo --once, which ended with {}", output.status));
+        }
+        Err(error) => report.broken.push(format!("cargo run -- demo --once: {error}")),
+    }
+}
+
+fn close(options: &Options, report: &Report) -> ExitCode {
+    heading("result");
+    let mut broken = report.broken.clone();
+    for (group, why) in &report.skipped {
+        println!("skipped: {group}: {why}");
+        if options.require.contains(group) {
+            broken.push(format!("{group}, which --require names, could not be run"));
+        }
+    }
+    let tests = report.tests;
+    if tests.passed + tests.failed == 0 {
+        broken.push("no test ran".to_owned());
+    }
+    for what in &broken {
+        println!("failed: {what}");
+    }
+    let filtered = if options.filter.is_some() { 0 } else { tests.filtered_out };
+    let closing = Closing { passed: tests.passed, failed: tests.failed + u64::try_from(broken.len()).unwrap_or(u64::MAX), skipped: tests.ignored + filtered };
+    println!("{closing}");
+    if closing.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_that_may_be_left_out_exist() {
+        let (foreign, pages) = (include_str!("../../tests/it/foreign.rs"), include_str!("../../tests/it/pages.rs"));
+        let of = |group| TESTS.iter().find(|(of, _)| *of == group).map(|(_, tests)| *tests);
+        for (group, tests, there) in [
+            (Group::Node, "foreign::node::", foreign.contains("\nmod node {")),
+            (Group::Python, "foreign::python::", foreign.contains("\nmod python {")),
+            (Group::Browser, "pages::a_browser_finds_", pages.contains("\nfn a_browser_finds_")),
+        ] {
+            assert_eq!((of(group), there), (Some(tests), true));
+        }
+    }
+}
