@@ -260,7 +260,13 @@ impl Engine {
     }
 
     /// Who the browser says its user is: by the launch's own cookie, else by a session here, else by the handle where that is trusted.
-    async fn user_of(&self, request: &CheckedRequest, client: &Client, launch: Option<&Held<Launch>>, browser: &Browser) -> Result<Option<KnownUser>, StoreError> {
+    async fn user_of(
+        &self,
+        request: &CheckedRequest,
+        client: &Client,
+        launch: Option<&Held<Launch>>,
+        browser: &Browser,
+    ) -> Result<Option<KnownUser>, StoreError> {
         if let Some(held) = launch {
             if let Some(session) = self.session_for(held.id(), &held.value, browser).await? {
                 return Ok(Some(KnownUser::of(&session, &self.rules.issuer)));

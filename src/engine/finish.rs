@@ -29,9 +29,8 @@ impl Engine {
     ) -> Result<AppRedirect, Stop> {
         let request = &interaction.request;
         let Some(user) = &interaction.user else { return Err(Stop::Gone) };
-        let refused = |error: OAuthError| {
-            Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)))
-        };
+        let refused =
+            |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
         if let Some(held) = &launch {
             // One code for one handle: whoever spends it first issues it.
@@ -77,7 +76,14 @@ impl Engine {
 
     /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new. Agreements add
     /// up until something is taken back: then the last answer alone counts.
-    async fn note_access(&self, client: &Client, user: &KnownUser, known: Option<Held<AppAccess>>, took_back: bool, scopes: &ScopeSet) -> Result<(), StoreError> {
+    async fn note_access(
+        &self,
+        client: &Client,
+        user: &KnownUser,
+        known: Option<Held<AppAccess>>,
+        took_back: bool,
+        scopes: &ScopeSet,
+    ) -> Result<(), StoreError> {
         let remembered = client.consent == ConsentPolicy::Once;
         let fresh = |before: Option<&AppAccess>| {
             let mut agreed = before.filter(|access| access.remembered == remembered && !took_back).map(|access| access.scopes.clone()).unwrap_or_default();

@@ -145,7 +145,11 @@ impl Engine {
     }
 
     /// Whether this app is already known to the person; read where a page may have to ask.
-    pub(super) async fn access(&self, subject: &crate::protocol::ids::Subject, client: &crate::protocol::ids::ClientId) -> Result<Option<Held<AppAccess>>, StoreError> {
+    pub(super) async fn access(
+        &self,
+        subject: &crate::protocol::ids::Subject,
+        client: &crate::protocol::ids::ClientId,
+    ) -> Result<Option<Held<AppAccess>>, StoreError> {
         self.store.load::<AppAccess>(&AppAccess::key(subject, client)).await
     }
 }

@@ -115,7 +115,8 @@ fn sign_in(app: &App, asked: &Asked, form: Form) -> Response {
         let page = NoWayInPage { lang: asked.lang, switch: switch(app, asked), app: None, reference: asked.reference.clone() };
         return show(app, StatusCode::UNAUTHORIZED, &page, asked.lang, None);
     }
-    let users = app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
+    let users =
+        app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
     let page = LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, users: users.collect(), error: None, form };
     show(app, StatusCode::OK, &page, asked.lang, None)
 }

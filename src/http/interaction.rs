@@ -9,8 +9,8 @@ use axum::response::Response;
 use super::authorize::follow;
 use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble, unread};
 use super::pages::{
-    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch, Person, ask_groups,
-    decision, field,
+    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
+    Person, ask_groups, decision, field,
 };
 use super::reply::append;
 use super::{App, request};
@@ -29,7 +29,13 @@ use crate::secret::{Secret, same};
 /// How many users, patients and encounters a page lists at most.
 const SHOWN: usize = 20;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, headers: HeaderMap, request: Request<Body>) -> Response {
+pub async fn get(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    Path(interaction): Path<String>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Response {
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
@@ -162,11 +168,7 @@ async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
     };
     let identity = form.get(field::IDENTITY_NUMBER).map(compact).or(misplaced);
     let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
-    let query = PatientQuery {
-        name,
-        birth_date: birth_date.clone().and_then(Result::ok),
-        identifier: identity.clone().map(Secret::new),
-    };
+    let query = PatientQuery { name, birth_date: birth_date.clone().and_then(Result::ok), identifier: identity.clone().map(Secret::new) };
     let wrong = match (&identity, &birth_date) {
         (Some(number), _) if !is_number(number) => Some(t.search_bad_identity().to_owned()),
         (_, Some(Err(_))) => Some(t.search_no_hits().to_owned()),
@@ -217,7 +219,9 @@ async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Param
     let chosen = match chosen {
         Some(id) if open.iter().any(|encounter| encounter.id == id) => PickedEncounter::One(id),
         // An empty choice, not a form without the field.
-        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => PickedEncounter::Without,
+        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => {
+            PickedEncounter::Without
+        }
         _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {

@@ -42,7 +42,9 @@ async fn answer(app: &App, asked: &Asked, headers: &HeaderMap, params: &Params) 
     let logout = app.engine.read_logout(params).await?;
     let browser = app.cookies.read(headers);
     let proven = logout.is_proven(app.engine.browser_session(&browser).await?.as_ref());
-    let confirmed = params.has(field::CSRF) && browser.id.is_some() && same(params.get(field::CSRF).unwrap_or_default().as_bytes(), app.engine.form_token(&browser, FORM).expose().as_bytes());
+    let confirmed = params.has(field::CSRF)
+        && browser.id.is_some()
+        && same(params.get(field::CSRF).unwrap_or_default().as_bytes(), app.engine.form_token(&browser, FORM).expose().as_bytes());
     match (params.get(field::DECISION), confirmed) {
         (Some(decision::CONTINUE), true) => done(app, asked, &logout, &browser).await,
         (Some(decision::DENY), true) => Ok(see_other(&app.engine.rules.issuer.at("/account/apps"))),

@@ -43,10 +43,8 @@ pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_ac
     no_store(headers);
     // Browsers hold `form-action` against every redirect that follows a form, so apps on https must be reachable from it.
     let target = form_action.map(form_target).unwrap_or_default();
-    let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}",
-        app.frame_ancestors
-    );
+    let policy =
+        format!("default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}", app.frame_ancestors);
     if let Ok(value) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, value);
     }

@@ -199,7 +199,10 @@ fn logout(world: &World, params: &[(&str, &str)]) -> String {
 async fn an_app_that_shows_its_id_token_logs_out_and_comes_back() {
     let world = world().await;
     let once = app(&world, "once", "openid");
-    for (uri, expected) in [("http://127.0.0.1:4567/bye", "http://127.0.0.1:4567/bye?state=a%2B+b"), ("http://127.0.0.1:4567/bye?x=1", "http://127.0.0.1:4567/bye?x=1&state=a%2B+b")] {
+    for (uri, expected) in [
+        ("http://127.0.0.1:4567/bye", "http://127.0.0.1:4567/bye?state=a%2B+b"),
+        ("http://127.0.0.1:4567/bye?x=1", "http://127.0.0.1:4567/bye?x=1&state=a%2B+b"),
+    ] {
         let (mut browser, tokens) = signed_in(&once).await;
         let hint = tokens.text("id_token");
         let page = browser.get(&logout(&world, &[("id_token_hint", hint), ("post_logout_redirect_uri", uri), ("state", "a+ b")])).await.is(303);
@@ -224,7 +227,16 @@ async fn an_app_that_shows_its_id_token_logs_out_and_comes_back() {
 async fn nobody_is_sent_to_an_address_that_is_not_registered() {
     let world = world().await;
     let once = app(&world, "once", "openid");
-    for uri in ["http://127.0.0.1:4567/evil", "http://127.0.0.1:4567/bye/", "http://127.0.0.1:4567/bye?x=2", "http://127.0.0.1:4567/once", "https://evil.example/", "http://127.0.0.1:4567/other", "javascript:alert(1)", ""] {
+    for uri in [
+        "http://127.0.0.1:4567/evil",
+        "http://127.0.0.1:4567/bye/",
+        "http://127.0.0.1:4567/bye?x=2",
+        "http://127.0.0.1:4567/once",
+        "https://evil.example/",
+        "http://127.0.0.1:4567/other",
+        "javascript:alert(1)",
+        "",
+    ] {
         let (mut browser, tokens) = signed_in(&once).await;
         let page = browser.get(&logout(&world, &[("id_token_hint", tokens.text("id_token")), ("post_logout_redirect_uri", uri)])).await;
         assert_eq!((page.reply.status, page.reply.header("location")), (200, None), "{uri}");

@@ -183,7 +183,13 @@ async fn once_is_asked_once_and_again_when_more_is_wanted() {
         assert_eq!(redeemed(&again, &page).await.text("scope"), scope);
     }
     // More is asked about, whole: more types, more letters, more levels, more time.
-    for scope in ["openid launch patient/Patient.read patient/Observation.rs", "openid launch patient/Patient.cruds", "openid launch patient/*.rs", "openid launch user/Patient.rs", "openid launch offline_access"] {
+    for scope in [
+        "openid launch patient/Patient.read patient/Observation.rs",
+        "openid launch patient/Patient.cruds",
+        "openid launch patient/*.rs",
+        "openid launch user/Patient.rs",
+        "openid launch offline_access",
+    ] {
         let more = app(&world, "once", scope);
         let (_, page) = launched(&more).await;
         assert!(!boxes(&page).is_empty(), "{scope}");

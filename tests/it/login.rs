@@ -62,7 +62,7 @@ fn users(page: &Page) -> Vec<String> {
     users
 }
 
-async fn signed_in<'w>(world: &'w World, who: &str) -> Browser {
+async fn signed_in(world: &World, who: &str) -> Browser {
     let mut browser = world.browser();
     let page = shown(&standalone(world), &mut browser).await;
     assert!(browser.submit(&page, &[("user", who)]).await.param("code").is_some());
@@ -296,7 +296,10 @@ async fn the_session_cookie_is_ours_alone() {
     let page = browser.submit(&page, &[]).await;
     let cookies: Vec<&str> = page.reply.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
     assert_eq!(cookies.len(), 1, "{cookies:?}");
-    assert!(cookies[0].starts_with("helsebro-") && ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=43200"].iter().all(|part| cookies[0].contains(part)), "{cookies:?}");
+    assert!(
+        cookies[0].starts_with("helsebro-") && ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=43200"].iter().all(|part| cookies[0].contains(part)),
+        "{cookies:?}"
+    );
 }
 
 #[tokio::test]
@@ -330,7 +333,8 @@ consent = "pre-approved"
     let token = lone.token("epj", "launch:create").await;
     let challenge = helsebro::protocol::pkce::CodeVerifier::parse(VERIFIER).unwrap().challenge();
     let url = |launch: Option<&Value>, more: &[(&str, &str)]| -> String {
-        let mut pairs = vec![("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch"), ("state", "s")];
+        let mut pairs =
+            vec![("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch"), ("state", "s")];
         pairs.extend([("aud", lone.fhir[0].as_str()), ("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")]);
         pairs.extend(launch.map(|launch| ("launch", launch["launch"].as_str().unwrap())));
         url::Url::parse_with_params(&format!("{}/authorize", lone.issuer), pairs.iter().chain(more)).unwrap().into()

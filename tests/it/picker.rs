@@ -57,6 +57,9 @@ async fn search(browser: &mut Browser, page: &Page, change: &[(&str, &str)]) -> 
     send(browser, page, at, change).await.is(200)
 }
 
+/// What is typed into which fields.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// What can be chosen on a page.
 fn choices(page: &Page, name: &str) -> Vec<String> {
     let document = scraper::Html::parse_document(&page.reply.body);
@@ -124,7 +127,7 @@ async fn patients_are_found_by_name_birth_date_and_identity_number() {
     let world = world().await;
     let app = open(&world, "openid launch/patient");
     let (mut browser, page) = picker(&app).await;
-    let rows: &[(&[(&str, &str)], &[&str])] = &[
+    let rows: &[(Fields, &[&str])] = &[
         (&[("name", "Fjellrev")], &["pasient-01"]),
         (&[("name", "tapper fjell")], &["pasient-01"]),
         (&[("name", "fjellrev tapper")], &["pasient-01"]),
@@ -169,7 +172,16 @@ async fn patients_are_found_by_name_birth_date_and_identity_number() {
     let page = browser.submit(&hits, &[]).await;
     assert_eq!(context(&app, &page).await.0.as_deref(), Some("pasient-03"));
     // The number went in bodies alone, to FHIR too.
-    let journal = world.http.get(format!("{}/requests", world.demo.facts.fhir_ops)).bearer_auth(world.demo.facts.ops_token.expose()).send().await.unwrap().text().await.unwrap();
+    let journal = world
+        .http
+        .get(format!("{}/requests", world.demo.facts.fhir_ops))
+        .bearer_auth(world.demo.facts.ops_token.expose())
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert!(journal.contains("_search") && !journal.contains(NUMBER), "{journal}");
 }
 
@@ -199,7 +211,8 @@ consent = "pre-approved"
 "#;
     let lone = Lone::start("", clients).await;
     let challenge = helsebro::protocol::pkce::CodeVerifier::parse(VERIFIER).unwrap().challenge();
-    let pairs = [("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch/patient"), ("state", "s")];
+    let pairs =
+        [("response_type", "code"), ("client_id", "open"), ("redirect_uri", "http://127.0.0.1:4567/cb"), ("scope", "openid launch/patient"), ("state", "s")];
     let rest = [("aud", lone.fhir[0].as_str()), ("code_challenge", challenge.as_str()), ("code_challenge_method", "S256")];
     let url = url::Url::parse_with_params(&format!("{}/authorize", lone.issuer), pairs.iter().chain(&rest)).unwrap();
     let mut browser = lone.browser();
