@@ -28,8 +28,7 @@ pub struct Interaction {
     /// The user logged in during this interaction: `prompt=login` and `max_age` are met.
     pub fresh_login: bool,
     pub patient: Option<Picked>,
-    /// `Some(None)`: the user chose to go on without one.
-    pub encounter: Option<Option<FhirId>>,
+    pub encounter: Option<PickedEncounter>,
     /// What the user ticked.
     pub consent: Option<ScopeSet>,
     /// A code or an error has been sent: there is nothing more to do.
@@ -46,6 +45,15 @@ pub struct Picked {
     /// As FHIR writes it: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
     #[serde(default)]
     pub birth_date: Option<String>,
+}
+
+/// What was chosen among a patient's encounters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PickedEncounter {
+    /// To go on without one.
+    Without,
+    One(FhirId),
 }
 
 /// The user, once known.
@@ -170,7 +178,10 @@ impl Interaction {
         let Some(launch) = launch else {
             return LaunchContext {
                 patient: self.patient.as_ref().map(|picked| picked.id.clone()),
-                encounter: self.encounter.clone().flatten(),
+                encounter: match &self.encounter {
+                    Some(PickedEncounter::One(id)) => Some(id.clone()),
+                    Some(PickedEncounter::Without) | None => None,
+                },
                 ..LaunchContext::default()
             };
         };
@@ -190,6 +201,11 @@ impl Interaction {
                 .collect(),
             ..LaunchContext::default()
         }
+    }
+
+    /// Whether the person was asked and unticked something.
+    pub fn took_back(&self, context: &LaunchContext, granted: &ScopeSet) -> bool {
+        self.consent.is_some() && !granted.covers(&self.grantable(context))
     }
 
     /// What of the request this context can carry. SAL-035: no `patient/` scope without a patient.

@@ -41,7 +41,7 @@ impl Engine {
         let now = self.now();
         // A withdrawal kills what was made until then, to the second: what is made within that second counts as made after it.
         let made_at = access.as_ref().and_then(|held| held.value.withdrawn_at).map_or(now, |at| now.max(at + Duration::from_secs(1)));
-        self.note_access(client, user, access, interaction.consent.is_some(), &scopes).await?;
+        self.note_access(client, user, access, interaction.took_back(&context, &scopes), &scopes).await?;
         let offline = scopes.contains(&Scope::OfflineAccess) && user.auth.is_some();
         let online = scopes.contains(&Scope::OnlineAccess);
         let id = GrantId::parse(&self.random.id()).expect("hexadecimal is an id");
@@ -74,11 +74,19 @@ impl Engine {
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 
-    /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new.
-    async fn note_access(&self, client: &Client, user: &KnownUser, known: Option<Held<AppAccess>>, asked: bool, scopes: &ScopeSet) -> Result<(), StoreError> {
+    /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new. Agreements add
+    /// up until something is taken back: then the last answer alone counts.
+    async fn note_access(
+        &self,
+        client: &Client,
+        user: &KnownUser,
+        known: Option<Held<AppAccess>>,
+        took_back: bool,
+        scopes: &ScopeSet,
+    ) -> Result<(), StoreError> {
         let remembered = client.consent == ConsentPolicy::Once;
         let fresh = |before: Option<&AppAccess>| {
-            let mut agreed = before.filter(|access| access.remembered == remembered && !asked).map(|access| access.scopes.clone()).unwrap_or_default();
+            let mut agreed = before.filter(|access| access.remembered == remembered && !took_back).map(|access| access.scopes.clone()).unwrap_or_default();
             scopes.iter().cloned().for_each(|scope| agreed.push(scope));
             AppAccess {
                 subject: user.subject.clone(),
@@ -94,7 +102,7 @@ impl Engine {
         loop {
             let commit = match &known {
                 None => self.store.create(&key, &fresh(None)).await?,
-                Some(held) if held.value.remembered == remembered && held.value.scopes.covers(scopes) && !asked => return Ok(()),
+                Some(held) if held.value.remembered == remembered && held.value.scopes.covers(scopes) && !took_back => return Ok(()),
                 Some(held) => self.store.replace(held, &fresh(Some(&held.value))).await?,
             };
             match commit {

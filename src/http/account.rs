@@ -136,6 +136,7 @@ async fn list(app: &App, asked: &Asked, session: &Session, form: Form, notice: O
             grants: Vec::new(),
         });
     }
+    apps.sort_by(|a, b| a.app.name.cmp(&b.app.name));
     let page = AppsPage {
         lang: t,
         switch: switch(app, asked),

@@ -15,7 +15,7 @@ use super::pages::{
 use super::reply::append;
 use super::{App, request};
 use crate::domain::client::Required;
-use crate::domain::interaction::{Picked, Step};
+use crate::domain::interaction::{Picked, PickedEncounter, Step};
 use crate::engine::authorize::Pending;
 use crate::engine::picker::PickerError;
 use crate::fhir_client::PatientQuery;
@@ -215,9 +215,11 @@ async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Param
     let chosen = form.get(field::ENCOUNTER).and_then(|id| FhirId::parse(id).ok());
     // Only what was offered can be chosen.
     let chosen = match chosen {
-        Some(id) if open.iter().any(|encounter| encounter.id == id) => Some(id),
+        Some(id) if open.iter().any(|encounter| encounter.id == id) => PickedEncounter::One(id),
         // An empty choice, not a form without the field.
-        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => None,
+        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => {
+            PickedEncounter::Without
+        }
         _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {

@@ -62,7 +62,7 @@ fn users(page: &Page) -> Vec<String> {
     users
 }
 
-async fn signed_in<'w>(world: &'w World, who: &str) -> Browser {
+async fn signed_in(world: &World, who: &str) -> Browser {
     let mut browser = world.browser();
     let page = shown(&standalone(world), &mut browser).await;
     assert!(browser.submit(&page, &[("user", who)]).await.param("code").is_some());

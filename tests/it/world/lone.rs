@@ -21,7 +21,6 @@ pub struct Lone {
     pub issuer: String,
     pub fhir: Vec<String>,
     pub http: reqwest::Client,
-    pub clock: Arc<SystemClock>,
     running: Running,
     _data: tempfile::TempDir,
 }
@@ -71,10 +70,9 @@ impl Lone {
         let environment = SystemEnvironment::relative_to(Path::new(""));
         let checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[])
             .unwrap_or_else(|found| panic!("{found}\n{toml}"));
-        let clock = SystemClock::shared();
-        let running = server::start(&checked.config, listeners, clock.clone(), Arc::new(SystemRandom), None).await.unwrap();
+        let running = server::start(&checked.config, listeners, SystemClock::shared(), Arc::new(SystemRandom), None).await.unwrap();
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
-        Self { issuer, fhir, http, clock, running, _data: data }
+        Self { issuer, fhir, http, running, _data: data }
     }
 
     pub fn browser(&self) -> Browser {
