@@ -88,16 +88,9 @@ impl From<ClientRefused> for OAuthError {
         use ClientRefused as C;
         match &reason {
             // SAL-107: any authentication failure is invalid_client, and tells nothing more.
-            C::Unknown
-            | C::Disabled
-            | C::OtherMethod
-            | C::WrongSecret
-            | C::OtherClient
-            | C::Jku
-            | C::Replayed
-            | C::Assertion(_)
-            | C::Keys(_)
-            | C::Unnamed => Self::invalid_client().because(reason),
+            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) | C::Unnamed => {
+                Self::invalid_client().because(reason)
+            }
         }
     }
 }
@@ -117,7 +110,9 @@ pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedC
     };
     let proven = match (&client.auth, proof) {
         (ClientAuthMethod::None, Proof::Name) => true,
-        (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => matches(secrets, shown),
+        (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => {
+            matches(secrets, shown)
+        }
         (ClientAuthMethod::PrivateKeyJwt { .. }, Proof::Assertion(assertion)) => {
             let claims = assertion.claims();
             if claims.iss != client.id || claims.sub != client.id {

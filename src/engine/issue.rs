@@ -116,12 +116,31 @@ impl Engine {
         };
         let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
         let (access_token, expires_in) = self.access_token(grant, client, &grant.scopes, now)?;
-        let id_token = grant.scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, &grant.scopes, &access_token, grant.nonce.as_deref(), now)).transpose()?;
-        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: grant.scopes.to_string(), refresh_token, id_token, context: grant.context.members() })
+        let id_token = grant
+            .scopes
+            .contains(&Scope::OpenId)
+            .then(|| self.id_token(grant, client, &grant.scopes, &access_token, grant.nonce.as_deref(), now))
+            .transpose()?;
+        Ok(TokenResponse {
+            access_token,
+            token_type: BEARER,
+            expires_in,
+            scope: grant.scopes.to_string(),
+            refresh_token,
+            id_token,
+            context: grant.context.members(),
+        })
     }
 
     /// The answer to a refresh. SAL §3.7: the same context, and told again only to clients registered so (SAL-328, NAV-045).
-    pub(super) fn refreshed_tokens(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, generation: u32, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+    pub(super) fn refreshed_tokens(
+        &self,
+        grant: &Grant,
+        client: &Client,
+        scopes: &ScopeSet,
+        generation: u32,
+        now: UnixTime,
+    ) -> Result<TokenResponse, OAuthError> {
         let (access_token, expires_in) = self.access_token(grant, client, scopes, now)?;
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;

@@ -225,9 +225,7 @@ async fn every_algorithm_and_every_way_an_assertion_can_be_wrong() {
     accepted(&send(&narrow(of(Alg::ES384))).await, "registered for ES384");
     refused(&send(&narrow(of(Alg::ES256))).await, "its own key, but another algorithm");
     // DESIGN §3, Profiles: under `fapi2` the issuer as a string and nothing else.
-    for (case, aud, good) in
-        [("the issuer", json!(issuer), true), ("in an array", json!([issuer]), false), ("the token endpoint", json!(endpoint), false)]
-    {
+    for (case, aud, good) in [("the issuer", json!(issuer), true), ("in an array", json!([issuer]), false), ("the token endpoint", json!(endpoint), false)] {
         let (header, mut claims) = assertion(of(Alg::ES256), "strict", &endpoint, now);
         claims["aud"] = aud;
         let reply = send(&of(Alg::ES256).sign_with_header(&header, &claims).unwrap()).await;
@@ -493,7 +491,8 @@ async fn secrets_in_every_way_they_are_sent() {
 async fn what_a_client_gets_for_itself() {
     let key = client_key(Alg::ES384);
     let registry = service("registry", &jwks_toml(&[&key]));
-    let mixed = "[[client]]\nclient_id = \"mixed\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.rs launch:create openid patient/*.rs\"\n".to_owned() + &jwks_toml(&[&key]);
+    let mixed = "[[client]]\nclient_id = \"mixed\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.rs launch:create openid patient/*.rs\"\n".to_owned()
+        + &jwks_toml(&[&key]);
     let world = World::with_clients(&format!("{registry}{mixed}\n")).await;
     let ask = async |client: &str, form: &[(&str, &str)]| {
         let (header, claims) = assertion(&key, client, &world.token_endpoint(), world.now());

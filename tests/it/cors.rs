@@ -48,8 +48,7 @@ async fn preflight(world: &World, path: &str, origin: &str, method: &str) -> Rep
     world.request("OPTIONS", path, &headers, "").await
 }
 
-const OPEN: [&str; 4] =
-    ["/.well-known/smart-configuration", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"];
+const OPEN: [&str; 4] = ["/.well-known/smart-configuration", "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"];
 
 #[tokio::test]
 async fn anybody_reads_discovery_and_keys() {

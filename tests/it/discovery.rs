@@ -33,6 +33,15 @@ async fn the_documents_as_they_are() {
     insta::assert_json_snapshot!("smart_configuration", fixed(world.get(SMART).await.is(200)));
     insta::assert_json_snapshot!("server_metadata", fixed(world.get(OPENID).await.is(200)));
     world.stop().await;
+    // SAL §2.3: where only the EPJ says who the user is, nobody can begin without it.
+    let world = Bare::start(|origin, data| {
+        one_issuer(origin, data).replace(", \"local\"", "").replace("[[issuer.user]]\nname = \"Live Testlege\"\nfhir_user = \"Practitioner/live\"\n", "")
+    })
+    .await;
+    let capabilities = world.get(SMART).await.is(200).json()["capabilities"].clone();
+    let capabilities = texts(&capabilities);
+    assert!(capabilities.contains(&"launch-ehr") && !capabilities.iter().any(|name| name.contains("standalone")), "{capabilities:?}");
+    world.stop().await;
 }
 
 #[tokio::test]
@@ -59,7 +68,11 @@ async fn they_are_served_as_smart_wants() {
             (etag.trim_matches('"').to_owned(), 200),
         ] {
             let reply = Reply::of(world.http.get(format!("{}{path}", world.origin)).header("if-none-match", &sent).send().await.unwrap()).await.is(status);
-            assert_eq!((reply.header("etag"), reply.header("cache-control"), reply.body.is_empty()), (Some(etag.as_str()), Some(cache), status == 304), "{sent}");
+            assert_eq!(
+                (reply.header("etag"), reply.header("cache-control"), reply.body.is_empty()),
+                (Some(etag.as_str()), Some(cache), status == 304),
+                "{sent}"
+            );
         }
         let head = Reply::of(world.http.head(format!("{}{path}", world.origin)).send().await.unwrap()).await.is(200);
         assert_eq!((head.header("etag"), head.body.as_str()), (Some(etag.as_str()), ""));
@@ -101,7 +114,10 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         app("post", "client_secret_post", &format!("client_secret = \"{SECRET}\"")),
         app("open", "none", ""),
         app("keyed", "private_key_jwt", &jwks_toml(&keys.iter().collect::<Vec<_>>())),
-        format!("[[client]]\nclient_id = \"service\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.cruds\"\n{}\n\n", jwks_toml(&keys.iter().collect::<Vec<_>>())),
+        format!(
+            "[[client]]\nclient_id = \"service\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.cruds\"\n{}\n\n",
+            jwks_toml(&keys.iter().collect::<Vec<_>>())
+        ),
         app("es256", "none", "id_token_signed_response_alg = \"ES256\""),
         app("es384", "none", "id_token_signed_response_alg = \"ES384\""),
     ];
@@ -120,7 +136,11 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
     }
     assert_eq!((&smart["issuer"], &smart["code_challenge_methods_supported"]), (&json!(world.issuer()), &json!(["S256"])));
     let capabilities = texts(&smart["capabilities"]);
-    assert!(["launch-ehr", "client-public", "client-confidential-symmetric", "context-ehr-patient", "permission-patient"].iter().all(|name| capabilities.contains(name)));
+    assert!(
+        ["launch-ehr", "client-public", "client-confidential-symmetric", "context-ehr-patient", "permission-patient"]
+            .iter()
+            .all(|name| capabilities.contains(name))
+    );
     assert!(texts(&metadata["id_token_signing_alg_values_supported"]).contains(&"RS256"));
 
     // Every address is absolute, ours, and answers something else than "no such route". SAL-142.
@@ -267,7 +287,8 @@ fn two_issuers(origin: &str, data: &std::path::Path) -> String {
              scopes = \"openid offline_access user/*.rs\"\nconsent = \"pre-approved\"\n"
         )
     };
-    let resource = |issuer: &str| format!("[[client]]\nissuer = \"{issuer}\"\nclient_id = \"rs\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n");
+    let resource =
+        |issuer: &str| format!("[[client]]\nissuer = \"{issuer}\"\nclient_id = \"rs\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n");
     let (a, b) = (format!("{origin}/klinikk/a"), format!("{origin}/klinikk/b"));
     format!(
         "[store]\npath = \"{data}/store.redb\"\ndurability = \"process\"\n[keys]\ndir = \"{data}/keys\"\n{}{}{}{}{}{}{}",
@@ -290,7 +311,9 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
     // RFC 8414 §3.1 between host and path, OpenID Connect Discovery §4 behind it; SMART's under the base and the issuer.
     for (issuer, name) in [(&a, "a"), (&b, "b")] {
         let mut seen = BTreeSet::new();
-        for path in [format!("{OAUTH}/klinikk/{name}"), format!("{OPENID}/klinikk/{name}"), format!("/klinikk/{name}{OPENID}"), format!("/klinikk/{name}{OAUTH}")] {
+        for path in
+            [format!("{OAUTH}/klinikk/{name}"), format!("{OPENID}/klinikk/{name}"), format!("/klinikk/{name}{OPENID}"), format!("/klinikk/{name}{OAUTH}")]
+        {
             let reply = world.get(&path).await.is(200);
             assert_eq!(reply.json()["issuer"], json!(issuer), "{path}");
             seen.insert(reply.body);
@@ -302,7 +325,9 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
             assert!(!member.ends_with("_endpoint") || value.as_str().unwrap().starts_with(&format!("{issuer}/")), "{member}");
         }
     }
-    for nothing in [OPENID, OAUTH, SMART, "/token", "/klinikk", "/klinikk/c/.well-known/openid-configuration", &format!("{OAUTH}/klinikk"), &format!("{OAUTH}/klinikk/c")] {
+    for nothing in
+        [OPENID, OAUTH, SMART, "/token", "/klinikk", "/klinikk/c/.well-known/openid-configuration", &format!("{OAUTH}/klinikk"), &format!("{OAUTH}/klinikk/c")]
+    {
         world.get(nothing).await.is(404);
     }
     // Keys, subjects, grants and clients are each issuer's own.

@@ -156,7 +156,8 @@ async fn a_resource_server_sees_its_own_base_and_a_watcher_everything() {
     let watch = async |scope: &str| {
         let (header, claims) = assertion(&key, "watcher", &format!("{origin}/token"), world.now());
         let jwt = key.sign_with_header(&header, &claims).unwrap();
-        let form = [("grant_type", "client_credentials"), ("scope", scope), ("client_assertion_type", crate::world::ASSERTION_TYPE), ("client_assertion", &jwt)];
+        let form =
+            [("grant_type", "client_credentials"), ("scope", scope), ("client_assertion_type", crate::world::ASSERTION_TYPE), ("client_assertion", &jwt)];
         world.post("/token", None, &form).await
     };
     let scope = format!("{origin}/scopes/introspect");

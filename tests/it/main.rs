@@ -12,6 +12,7 @@ mod launch;
 mod pages;
 mod races;
 mod refresh;
+mod routes;
 mod store_contract;
 mod store_durability;
 mod token;

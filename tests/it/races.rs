@@ -66,8 +66,7 @@ async fn a_code(kept: Kept) {
     let world = world(kept, &jwks_toml(&[&client_key(Alg::ES256)])).await;
     for client in ["secret", "public"] {
         let code = world.code(&world.origin, client, AT, "openid offline_access user/*.rs").await;
-        let form =
-            [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER), ("client_id", client)];
+        let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER), ("client_id", client)];
         let authorization = (client == "secret").then(|| basic(client, SECRET));
         let won = winners(at_once(&world, authorization.as_deref(), &form).await, 400, "invalid_grant");
         assert_eq!(won.len(), 1, "{kept:?} {client}");
@@ -91,7 +90,8 @@ async fn a_code_under_attack_is_redeemed_or_burnt_and_never_both() {
         let code = world.code(&world.origin, "public", AT, "openid offline_access user/*.rs").await;
         let tries = (0..MANY).map(|n| {
             let verifier = if n % 2 == 0 { VERIFIER } else { "another-verifier-that-is-long-enough-0123456789" };
-            let form = vec![("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", verifier), ("client_id", "public")];
+            let form =
+                vec![("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", verifier), ("client_id", "public")];
             let world = &world;
             async move { world.post("/token", None, &form).await }
         });
@@ -109,8 +109,7 @@ async fn a_refresh_token(kept: Kept) {
     for (client, rotates) in [("secret", false), ("public", true)] {
         let authorization = (client == "secret").then(|| basic(client, SECRET));
         let code = world.code(&world.origin, client, AT, "openid offline_access user/*.rs").await;
-        let form =
-            [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER), ("client_id", client)];
+        let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER), ("client_id", client)];
         let first = Tokens(world.post("/token", authorization.as_deref(), &form).await.is(200).json());
         let mut token = first.refresh().to_owned();
         // Again with the successor: nothing was lost or doubled on the way.

@@ -106,7 +106,10 @@ async fn a_confidential_client_keeps_its_refresh_token() {
     // Both access tokens are good, with the same context: NAV-046, SAL §3.7.
     for tokens in [&first, &second] {
         let seen = world.introspect(tokens.access()).await;
-        assert_eq!((&seen["patient"], &seen["encounter"], &seen["fhirUser"]), (&json!("pasient-01"), &json!("konsultasjon-01-3"), &json!("Practitioner/lege-fastlege")));
+        assert_eq!(
+            (&seen["patient"], &seen["encounter"], &seen["fhirUser"]),
+            (&json!("pasient-01"), &json!("konsultasjon-01-3"), &json!("Practitioner/lege-fastlege"))
+        );
         world.read(tokens.access(), "Patient/pasient-01").await.is(200);
     }
     // OIDC Core §12.2.

@@ -56,8 +56,19 @@ async fn a_code_answer_has_the_members_of_smart_and_no_others() {
     // SAL §3.4, NAV-035…037: these and nothing else; no `practitioner`.
     let names: BTreeSet<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
-        "access_token", "token_type", "expires_in", "scope", "refresh_token", "id_token", "patient", "encounter", "need_patient_banner", "intent",
-        "smart_style_url", "tenant", "fhirContext",
+        "access_token",
+        "token_type",
+        "expires_in",
+        "scope",
+        "refresh_token",
+        "id_token",
+        "patient",
+        "encounter",
+        "need_patient_banner",
+        "intent",
+        "smart_style_url",
+        "tenant",
+        "fhirContext",
     ];
     assert_eq!(names, expected.into());
     assert_eq!(answer["token_type"], "Bearer");
@@ -142,7 +153,9 @@ async fn what_the_endpoint_can_read_and_what_it_cannot() {
     refused(&world.request("POST", "/token", &[("content-type", FORM), ("authorization", &basic)], raw).await, 400, "invalid_request", "raw bytes");
     // Chunked, so that no length is declared.
     let chunks = futures_util::stream::iter((0..40).map(|_| Ok::<_, std::io::Error>(hyper::body::Frame::data(bytes::Bytes::from(vec![b'x'; 64 * 1024])))));
-    let chunked = world.request("POST", "/token", &[("content-type", FORM), ("authorization", &basic)], reqwest::Body::wrap(http_body_util::StreamBody::new(chunks))).await;
+    let chunked = world
+        .request("POST", "/token", &[("content-type", FORM), ("authorization", &basic)], reqwest::Body::wrap(http_body_util::StreamBody::new(chunks)))
+        .await;
     refused(&chunked, 413, "invalid_request", "chunked");
 
     for (case, kind, body, query) in [
@@ -360,7 +373,8 @@ async fn id_tokens_say_who_for_whom_and_by_what() {
         // SAL §3.9: opaque, the same each time and everywhere.
         assert_eq!(said["sub"], claims(tokens.access())["sub"]);
         subjects.insert(said["sub"].as_str().unwrap().to_owned());
-        let userinfo = Reply::of(world.http.get(format!("{}/userinfo", world.issuer())).bearer_auth(tokens.access()).send().await.unwrap()).await.is(200).json();
+        let userinfo =
+            Reply::of(world.http.get(format!("{}/userinfo", world.issuer())).bearer_auth(tokens.access()).send().await.unwrap()).await.is(200).json();
         assert_eq!((&userinfo["sub"], userinfo.get("fhirUser").and_then(Value::as_str)), (&said["sub"], fhir_user), "SAL §8.15");
     }
     assert_eq!(subjects.len(), 1, "one person, one sub");

@@ -125,7 +125,10 @@ pub const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jw
 /// A client assertion, good unless a test breaks it. SAL §5.2.
 pub fn assertion(key: &SigningKey, client: &str, audience: &str, now: i64) -> (Value, Value) {
     let jti: String = helsebro::random::Random::id(&SystemRandom);
-    (json!({ "alg": key.alg().as_str(), "kid": key.kid(), "typ": "JWT" }), json!({ "iss": client, "sub": client, "aud": audience, "exp": now + 60, "jti": jti }))
+    (
+        json!({ "alg": key.alg().as_str(), "kid": key.kid(), "typ": "JWT" }),
+        json!({ "iss": client, "sub": client, "aud": audience, "exp": now + 60, "jti": jti }),
+    )
 }
 
 impl World {
