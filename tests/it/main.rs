@@ -9,6 +9,7 @@ mod discovery;
 mod fhir;
 mod introspection;
 mod launch;
+mod operated;
 mod pages;
 mod races;
 mod refresh;
