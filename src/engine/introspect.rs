@@ -93,10 +93,10 @@ impl Engine {
         }
         // A FHIR server cannot apply `user/` scopes without knowing the user.
         let needs_user = to_resource_server && claims.scope.has_level(Level::User);
-        if grant.scopes.contains(&Scope::FhirUser) || needs_user {
-            if let Some(user) = fhir_user_for(grant, client) {
-                members.insert("fhirUser".into(), user.into());
-            }
+        if (grant.scopes.contains(&Scope::FhirUser) || needs_user)
+            && let Some(user) = fhir_user_for(grant, client)
+        {
+            members.insert("fhirUser".into(), user.into());
         }
         members.extend(grant.context.members());
         members

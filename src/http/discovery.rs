@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
-use crate::domain::issuer::IssuerRules;
+use crate::domain::issuer::{IssuerRules, LoginWay};
 use crate::jose::Alg;
 use crate::protocol::lang::Lang;
 use crate::secret::Digest;
@@ -66,31 +66,35 @@ fn scopes() -> Value {
 pub fn smart_configuration(rules: &IssuerRules) -> Value {
     let mut members = common(rules);
     members.insert("management_endpoint".to_owned(), rules.issuer.at("/account/apps").into());
-    members.insert(
-        "capabilities".to_owned(),
-        json!([
-            "launch-ehr",
-            "launch-standalone",
-            "authorize-post",
-            "client-public",
-            "client-confidential-symmetric",
-            "client-confidential-asymmetric",
-            "sso-openid-connect",
-            "context-banner",
-            "context-style",
-            "context-ehr-patient",
-            "context-ehr-encounter",
-            "context-standalone-patient",
-            "context-standalone-encounter",
-            "permission-offline",
-            "permission-online",
-            "permission-patient",
-            "permission-user",
-            "permission-v1",
-            "permission-v2"
-        ]),
-    );
+    members.insert("capabilities".to_owned(), capabilities(rules).into());
     Value::Object(members)
+}
+
+/// SAL §2.3: each only where it is true.
+fn capabilities(rules: &IssuerRules) -> Vec<&'static str> {
+    let mut capabilities = vec![
+        "launch-ehr",
+        "authorize-post",
+        "client-public",
+        "client-confidential-symmetric",
+        "client-confidential-asymmetric",
+        "sso-openid-connect",
+        "context-banner",
+        "context-style",
+        "context-ehr-patient",
+        "context-ehr-encounter",
+        "permission-offline",
+        "permission-online",
+        "permission-patient",
+        "permission-user",
+        "permission-v1",
+        "permission-v2",
+    ];
+    // Where the EPJ alone says who the user is, an app cannot begin by itself.
+    if rules.login.iter().any(|way| *way != LoginWay::Ehr) {
+        capabilities.extend(["launch-standalone", "context-standalone-patient", "context-standalone-encounter"]);
+    }
+    capabilities
 }
 
 /// OpenID Connect Discovery §3 and RFC 8414 §2: one document for both.

@@ -96,8 +96,9 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return outside((StatusCode::BAD_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "more than one Host" }))).into_response());
     }
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
-    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase())).unwrap_or_default();
+    // A target in absolute form says more than `Host`. RFC 9112 §3.2.2.
+    let named = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let host = named.or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_ascii_lowercase)).unwrap_or_default();
     // A default port may be written or not.
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
     match issuers.get(&host).or_else(|| issuers.get(bare)) {

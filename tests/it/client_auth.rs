@@ -395,6 +395,9 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
+/// What is sent besides.
+type Form = Vec<(&'static str, &'static str)>;
+
 #[tokio::test]
 async fn secrets_in_every_way_they_are_sent() {
     let at = "redirect_uris = [\"http://127.0.0.1:4567/cb\"]\nscopes = \"openid offline_access patient/*.rs\"";
@@ -422,7 +425,7 @@ async fn secrets_in_every_way_they_are_sent() {
     let raw = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
     let plain = basic("two", SECRET);
     let bare = plain.strip_prefix("Basic ").unwrap().to_owned();
-    let good: Vec<(&str, String, Vec<(&str, &str)>)> = vec![
+    let good: Vec<(&str, String, Form)> = vec![
         ("raw: SAL-110, NAV-033", basic("odd", ODD), vec![]),
         ("encoded: RFC 6749 §2.3.1", raw(&format!("odd:{}", encoded(ODD))), vec![]),
         ("encoded with %20", raw(&format!("odd:{}", encoded(ODD).replace('+', "%20"))), vec![]),
@@ -441,7 +444,7 @@ async fn secrets_in_every_way_they_are_sent() {
     send(&[], &[("client_id", "poster"), ("client_secret", SECRET)]).await.refused(400, "invalid_grant");
     send(&[], &[("client_id", "open")]).await.refused(400, "invalid_grant");
 
-    let rows: Vec<(&str, Option<String>, Vec<(&str, &str)>)> = vec![
+    let rows: Vec<(&str, Option<String>, Form)> = vec![
         ("a wrong secret", Some(basic("odd", SECRET)), vec![]),
         ("an empty secret", Some(raw("odd:")), vec![]),
         ("the secret cut at its second colon", Some(raw(&format!("odd:{}", ODD.split_once(':').unwrap().0))), vec![]),

@@ -200,12 +200,14 @@ impl Place {
             assert_eq!(status, 200, "round {round}: a refresh token of {client} was lost: {answer}");
             ledger.tokens.lock().unwrap()[place] = (client, answer["refresh_token"].as_str().unwrap().to_owned());
         }
-        for (client, code) in ledger.spent.lock().unwrap().clone() {
+        let spent = ledger.spent.lock().unwrap().clone();
+        for (client, code) in spent {
             let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER)];
             let (status, answer) = self.token(client, &form).await.unwrap();
             assert_eq!((status, &answer["error"]), (400, &"invalid_grant".into()), "round {round}: a spent code of {client} came back: {answer}");
         }
-        for (client, cookies) in ledger.agreed.lock().unwrap().clone() {
+        let agreed = ledger.agreed.lock().unwrap().clone();
+        for (client, cookies) in agreed {
             // Neither the session nor what was agreed to is asked for again.
             let response = self.http.get(self.authorize(client, &[("prompt", "none")])).header("cookie", cookies).send().await.unwrap();
             let location = response.headers().get("location").map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();

@@ -33,6 +33,15 @@ async fn the_documents_as_they_are() {
     insta::assert_json_snapshot!("smart_configuration", fixed(world.get(SMART).await.is(200)));
     insta::assert_json_snapshot!("server_metadata", fixed(world.get(OPENID).await.is(200)));
     world.stop().await;
+    // SAL §2.3: where only the EPJ says who the user is, nobody can begin without it.
+    let world = Bare::start(|origin, data| {
+        one_issuer(origin, data).replace(", \"local\"", "").replace("[[issuer.user]]\nname = \"Live Testlege\"\nfhir_user = \"Practitioner/live\"\n", "")
+    })
+    .await;
+    let capabilities = world.get(SMART).await.is(200).json()["capabilities"].clone();
+    let capabilities = texts(&capabilities);
+    assert!(capabilities.contains(&"launch-ehr") && !capabilities.iter().any(|name| name.contains("standalone")), "{capabilities:?}");
+    world.stop().await;
 }
 
 #[tokio::test]

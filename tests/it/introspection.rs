@@ -37,7 +37,6 @@ async fn as_bearer(world: &World, bearer: &str, token: &str) -> Reply {
 #[tokio::test]
 async fn each_caller_sees_what_it_may() {
     let key = client_key(Alg::ES384);
-    // The issuer is only known once it runs, so the scope is named by what every introspection scope ends in.
     let service = format!("[[client]]\nclient_id = \"watcher\"\nauth = \"private_key_jwt\"\nscopes = \"launch:create system/*.rs\"\n{}\n", jwks_toml(&[&key]));
     let world = World::with_clients(&format!("{}{service}", public("public"))).await;
     let app = world.app("syk-inn");

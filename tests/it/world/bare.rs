@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use helsebro::app::server::{self, Listeners, Running};
+use helsebro::app::server::{self, Listeners};
 use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
 use helsebro::time::{Clock as _, FixedClock, UnixTime};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Browser, Reply, VERIFIER, World};
@@ -25,7 +26,19 @@ pub struct Bare {
     _data: tempfile::TempDir,
 }
 
+/// What is running.
+pub enum Running {
+    Server(server::Running),
+    /// A listener in this process that ends with its token.
+    Here(CancellationToken),
+}
+
 impl Bare {
+    pub(super) fn new(origin: String, clock: Arc<FixedClock>, data: tempfile::TempDir, running: Running) -> Self {
+        let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
+        Self { origin, clock, http, running, _data: data }
+    }
+
     /// Starts with the configuration that `text` writes for an origin and a directory of its own.
     pub async fn start(text: impl FnOnce(&str, &Path) -> String) -> Self {
         let clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
@@ -35,6 +48,7 @@ impl Bare {
     /// Stops, and starts again where it was, with another configuration on what is kept on disk.
     pub async fn restart(self, text: impl FnOnce(&str, &Path) -> String) -> Self {
         let Self { clock, running, _data, .. } = self;
+        let Running::Server(running) = running else { panic!("only a whole server can be started again") };
         let at = running.public;
         running.stop().await;
         Self::start_at(at, _data, clock, text).await
@@ -47,8 +61,7 @@ impl Bare {
         let environment = SystemEnvironment::relative_to(data.path());
         let checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{text}"));
         let running = server::start(&checked.config, listeners, clock.clone(), Arc::new(SystemRandom), None).await.unwrap_or_else(|error| panic!("{error}"));
-        let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
-        Self { origin, clock, http, running, _data: data }
+        Self::new(origin, clock, data, Running::Server(running))
     }
 
     pub fn advance(&self, seconds: u64) {
@@ -101,7 +114,10 @@ impl Bare {
     }
 
     pub async fn stop(self) {
-        self.running.stop().await;
+        match self.running {
+            Running::Server(running) => running.stop().await,
+            Running::Here(stop) => stop.cancel(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ mod app;
 mod bare;
 mod browser;
 mod ehr;
-mod lone;
+mod inside;
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub use app::{App, SCOPES, Tokens};
 pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
-pub use lone::{Lone, SECRET};
+pub use inside::Inside;
 
 /// A verifier and its challenge that every test may use.
 pub const VERIFIER: &str = "q7Zk1Xw0V9bTn4sLd8Hc2JmRfE6yGpA3uOiKx5CvB_t-Wz";
