@@ -1,6 +1,11 @@
 //! The command line. Every command says what went wrong in one sentence and ends with 0, 1 (it failed) or 2 (it was called wrongly).
 
+mod admin;
+mod clients;
+mod fhir;
+mod keys;
 mod log;
+mod show;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -29,6 +34,14 @@ enum Command {
     Demo(DemoArgs),
     /// Run the authorization server
     Serve(ServeArgs),
+    /// Run the mock FHIR R4 server alone
+    Fhir(fhir::FhirArgs),
+    /// List and rotate signing keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Register, list and change clients
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
     /// Check a configuration, or print its reference
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -97,6 +110,9 @@ pub fn run() -> ExitCode {
         }
         Command::Demo(args) => on_runtime(run_demo(args)),
         Command::Serve(args) => on_runtime(run_server(args)),
+        Command::Fhir(args) => on_runtime(fhir::run(args)),
+        Command::Keys(command) => on_runtime(ended(keys::run(command))),
+        Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }
 }
 
@@ -109,6 +125,14 @@ fn print(text: &str, ok: bool) -> ExitCode {
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
+        Err(error) => fail(&error),
+    }
+}
+
+/// What an administration command prints, or why it failed.
+async fn ended(work: impl Future<Output = Result<String, admin::AdminError>>) -> ExitCode {
+    match work.await {
+        Ok(text) => print(&text, true),
         Err(error) => fail(&error),
     }
 }

@@ -4,10 +4,13 @@
 //!
 //! ```text
 //!   cli ─► app ─► http ─► engine ─► domain ─► jose ─► protocol
-//!                           │  └──► store ──► domain
-//!                           └─────► fhir_client (how we read the EHR's FHIR server)
-//!   fhir, demo: peers on the other side of the wire; they share words, never rules
-//!   secret · time · random · listen: the leaves, open to all
+//!           │               ├─────► store ──► domain
+//!           │               ├─────► fhir_client ─► fetch   (how we read the EHR's FHIR server)
+//!           │               └─────► fetch ─► jose          (documents of clients: their keys)
+//!           ├────► config ─► domain                        (what a file says, as domain types)
+//!           └────► fhir, demo    peers on the other side of the wire; they share words, never rules
+//!
+//!   secret · time · random · listen    the leaves, open to all
 //! ```
 
 pub mod listen;

@@ -1,7 +1,10 @@
 //! The composition root: configuration in, running servers out. The only folder that knows everyone; nobody knows it but `cli`.
 
+pub mod admin;
 pub mod demo;
 mod demo_clients;
+pub mod fhir_config;
+pub mod fhir_server;
 pub mod open;
 pub mod seal_key;
 pub mod server;

@@ -10,13 +10,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
+use super::admin;
 use super::open::{OpenError, Opened, open};
 use crate::config::Config;
-use crate::http::{HttpLimits, Site, ops, router};
+use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
+use crate::secret::Secret;
 use crate::store::Backend;
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
 const TEND_EVERY: Duration = Duration::from_secs(5);
@@ -76,13 +78,13 @@ pub async fn start(
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let limits = HttpLimits { body: config.http.max_body_bytes, authorize: config.http.max_authorize_bytes };
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits))).collect();
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
     let timeout = TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, config.http.request_timeout);
     let public_router: Router = router::service(&sites).layer(timeout);
-    let ops_state = ops::Ops { sites: sites.clone(), backend: Arc::clone(&backend), token: config.server.ops_token, test_clock, random };
+    let token = config.server.ops_token.as_ref().map(Secret::digest);
+    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(timeout);
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
@@ -117,15 +119,34 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
             () = stop.cancelled() => return,
             _ = every.tick() => {}
         }
-        match backend.sweep(clock.now(), SWEEP_AT_ONCE).await {
-            Ok(0) => {}
-            Ok(swept) => tracing::debug!(swept, "expired records forgotten"),
-            Err(error) => tracing::warn!(%error, "sweeping failed"),
-        }
+        sweep(&*backend, clock.now()).await;
         for site in &sites {
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
         }
+    }
+}
+
+/// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.
+async fn sweep(backend: &dyn Backend, now: UnixTime) {
+    let mut all = 0;
+    loop {
+        let swept = match backend.sweep(now, SWEEP_AT_ONCE).await {
+            Ok(swept) => swept,
+            Err(error) => {
+                tracing::warn!(%error, "sweeping failed");
+                return;
+            }
+        };
+        all += swept;
+        // A portion that was not full was the last.
+        if swept < SWEEP_AT_ONCE {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    if all > 0 {
+        tracing::debug!(swept = all, "expired records forgotten");
     }
 }

@@ -19,6 +19,12 @@ pub fn for_demo() {
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::WARN)).with(layer).try_init();
 }
 
+/// The mock FHIR server says what it starts with and which switches fire.
+pub fn for_fhir() {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let _already = tracing_subscriber::registry().with(targets(tracing::Level::INFO)).with(layer).try_init();
+}
+
 pub fn for_server(server: &Server) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let registry = tracing_subscriber::registry().with(targets(server.log_level));

@@ -35,7 +35,7 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
     Server {
         listen,
         ops_listen,
-        ops_token: ops_token.map(|token| token.digest()),
+        ops_token,
         shutdown_grace: duration(&raw.shutdown_grace, 20 * SECOND, Duration::ZERO..=300 * SECOND, "", found),
         log: word_or(&raw.log, LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)], found),
         log_level: word_or(

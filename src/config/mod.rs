@@ -23,7 +23,7 @@ pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
-pub use secrets::{Environment, SecretFile, SystemEnvironment};
+pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
 pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
 use crate::protocol::ids::{ClientId, Issuer};

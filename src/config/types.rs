@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::domain::issuer::IssuerRules;
 use crate::protocol::ids::Issuer;
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 
 /// Everything a server needs to start. Paths are already resolved against the directory of the file they came from.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Server {
     /// The operations listener: health, metrics, administration. Never the public one.
     pub ops_listen: SocketAddr,
     /// What administration must show as a bearer. Without one only health and metrics answer.
-    pub ops_token: Option<Digest>,
+    pub ops_token: Option<Secret<String>>,
     /// How long requests under way may take to finish after the signal to stop.
     pub shutdown_grace: Duration,
     pub log: LogFormat,

@@ -136,7 +136,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
     }
     let asked = params.get("redirect_uri").ok_or(Refusal::Page(PageRefusal::RedirectMissing))?;
     let redirect = client.redirect(asked).ok_or(Refusal::Page(PageRefusal::RedirectUnregistered))?;
-    let state = params.get("state").filter(|_| !params.is_repeated("state")).map(str::to_owned);
+    let state = params.get("state").filter(|state| !params.is_repeated("state") && state.len() <= LONGEST).map(str::to_owned);
     let mode = response_mode(params);
     let target = ErrorTarget { redirect, mode: mode.clone().unwrap_or_default(), state };
     let wrong = |error: OAuthError| Refusal::Redirect(Box::new(target.clone()), error);
@@ -145,6 +145,9 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
     if params.repeated().is_some() {
         return Err(invalid("a parameter was sent more than once"));
     }
+    if KEPT.iter().any(|name| params.get(name).is_some_and(|value| value.len() > LONGEST)) {
+        return Err(invalid("a parameter is longer than 4096 bytes"));
+    }
     mode.map_err(&wrong)?;
     match params.get("response_type") {
         None => return Err(invalid("response_type is missing")),
@@ -152,6 +155,10 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         Some(_) => return Err(wrong(OAuthError::new(ErrorCode::UnsupportedResponseType, "response_type must be code"))),
     }
     unsupported(params).map_err(&wrong)?;
+    if client.profile == Profile::Fapi2 {
+        // FAPI 2.0 §5.3.2.2: pushed requests only, and there is nowhere to push to yet.
+        return Err(invalid("this client must push its authorization requests"));
+    }
     if target.state.is_none() && client.profile == Profile::Smart {
         return Err(invalid("state is missing"));
     }
@@ -186,6 +193,10 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         wants_encounter: negotiated.wants_encounter,
     })
 }
+
+/// What is kept of a request or sent back as it came, and so must have an end. Bytes.
+const LONGEST: usize = 4096;
+const KEPT: &[&str] = &["state", "nonce", "login_hint", "ui_locales"];
 
 fn response_mode(params: &Params) -> Result<ResponseMode, OAuthError> {
     let Some(asked) = params.get("response_mode") else { return Ok(ResponseMode::default()) };
@@ -306,7 +317,7 @@ const ENFORCEABLE: &[(&str, &[&str])] = &[
 
 /// Whether a resource server can evaluate every constraint of the scope. Dropping a constraint and granting the wider scope
 /// is forbidden: the item goes instead. SAL §4.6 rules 10 and 11.
-fn can_be_enforced(scope: &ResourceScope) -> bool {
+pub fn can_be_enforced(scope: &ResourceScope) -> bool {
     let listed = |kind: &str, constraint: &Constraint| ENFORCEABLE.iter().any(|(of, names)| *of == kind && names.contains(&&*constraint.name));
     scope.only.iter().all(|constraint| {
         listed("*", constraint)

@@ -185,6 +185,13 @@ impl Client {
         self.post_logout_redirect_uris.iter().find(|uri| uri.as_str() == asked).cloned().map(VerifiedRedirect)
     }
 
+    /// What of a grant the registration allows now. Context was settled when the grant was made and stays.
+    pub fn still_allows(&self, granted: &ScopeSet) -> ScopeSet {
+        let mut allowed = granted.narrow(&self.scopes);
+        granted.iter().filter(|scope| matches!(scope, Scope::Launch | Scope::Context(_))).cloned().for_each(|scope| allowed.push(scope));
+        allowed
+    }
+
     /// Whether this client may use a grant type at this issuer.
     pub fn may(&self, grant: GrantType, issuer: &Issuer) -> bool {
         match grant {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::client::{Client, ClientAuthMethod};
 use crate::jose::Verified;
@@ -30,8 +31,20 @@ impl AuthenticatedClient {
 pub struct AssertionClaims {
     pub iss: ClientId,
     pub sub: ClientId,
+    #[serde(deserialize_with = "numeric_date")]
     pub exp: UnixTime,
     pub jti: TokenId,
+}
+
+/// Some libraries write fractions of a second. RFC 7519 §2, NumericDate.
+fn numeric_date<'de, D: Deserializer<'de>>(from: D) -> Result<UnixTime, D::Error> {
+    let number = serde_json::Number::deserialize(from)?;
+    if let Some(seconds) = number.as_i64() {
+        return Ok(UnixTime(seconds));
+    }
+    let seconds = number.as_f64().filter(|seconds| seconds.abs() < 1e15).ok_or_else(|| D::Error::custom("not a NumericDate"))?;
+    #[expect(clippy::cast_possible_truncation, reason = "finite, floored and within 2^53")]
+    Ok(UnixTime(seconds.floor() as i64))
 }
 
 /// What the client showed.
@@ -41,7 +54,7 @@ pub enum Proof {
     Name,
     Basic(Secret<String>),
     Post(Secret<String>),
-    /// A verified assertion; the `jti` has been remembered.
+    /// A verified assertion; its `jti` is remembered once the client is known to be the one.
     Assertion(Verified<AssertionClaims>),
 }
 
@@ -75,16 +88,9 @@ impl From<ClientRefused> for OAuthError {
         use ClientRefused as C;
         match &reason {
             // SAL-107: any authentication failure is invalid_client, and tells nothing more.
-            C::Unknown
-            | C::Disabled
-            | C::OtherMethod
-            | C::WrongSecret
-            | C::OtherClient
-            | C::Jku
-            | C::Replayed
-            | C::Assertion(_)
-            | C::Keys(_)
-            | C::Unnamed => Self::invalid_client().because(reason),
+            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) | C::Unnamed => {
+                Self::invalid_client().because(reason)
+            }
         }
     }
 }
@@ -104,7 +110,9 @@ pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedC
     };
     let proven = match (&client.auth, proof) {
         (ClientAuthMethod::None, Proof::Name) => true,
-        (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => matches(secrets, shown),
+        (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => {
+            matches(secrets, shown)
+        }
         (ClientAuthMethod::PrivateKeyJwt { .. }, Proof::Assertion(assertion)) => {
             let claims = assertion.claims();
             if claims.iss != client.id || claims.sub != client.id {

@@ -7,7 +7,7 @@ use super::client::{Client, ConsentPolicy, LaunchTrust, Required};
 use super::consent::AppAccess;
 use super::grant::AuthFacts;
 use super::issuer::{IssuerRules, LoginWay};
-use super::launch::Launch;
+use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
@@ -28,8 +28,7 @@ pub struct Interaction {
     /// The user logged in during this interaction: `prompt=login` and `max_age` are met.
     pub fresh_login: bool,
     pub patient: Option<Picked>,
-    /// `Some(None)`: the user chose to go on without one.
-    pub encounter: Option<Option<FhirId>>,
+    pub encounter: Option<PickedEncounter>,
     /// What the user ticked.
     pub consent: Option<ScopeSet>,
     /// A code or an error has been sent: there is nothing more to do.
@@ -43,6 +42,18 @@ pub struct Interaction {
 pub struct Picked {
     pub id: FhirId,
     pub name: Option<String>,
+    /// As FHIR writes it: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
+    #[serde(default)]
+    pub birth_date: Option<String>,
+}
+
+/// What was chosen among a patient's encounters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PickedEncounter {
+    /// To go on without one.
+    Without,
+    One(FhirId),
 }
 
 /// The user, once known.
@@ -76,9 +87,20 @@ impl Interaction {
         self.request.prompt.contains(&prompt)
     }
 
+    /// A patient who signs in is the patient: there is nothing to choose. SAL §3.6.
+    pub fn imply_patient(&mut self) {
+        if let Some(user) = self.user.as_ref().filter(|user| user.fhir_user.kind.as_str() == "Patient") {
+            self.patient = Some(Picked { id: user.fhir_user.id.clone(), name: user.name.clone(), birth_date: None });
+        }
+    }
+
     /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.
     pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>, now: UnixTime) -> Step {
         let silent = self.prompts(Prompt::None);
+        // A request that came with a handle is never answered without its launch.
+        if self.request.launch.is_some() && launch.is_none() {
+            return Step::Refuse(LaunchError::Unknown.into());
+        }
         let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user, now)) else {
             return self.login(rules, silent);
         };
@@ -129,6 +151,8 @@ impl Interaction {
         }
         match (self.request.max_age, &user.auth) {
             (None, _) => true,
+            // Says the same as prompt=login, also within the second of the login.
+            (Some(0), _) => false,
             (Some(seconds), Some(auth)) => now.since(auth.auth_time) <= i64::from(seconds),
             (Some(_), None) => false,
         }
@@ -154,7 +178,10 @@ impl Interaction {
         let Some(launch) = launch else {
             return LaunchContext {
                 patient: self.patient.as_ref().map(|picked| picked.id.clone()),
-                encounter: self.encounter.clone().flatten(),
+                encounter: match &self.encounter {
+                    Some(PickedEncounter::One(id)) => Some(id.clone()),
+                    Some(PickedEncounter::Without) | None => None,
+                },
                 ..LaunchContext::default()
             };
         };
@@ -174,6 +201,11 @@ impl Interaction {
                 .collect(),
             ..LaunchContext::default()
         }
+    }
+
+    /// Whether the person was asked and unticked something.
+    pub fn took_back(&self, context: &LaunchContext, granted: &ScopeSet) -> bool {
+        self.consent.is_some() && !granted.covers(&self.grantable(context))
     }
 
     /// What of the request this context can carry. SAL-035: no `patient/` scope without a patient.

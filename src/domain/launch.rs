@@ -20,6 +20,9 @@ pub struct Launch {
     pub subject: Subject,
     pub context: LaunchContext,
     pub patient_name: Option<String>,
+    /// As FHIR writes it: `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
+    #[serde(default)]
+    pub patient_birth_date: Option<String>,
     pub organization: Option<Reference>,
     pub launch_url: RedirectUri,
     /// The EPJ session this launch belongs to.

@@ -1,5 +1,7 @@
 //! What a person allowed, seen and withdrawn: `management_endpoint`. SAL §7.7.
 
+use std::time::Duration;
+
 use super::Engine;
 use crate::domain::consent::AppAccess;
 use crate::protocol::ids::{ClientId, Subject};
@@ -27,7 +29,9 @@ impl Engine {
     pub async fn withdraw(&self, subject: &Subject, client: &ClientId) -> Result<(), StoreError> {
         loop {
             let Some(held) = self.access(subject, client).await? else { return Ok(()) };
-            let withdrawn = AppAccess { scopes: crate::protocol::scope::ScopeSet::default(), remembered: false, withdrawn_at: Some(self.now()), ..held.value.clone() };
+            // Always later than the last one: what was made in between dies too, however quickly it all went.
+            let at = held.value.withdrawn_at.map_or_else(|| self.now(), |before| self.now().max(before + Duration::from_secs(1)));
+            let withdrawn = AppAccess { scopes: crate::protocol::scope::ScopeSet::default(), remembered: false, withdrawn_at: Some(at), ..held.value.clone() };
             if self.store.replace(&held, &withdrawn).await? == Commit::Applied {
                 return Ok(());
             }

@@ -107,6 +107,9 @@ impl Engine {
     /// [`Stop`]
     pub async fn begin(&self, request: CheckedRequest, browser: &Browser) -> Result<Next, Stop> {
         let client = self.client(&request.client).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        if client.disabled {
+            return Err(Stop::Refused(PageRefusal::ClientDisabled));
+        }
         // A browser we have not seen gets an id; it is kept in the cookie only if a page has to be shown.
         let (browser_id, new_browser) = match &browser.id {
             Some(id) => (id.digest(), None),
@@ -121,7 +124,7 @@ impl Engine {
         };
         let now = self.now();
         let user = self.user_of(&request, &client, launch.as_ref(), browser).await?;
-        let interaction = Interaction {
+        let mut interaction = Interaction {
             id: self.random.id(),
             browser: browser_id,
             csrf: self.new_secret().expose().clone(),
@@ -135,6 +138,7 @@ impl Engine {
             expires_at: now + self.rules.lifetimes.interaction,
             request,
         };
+        interaction.imply_patient();
         if let Some(refused) = self.session_ended(launch.as_ref()).await? {
             return Ok(self.refuse(&interaction.request, refused));
         }
@@ -165,7 +169,15 @@ impl Engine {
     /// # Errors
     /// [`Stop`]
     pub async fn pending(&self, id: &str, browser: &Browser) -> Result<Pending, Stop> {
-        let held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        let mut held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        if let Some(user) = &held.value.user
+            && let Some(session) = &user.session
+            && self.live_session(session).await?.is_none()
+        {
+            // Logged out while the page stood open: whoever goes on must log in again.
+            held.value.user = None;
+            held.value.fresh_login = false;
+        }
         let interaction = &held.value;
         if browser.digest() != Some(interaction.browser) {
             return Err(Stop::Gone);
@@ -199,12 +211,17 @@ impl Engine {
     pub async fn advance(&self, pending: Pending, change: impl FnOnce(&mut Interaction)) -> Result<Next, Stop> {
         let mut interaction = pending.held.value.clone();
         change(&mut interaction);
+        interaction.imply_patient();
         let access = match &interaction.user {
             Some(user) => self.access(&user.subject, &pending.client.id).await?,
             None => None,
         };
         let launch = pending.launch.as_ref().map(|held| &held.value);
-        let step = interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now());
+        let step = match pending.step {
+            // What was refused before the person answered, no answer mends.
+            Step::Refuse(error) => Step::Refuse(error),
+            _ => interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now()),
+        };
         interaction.answered = matches!(step, Step::Finish(_) | Step::Refuse(_));
         // Won before anything is issued: of two answers to one page only the first counts.
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
@@ -245,7 +262,13 @@ impl Engine {
     }
 
     /// Who the browser says its user is: by the launch's own cookie, else by a session here, else by the handle where that is trusted.
-    async fn user_of(&self, request: &CheckedRequest, client: &Client, launch: Option<&Held<Launch>>, browser: &Browser) -> Result<Option<KnownUser>, StoreError> {
+    async fn user_of(
+        &self,
+        request: &CheckedRequest,
+        client: &Client,
+        launch: Option<&Held<Launch>>,
+        browser: &Browser,
+    ) -> Result<Option<KnownUser>, StoreError> {
         if let Some(held) = launch {
             if let Some(session) = self.session_for(held.id(), &held.value, browser).await? {
                 return Ok(Some(KnownUser::of(&session, &self.rules.issuer)));
@@ -286,6 +309,6 @@ impl Engine {
     }
 }
 
-fn error_params(error: &OAuthError) -> Vec<(&'static str, Secret<String>)> {
+pub(super) fn error_params(error: &OAuthError) -> Vec<(&'static str, Secret<String>)> {
     vec![("error", Secret::new(error.code.as_str().to_owned())), ("error_description", Secret::new(error.description.clone().into_owned()))]
 }

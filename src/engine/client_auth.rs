@@ -13,7 +13,6 @@ use crate::protocol::ids::ClientId;
 use crate::secret::{Digest, Secret};
 use crate::store::Commit;
 use crate::store::records::Replay;
-use crate::time::UnixTime;
 
 /// SAL-106: at most five minutes ahead, and ten seconds for clocks that differ.
 const LONGEST_ASSERTION: Duration = Duration::from_secs(310);
@@ -86,8 +85,11 @@ impl Engine {
             ..Expect::default()
         };
         let verified: Verified<AssertionClaims> = verify(&unverified, &keys, &expect, self.now()).map_err(ClientRefused::Assertion)?;
-        self.remember(&id, &verified).await?;
-        Ok(authenticate(client, &Proof::Assertion(verified))?)
+        // SAL §5.3, steps 8 and 9: only an assertion that holds in everything else uses up its `jti`.
+        let claims = verified.claims().clone();
+        let authenticated = authenticate(client, &Proof::Assertion(verified))?;
+        self.remember(&claims).await?;
+        Ok(authenticated)
     }
 
     /// SAL-105: `jku`, where there is one, must be the registered address.
@@ -101,10 +103,9 @@ impl Engine {
     }
 
     /// Marks the `jti` as seen for as long as the assertion could be accepted, before anything is answered. SAL-103.
-    async fn remember(&self, id: &ClientId, assertion: &Verified<AssertionClaims>) -> Result<(), OAuthError> {
-        let claims = assertion.claims();
-        let key = Digest::of_parts(&[b"assertion", id.as_str().as_bytes(), claims.jti.as_str().as_bytes()]).text();
-        let until = UnixTime(claims.exp.0) + LEEWAY + Duration::from_secs(1);
+    async fn remember(&self, claims: &AssertionClaims) -> Result<(), OAuthError> {
+        let key = Digest::of_parts(&[b"assertion", claims.iss.as_str().as_bytes(), claims.jti.as_str().as_bytes()]).text();
+        let until = claims.exp + LEEWAY + Duration::from_secs(1);
         match self.store.create(&key, &Replay { until }).await? {
             Commit::Applied => Ok(()),
             Commit::Conflict => Err(ClientRefused::Replayed.into()),

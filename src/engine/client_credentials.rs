@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::issue::BEARER;
+use crate::domain::authorization::can_be_enforced;
 use crate::domain::client::{Client, LAUNCH_CREATE};
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::jose::Alg;
@@ -78,7 +79,7 @@ impl Engine {
         let introspect = self.rules.introspect_scope();
         let (mut for_us, mut for_fhir) = (scopes.clone(), scopes.clone());
         for_us.retain(|scope| matches!(scope, Scope::Extension(name) if **name == *LAUNCH_CREATE || **name == *introspect));
-        for_fhir.retain(|scope| matches!(scope, Scope::Resource(resource) if resource.level == Level::System));
+        for_fhir.retain(|scope| matches!(scope, Scope::Resource(resource) if resource.level == Level::System && can_be_enforced(resource)));
         (for_us, for_fhir)
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::authorize::{AppRedirect, Stop};
+use super::authorize::{AppRedirect, Stop, error_params};
 use crate::domain::client::{Client, ConsentPolicy};
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::{Grant, GrantState};
@@ -29,10 +29,8 @@ impl Engine {
     ) -> Result<AppRedirect, Stop> {
         let request = &interaction.request;
         let Some(user) = &interaction.user else { return Err(Stop::Gone) };
-        let refused = |error: OAuthError| {
-            let params = vec![("error", crate::secret::Secret::new(error.code.as_str().to_owned()))];
-            Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), params, Some(error)))
-        };
+        let refused =
+            |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
         if let Some(held) = &launch {
             // One code for one handle: whoever spends it first issues it.
@@ -41,7 +39,9 @@ impl Engine {
             }
         }
         let now = self.now();
-        self.note_access(client, user, access, &scopes).await?;
+        // A withdrawal kills what was made until then, to the second: what is made within that second counts as made after it.
+        let made_at = access.as_ref().and_then(|held| held.value.withdrawn_at).map_or(now, |at| now.max(at + Duration::from_secs(1)));
+        self.note_access(client, user, access, interaction.took_back(&context, &scopes), &scopes).await?;
         let offline = scopes.contains(&Scope::OfflineAccess) && user.auth.is_some();
         let online = scopes.contains(&Scope::OnlineAccess);
         let id = GrantId::parse(&self.random.id()).expect("hexadecimal is an id");
@@ -63,7 +63,7 @@ impl Engine {
             session,
             nonce: request.nonce.clone(),
             auth: user.auth.clone(),
-            made_at: now,
+            made_at,
             refresh_until,
             expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
             state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },
@@ -74,18 +74,26 @@ impl Engine {
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 
-    /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new.
-    async fn note_access(&self, client: &Client, user: &KnownUser, known: Option<Held<AppAccess>>, scopes: &ScopeSet) -> Result<(), StoreError> {
+    /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new. Agreements add
+    /// up until something is taken back: then the last answer alone counts.
+    async fn note_access(
+        &self,
+        client: &Client,
+        user: &KnownUser,
+        known: Option<Held<AppAccess>>,
+        took_back: bool,
+        scopes: &ScopeSet,
+    ) -> Result<(), StoreError> {
         let remembered = client.consent == ConsentPolicy::Once;
         let fresh = |before: Option<&AppAccess>| {
-            let mut agreed = before.filter(|access| access.remembered == remembered).map(|access| access.scopes.clone()).unwrap_or_default();
+            let mut agreed = before.filter(|access| access.remembered == remembered && !took_back).map(|access| access.scopes.clone()).unwrap_or_default();
             scopes.iter().cloned().for_each(|scope| agreed.push(scope));
             AppAccess {
                 subject: user.subject.clone(),
                 client: client.id.clone(),
                 scopes: agreed,
                 remembered,
-                since: before.map_or_else(|| self.now(), |access| access.since),
+                since: before.filter(|access| !access.scopes.is_empty()).map_or_else(|| self.now(), |access| access.since),
                 withdrawn_at: before.and_then(|access| access.withdrawn_at),
             }
         };
@@ -94,7 +102,7 @@ impl Engine {
         loop {
             let commit = match &known {
                 None => self.store.create(&key, &fresh(None)).await?,
-                Some(held) if held.value.remembered == remembered && held.value.scopes.covers(scopes) => return Ok(()),
+                Some(held) if held.value.remembered == remembered && held.value.scopes.covers(scopes) && !took_back => return Ok(()),
                 Some(held) => self.store.replace(held, &fresh(Some(&held.value))).await?,
             };
             match commit {

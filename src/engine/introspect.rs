@@ -51,12 +51,13 @@ impl Engine {
     async fn by_bearer(&self, bearer: &str) -> Result<Caller, OAuthError> {
         let invalid = || OAuthError::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None });
         let active = self.active(bearer).await?.ok_or_else(invalid)?;
-        if active.claims.aud != self.rules.issuer.as_str() {
-            return Err(invalid());
-        }
+        // SAL §5.6: a good token that is meant for something else is 403, as one of ours without the scope is.
         if !active.claims.scope.has_extension(&self.rules.introspect_scope()) {
             let error = OAuthError::new(ErrorCode::InsufficientScope, "the token does not carry the introspection scope");
             return Err(error.challenge(Challenge::Bearer { scope: None }));
+        }
+        if active.claims.aud != self.rules.issuer.as_str() {
+            return Err(invalid());
         }
         Ok(Caller::Bearer)
     }
@@ -81,17 +82,21 @@ impl Engine {
         if let Some(act) = &claims.act {
             members.insert("act".into(), json!(act));
         }
-        let (Some(grant), Some(client)) = (&active.grant, &active.client) else { return members };
+        let (Some(grant), Some(client)) = (&active.grant, &active.client) else {
+            // A token of our own that acts for a person says for whom.
+            members.extend(claims.fhir_user.as_ref().map(|user| ("fhirUser".to_owned(), user.as_str().into())));
+            return members;
+        };
         if let Some(auth) = &grant.auth {
             members.insert("auth_time".into(), auth.auth_time.0.into());
             members.insert("acr".into(), auth.acr.as_str().into());
         }
         // A FHIR server cannot apply `user/` scopes without knowing the user.
         let needs_user = to_resource_server && claims.scope.has_level(Level::User);
-        if grant.scopes.contains(&Scope::FhirUser) || needs_user {
-            if let Some(user) = fhir_user_for(grant, client) {
-                members.insert("fhirUser".into(), user.into());
-            }
+        if (grant.scopes.contains(&Scope::FhirUser) || needs_user)
+            && let Some(user) = fhir_user_for(grant, client)
+        {
+            members.insert("fhirUser".into(), user.into());
         }
         members.extend(grant.context.members());
         members

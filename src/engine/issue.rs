@@ -70,10 +70,19 @@ impl Engine {
         Ok((self.keys.sign(self.access_alg(grant, client), ACCESS_TOKEN, &claims)?, client.access_ttl.as_secs()))
     }
 
-    fn id_token(&self, grant: &Grant, client: &Client, access_token: &Secret<String>, nonce: Option<&str>, now: UnixTime) -> Result<Secret<String>, KeysError> {
+    /// `scopes`: those of the answer it is part of, so that a narrowed refresh tells no more than it asks for.
+    fn id_token(
+        &self,
+        grant: &Grant,
+        client: &Client,
+        scopes: &ScopeSet,
+        access_token: &Secret<String>,
+        nonce: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Secret<String>, KeysError> {
         let auth = grant.auth.as_ref();
-        let profile = grant.scopes.contains(&Scope::Profile);
-        let fhir_user = fhir_user_for(grant, client).filter(|_| grant.scopes.contains(&Scope::FhirUser));
+        let profile = scopes.contains(&Scope::Profile);
+        let fhir_user = fhir_user_for(grant, client).filter(|_| scopes.contains(&Scope::FhirUser));
         let claims = IdTokenClaims {
             iss: self.rules.issuer.clone(),
             sub: grant.subject.clone(),
@@ -107,15 +116,34 @@ impl Engine {
         };
         let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
         let (access_token, expires_in) = self.access_token(grant, client, &grant.scopes, now)?;
-        let id_token = grant.scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, &access_token, grant.nonce.as_deref(), now)).transpose()?;
-        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: grant.scopes.to_string(), refresh_token, id_token, context: grant.context.members() })
+        let id_token = grant
+            .scopes
+            .contains(&Scope::OpenId)
+            .then(|| self.id_token(grant, client, &grant.scopes, &access_token, grant.nonce.as_deref(), now))
+            .transpose()?;
+        Ok(TokenResponse {
+            access_token,
+            token_type: BEARER,
+            expires_in,
+            scope: grant.scopes.to_string(),
+            refresh_token,
+            id_token,
+            context: grant.context.members(),
+        })
     }
 
     /// The answer to a refresh. SAL §3.7: the same context, and told again only to clients registered so (SAL-328, NAV-045).
-    pub(super) fn refreshed_tokens(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, generation: u32, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+    pub(super) fn refreshed_tokens(
+        &self,
+        grant: &Grant,
+        client: &Client,
+        scopes: &ScopeSet,
+        generation: u32,
+        now: UnixTime,
+    ) -> Result<TokenResponse, OAuthError> {
         let (access_token, expires_in) = self.access_token(grant, client, scopes, now)?;
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
-        let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, &access_token, None, now)).transpose()?;
+        let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
         let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
         Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: scopes.to_string(), refresh_token, id_token, context })

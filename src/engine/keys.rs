@@ -73,7 +73,14 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeysError`]: a store that cannot answer, or a seal key that does not open what is there.
-    pub async fn open(issuer: Issuer, store: Store, seal: Arc<SealKey>, clock: Arc<dyn Clock>, random: Arc<dyn Random>, schedule: Schedule) -> Result<Self, KeysError> {
+    pub async fn open(
+        issuer: Issuer,
+        store: Store,
+        seal: Arc<SealKey>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        schedule: Schedule,
+    ) -> Result<Self, KeysError> {
         let making = Making { issuer: &issuer, seal: &seal, random: &*random };
         let ring = loop {
             let held = store.load::<KeyRing>(RING).await?;

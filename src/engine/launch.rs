@@ -96,10 +96,9 @@ impl Engine {
             Some(seconds) if (1..=LONGEST_LAUNCH.as_secs()).contains(&seconds) => Duration::from_secs(seconds),
             Some(_) => return Err(wrong(Member::Ttl, "must be 1 to 300 seconds")),
         };
-        for (required, there, member) in [
-            (Required::Patient, ask.context.patient.is_some(), Member::Patient),
-            (Required::Encounter, ask.context.encounter.is_some(), Member::Encounter),
-        ] {
+        for (required, there, member) in
+            [(Required::Patient, ask.context.patient.is_some(), Member::Patient), (Required::Encounter, ask.context.encounter.is_some(), Member::Encounter)]
+        {
             if client.requires.contains(&required) && !there {
                 return Err(wrong(member, "this app cannot work without it"));
             }
@@ -119,6 +118,7 @@ impl Engine {
             subject,
             context: ask.context.clone(),
             patient_name: found.patient_name,
+            patient_birth_date: found.patient_birth_date,
             organization: ask.organization.clone(),
             launch_url: launch_url.clone(),
             session,
@@ -156,7 +156,10 @@ impl Engine {
     /// Reads everything the request names, at once, and checks that it belongs together.
     async fn resolve(&self, server: &FhirServer, ask: &LaunchRequest) -> Result<Resolved, LaunchRefused> {
         let mut reads: Vec<(Member, Reference)> = vec![(Member::FhirUser, ask.fhir_user.clone())];
-        let reference = |kind: &str, id: &crate::protocol::ids::FhirId| Reference { kind: crate::protocol::ids::ResourceType::parse(kind).expect("a FHIR type"), id: id.clone() };
+        let reference = |kind: &str, id: &crate::protocol::ids::FhirId| Reference {
+            kind: crate::protocol::ids::ResourceType::parse(kind).expect("a FHIR type"),
+            id: id.clone(),
+        };
         if !USERS.contains(&ask.fhir_user.kind.as_str()) {
             return Err(wrong(Member::FhirUser, "must be a Practitioner, PractitionerRole, Patient, RelatedPerson or Person"));
         }
@@ -173,7 +176,8 @@ impl Engine {
             reads.push((Member::Organization, organization.clone()));
         }
         reads.extend(ask.context.fhir_context.iter().filter_map(|item| item.target()).map(|target| (Member::FhirContext, target)));
-        let also: BTreeSet<String> = reads.iter().filter(|(member, _)| *member == Member::FhirContext).map(|(_, target)| target.kind.as_str().to_owned()).collect();
+        let also: BTreeSet<String> =
+            reads.iter().filter(|(member, _)| *member == Member::FhirContext).map(|(_, target)| target.kind.as_str().to_owned()).collect();
         let token = self.own_token(&server.base, &also)?;
         let fhir = self.fhir.get(&server.base).ok_or_else(|| wrong(Member::FhirBase, "is not a FHIR base of this issuer"))?;
         let found: Vec<Option<Resource>> = try_join_all(reads.iter().map(|(_, what)| fhir.read(&token, what))).await?;
@@ -181,8 +185,19 @@ impl Engine {
         for ((member, what), resource) in reads.iter().zip(found) {
             let resource = resource.ok_or_else(|| wrong(*member, "does not exist at the FHIR server"))?;
             match member {
-                Member::Patient => resolved.patient_name = resource.patient_summary().and_then(|patient| patient.name),
-                Member::FhirUser => resolved.user_name = resource.person_name(),
+                Member::Patient => {
+                    let patient = resource.patient_summary();
+                    resolved.patient_birth_date = patient.as_ref().and_then(|patient| patient.birth_date.clone());
+                    resolved.patient_name = patient.and_then(|patient| patient.name);
+                }
+                Member::FhirUser => {
+                    // A patient opens their own journal, a relative the one they are related to.
+                    let tied = matches!(what.kind.as_str(), "Patient" | "RelatedPerson");
+                    if tied && ask.context.patient.as_ref().is_some_and(|patient| resource.belongs_to(patient) != Belongs::Yes) {
+                        return Err(wrong(Member::FhirUser, "has nothing to do with this patient"));
+                    }
+                    resolved.user_name = resource.person_name();
+                }
                 Member::Encounter => {
                     let of = resource.encounter().and_then(|encounter| encounter.subject);
                     if ask.context.patient.is_none() || of.map(|of| of.id) != ask.context.patient {
@@ -212,7 +227,7 @@ impl Engine {
         name: Option<String>,
     ) -> Result<SessionId, LaunchRefused> {
         let id = match &ask.session {
-            Some(named) => ehr_session_id(&ehr.id, named.expose()),
+            Some(named) => ehr_session_id(&ehr.id, &server.base, named.expose()),
             None => SessionId::parse(&self.random.id()).expect("hexadecimal is an id"),
         };
         let now = self.now();
@@ -237,11 +252,12 @@ impl Engine {
                 }
             };
             let known = &held.value;
-            if known.fhir_user != ask.fhir_user || known.base != server.base {
+            if known.fhir_user != ask.fhir_user {
                 return Err(wrong(Member::Session, "belongs to another user"));
             }
-            if known.ended_at.is_some() {
-                return Err(wrong(Member::Session, "has ended"));
+            // What ended or ran out stays so: nothing that hung on it may come back to life.
+            if !known.is_live(now) {
+                return Err(wrong(Member::Session, "has ended; the EHR's next session has another id"));
             }
             // The person is at work: the session lives on from now, unless it has plenty of time left.
             let fresh_enough = known.expires_at >= now + self.rules.lifetimes.session / 2;
@@ -256,13 +272,18 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer.
     pub async fn end_ehr_session(&self, ehr: &Client, session: &str) -> Result<(), StoreError> {
-        self.end_session(&ehr_session_id(&ehr.id, session)).await
+        for server in &self.rules.fhir {
+            self.end_session(&ehr_session_id(&ehr.id, &server.base, session)).await?;
+        }
+        Ok(())
     }
 }
 
-/// The EPJ's session under an id of ours: two EPJs may use the same text.
-fn ehr_session_id(ehr: &ClientId, session: &str) -> SessionId {
-    SessionId::parse(&Digest::of_parts(&[b"ehr session", ehr.as_str().as_bytes(), session.as_bytes()]).text()).expect("base64url is an id")
+/// The EPJ's session under an id of ours: two EPJs may use the same text, and one EPJ may use it at several bases, where the
+/// same reference is another person.
+fn ehr_session_id(ehr: &ClientId, base: &FhirBase, session: &str) -> SessionId {
+    let digest = Digest::of_parts(&[b"ehr session", ehr.as_str().as_bytes(), base.as_str().as_bytes(), session.as_bytes()]);
+    SessionId::parse(&digest.text()).expect("base64url is an id")
 }
 
 fn launch_url(client: &Client, ask: &LaunchRequest) -> Result<RedirectUri, LaunchRefused> {
@@ -280,4 +301,5 @@ fn launch_url(client: &Client, ask: &LaunchRequest) -> Result<RedirectUri, Launc
 struct Resolved {
     user_name: Option<String>,
     patient_name: Option<String>,
+    patient_birth_date: Option<String>,
 }

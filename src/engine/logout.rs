@@ -4,6 +4,7 @@ use super::Engine;
 use super::live::SIGNING_ALGS;
 use super::start::Browser;
 use crate::domain::client::VerifiedRedirect;
+use crate::domain::session::Session;
 use crate::jose::{Expect, Expiry, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::IdTokenClaims;
 use crate::protocol::ids::ClientId;
@@ -20,9 +21,10 @@ pub struct Logout {
 }
 
 impl Logout {
-    /// Whether the person need not be asked: the app proved whose session it means. OIDC RP-Initiated Logout §2.
-    pub fn is_proven(&self) -> bool {
-        self.hint.is_some()
+    /// Whether the person need not be asked: the app proved whose session it means, and nobody else is logged in where it asks.
+    /// OIDC RP-Initiated Logout §2, §6.
+    pub fn is_proven(&self, shown: Option<&Session>) -> bool {
+        self.hint.as_ref().is_some_and(|hint| shown.is_none_or(|session| hint.sid.as_ref() == Some(&session.id) || hint.sub == session.subject))
     }
 }
 
@@ -32,13 +34,10 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer.
     pub async fn read_logout(&self, params: &Params) -> Result<Logout, StoreError> {
-        let hint = params.get("id_token_hint").and_then(|token| self.read_hint(token));
         let named = params.get("client_id").and_then(|id| ClientId::parse(id).ok());
-        let client = match (&hint, named) {
-            (Some(hint), Some(named)) if hint.aud != named => None,
-            (Some(hint), _) => Some(hint.aud.clone()),
-            (None, named) => named,
-        };
+        // A hint that was issued to another client than the one that shows it proves nothing. RP-Initiated Logout §2.
+        let hint = params.get("id_token_hint").and_then(|token| self.read_hint(token)).filter(|hint| named.as_ref().is_none_or(|named| hint.aud == *named));
+        let client = hint.as_ref().map(|hint| hint.aud.clone()).or(named);
         let redirect = match (&client, params.get("post_logout_redirect_uri")) {
             (Some(id), Some(asked)) => self.client(id).await?.and_then(|client| client.post_logout_redirect(asked)),
             _ => None,

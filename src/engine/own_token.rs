@@ -8,7 +8,7 @@ use super::Engine;
 use super::keys::KeysError;
 use crate::domain::issuer::SELF_CLIENT;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
-use crate::protocol::ids::{ClientId, FhirBase, Subject, TokenId};
+use crate::protocol::ids::{ClientId, FhirBase, Reference, Subject, TokenId};
 use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Interactions, Level, ResourceScope, Scope, ScopeSet, Target};
 use crate::secret::Secret;
@@ -52,11 +52,22 @@ impl Engine {
         Ok(fresh.1)
     }
 
+    /// A token for reading what this user may read: for the picker, where the person chooses among their own patients.
+    ///
+    /// # Errors
+    /// When the issuer has no key to sign it.
+    pub(super) fn token_as(&self, base: &FhirBase, user: &Reference) -> Result<Secret<String>, KeysError> {
+        let scope = reading(Level::User, ["Encounter", "Patient"].into_iter());
+        self.sign_own(base, scope, Some(user)).map(|(_, token)| token)
+    }
+
     fn mint_own(&self, base: &FhirBase, also: &BTreeSet<String>) -> Result<Kept, KeysError> {
+        let scope = reading(Level::System, ALWAYS_READ.iter().copied().chain(also.iter().map(String::as_str)));
+        self.sign_own(base, scope, None).map(|(expires, token)| (expires, Arc::new(token)))
+    }
+
+    fn sign_own(&self, base: &FhirBase, scope: ScopeSet, user: Option<&Reference>) -> Result<(UnixTime, Secret<String>), KeysError> {
         let now = self.now();
-        let kinds = ALWAYS_READ.iter().copied().chain(also.iter().map(String::as_str));
-        let read = Interactions::READ.or(Interactions::SEARCH);
-        let scope: ScopeSet = kinds.map(|kind| Scope::Resource(ResourceScope::new(Level::System, Target::Type(kind.into()), read))).collect();
         let claims = AccessTokenClaims {
             iss: self.rules.issuer.clone(),
             sub: Subject::parse(SELF_CLIENT).expect("the name is visible ASCII"),
@@ -73,10 +84,16 @@ impl Engine {
             amr: Vec::new(),
             cnf: None,
             act: None,
-            fhir_user: None,
+            fhir_user: user.map(Reference::to_string),
             context: LaunchContext::default(),
         };
         let alg = self.rules.fhir_at(base).and_then(|server| server.access_token_alg).unwrap_or(crate::jose::Alg::RS256);
-        Ok((claims.exp, Arc::new(self.keys.sign(alg, ACCESS_TOKEN, &claims)?)))
+        Ok((claims.exp, self.keys.sign(alg, ACCESS_TOKEN, &claims)?))
     }
+}
+
+/// Reading and searching these types, and nothing else.
+fn reading<'a>(level: Level, kinds: impl Iterator<Item = &'a str>) -> ScopeSet {
+    let read = Interactions::READ.or(Interactions::SEARCH);
+    kinds.map(|kind| Scope::Resource(ResourceScope::new(level, Target::Type(kind.into()), read))).collect()
 }

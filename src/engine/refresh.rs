@@ -9,7 +9,12 @@ use crate::protocol::token::{RefreshToken, ScopeRequest, TokenResponse};
 use crate::store::Commit;
 
 impl Engine {
-    pub(super) async fn refresh(&self, client: &AuthenticatedClient, token: Option<RefreshToken>, scope: Option<ScopeRequest>) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn refresh(
+        &self,
+        client: &AuthenticatedClient,
+        token: Option<RefreshToken>,
+        scope: Option<ScopeRequest>,
+    ) -> Result<TokenResponse, OAuthError> {
         let token = token.ok_or(GrantError::Unknown)?;
         loop {
             let standing = self.standing(&token.grant).await?.ok_or(GrantError::Unknown)?;
@@ -41,6 +46,11 @@ impl Engine {
                 Some(asked) if asked.understood && !asked.scopes.is_empty() && grant.scopes.covers(&asked.scopes) => asked.scopes.clone(),
                 Some(_) => return Err(OAuthError::invalid_scope("a refresh may not ask for more than was granted")),
             };
+            // What the client may have was perhaps made less since.
+            let scopes = client.client().still_allows(&scopes);
+            if scopes.is_empty() {
+                return Err(OAuthError::invalid_scope("nothing of what was granted is allowed any more"));
+            }
             match decided {
                 Refreshed::Unchanged { generation } | Refreshed::Successor { generation } => {
                     return self.refreshed_tokens(grant, client.client(), &scopes, generation, now);

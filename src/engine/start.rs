@@ -20,6 +20,12 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// What forms are bound to, for a browser that may only now be getting its name.
+    #[must_use]
+    pub fn named(&self, fresh: Option<&Secret<String>>) -> Self {
+        Self { id: self.id.clone().or_else(|| fresh.cloned()), session: self.session.clone(), launches: Vec::new() }
+    }
+
     pub fn digest(&self) -> Option<Digest> {
         self.id.as_ref().map(Secret::<String>::digest)
     }
@@ -139,7 +145,11 @@ impl Engine {
     }
 
     /// Whether this app is already known to the person; read where a page may have to ask.
-    pub(super) async fn access(&self, subject: &crate::protocol::ids::Subject, client: &crate::protocol::ids::ClientId) -> Result<Option<Held<AppAccess>>, StoreError> {
+    pub(super) async fn access(
+        &self,
+        subject: &crate::protocol::ids::Subject,
+        client: &crate::protocol::ids::ClientId,
+    ) -> Result<Option<Held<AppAccess>>, StoreError> {
         self.store.load::<AppAccess>(&AppAccess::key(subject, client)).await
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, show, trouble};
+use super::page::{Asked, RequestId, Trouble, app_line, show, trouble, unread};
 use super::pages::{AllowedApp, AppsPage, Choice, Form, LangSwitch, LoginPage, NoWayInPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::texts::scopes::explain;
@@ -43,7 +43,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
     let browser = app.cookies.read(&headers);
     let form = match request::form(request, app.limits.body).await {
         Ok(form) => form,
-        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+        Err(reason) => return unread(&app, &asked, &reason),
     };
     let expected = app.engine.form_token(&browser, FORM);
     if browser.id.is_none() || !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
@@ -91,8 +91,7 @@ async fn page(app: &App, asked: &Asked, browser: &Browser, notice: Option<String
     };
     // The forms are bound to the browser, so it needs an id even where it has shown nothing yet.
     let fresh = browser.id.is_none().then(|| app.engine.new_browser());
-    let known = Browser { id: fresh.clone().or_else(|| browser.id.clone()), ..Browser::default() };
-    let token = app.engine.form_token(&known, FORM);
+    let token = app.engine.form_token(&browser.named(fresh.as_ref()), FORM);
     let form = Form::new(format!("{}/account/apps?lang={}", app.path, asked.lang.tag()), token.expose().clone());
     let mut response = match session {
         Some(session) => match list(app, asked, &session, form, notice).await {
@@ -116,7 +115,8 @@ fn sign_in(app: &App, asked: &Asked, form: Form) -> Response {
         let page = NoWayInPage { lang: asked.lang, switch: switch(app, asked), app: None, reference: asked.reference.clone() };
         return show(app, StatusCode::UNAUTHORIZED, &page, asked.lang, None);
     }
-    let users = app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
+    let users =
+        app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
     let page = LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, users: users.collect(), error: None, form };
     show(app, StatusCode::OK, &page, asked.lang, None)
 }
@@ -136,6 +136,7 @@ async fn list(app: &App, asked: &Asked, session: &Session, form: Form, notice: O
             grants: Vec::new(),
         });
     }
+    apps.sort_by(|a, b| a.app.name.cmp(&b.app.name));
     let page = AppsPage {
         lang: t,
         switch: switch(app, asked),

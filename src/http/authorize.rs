@@ -3,7 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::page::{Asked, RequestId, Trouble, show, stopped, trouble};
@@ -23,6 +23,9 @@ pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, re
     let headers = request.headers().clone();
     let query = request.uri().query().unwrap_or_default();
     let asked = Asked::new(&app, &headers, &id, None);
+    if request.method() == Method::HEAD {
+        return trouble(&app, &asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "a look ahead must not use a launch up".to_owned());
+    }
     if query.len() > app.limits.authorize {
         return trouble(&app, &asked, StatusCode::URI_TOO_LONG, Trouble::Request, "the query is too long".to_owned());
     }
@@ -85,7 +88,8 @@ pub(super) async fn follow(app: &App, asked: &Asked, next: Next) -> Response {
     match next {
         Next::App(redirect) => answer(app, asked, *redirect).await,
         Next::Page { interaction, browser } => {
-            let mut response = see_other(&format!("{}/interaction/{interaction}", app.path));
+            let lang = if asked.switched { format!("?lang={}", asked.lang.tag()) } else { String::new() };
+            let mut response = see_other(&format!("{}/interaction/{interaction}{lang}", app.path));
             if let Some(browser) = browser {
                 append(&mut response, header::SET_COOKIE, app.cookies.browser(&browser));
             }

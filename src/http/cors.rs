@@ -45,8 +45,8 @@ pub async fn preflight_registered(app: &App, headers: &HeaderMap, methods: &[Met
 
 /// Lets a registered origin read the answer: the client's own where the client is known, else (on errors) any client's.
 pub async fn registered(app: &App, request: &HeaderMap, client: Option<&Client>, mut response: Response) -> Response {
-    let Some(origin) = origin(request) else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin(request) else { return response };
     let allowed = match client {
         Some(client) => client.cors_origins.contains(origin),
         None => is_registered(app, origin).await,

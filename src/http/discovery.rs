@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
-use crate::domain::issuer::IssuerRules;
+use crate::domain::issuer::{IssuerRules, LoginWay};
 use crate::jose::Alg;
 use crate::protocol::lang::Lang;
 use crate::secret::Digest;
@@ -21,7 +21,8 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
     let at = |path: &str| Value::from(rules.issuer.at(path));
     let algs: Vec<&str> = Alg::ALL.iter().map(|alg| alg.as_str()).collect();
     let auth_methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]);
-    let confidential = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    // RFC 8414 §2: token types may stand here too, and SMART's own way is a bearer token (SAL-124).
+    let may_introspect = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"]);
     Map::from_iter([
         ("issuer".to_owned(), rules.issuer.as_str().into()),
         ("jwks_uri".to_owned(), at("/jwks")),
@@ -35,7 +36,7 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         ("code_challenge_methods_supported".to_owned(), json!(["S256"])),
         ("token_endpoint_auth_methods_supported".to_owned(), auth_methods.clone()),
         ("token_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
-        ("introspection_endpoint_auth_methods_supported".to_owned(), confidential),
+        ("introspection_endpoint_auth_methods_supported".to_owned(), may_introspect),
         ("introspection_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
         ("revocation_endpoint_auth_methods_supported".to_owned(), auth_methods),
         ("revocation_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
@@ -65,31 +66,35 @@ fn scopes() -> Value {
 pub fn smart_configuration(rules: &IssuerRules) -> Value {
     let mut members = common(rules);
     members.insert("management_endpoint".to_owned(), rules.issuer.at("/account/apps").into());
-    members.insert(
-        "capabilities".to_owned(),
-        json!([
-            "launch-ehr",
-            "launch-standalone",
-            "authorize-post",
-            "client-public",
-            "client-confidential-symmetric",
-            "client-confidential-asymmetric",
-            "sso-openid-connect",
-            "context-banner",
-            "context-style",
-            "context-ehr-patient",
-            "context-ehr-encounter",
-            "context-standalone-patient",
-            "context-standalone-encounter",
-            "permission-offline",
-            "permission-online",
-            "permission-patient",
-            "permission-user",
-            "permission-v1",
-            "permission-v2"
-        ]),
-    );
+    members.insert("capabilities".to_owned(), capabilities(rules).into());
     Value::Object(members)
+}
+
+/// SAL §2.3: each only where it is true.
+fn capabilities(rules: &IssuerRules) -> Vec<&'static str> {
+    let mut capabilities = vec![
+        "launch-ehr",
+        "authorize-post",
+        "client-public",
+        "client-confidential-symmetric",
+        "client-confidential-asymmetric",
+        "sso-openid-connect",
+        "context-banner",
+        "context-style",
+        "context-ehr-patient",
+        "context-ehr-encounter",
+        "permission-offline",
+        "permission-online",
+        "permission-patient",
+        "permission-user",
+        "permission-v1",
+        "permission-v2",
+    ];
+    // Where the EPJ alone says who the user is, an app cannot begin by itself.
+    if rules.login.iter().any(|way| *way != LoginWay::Ehr) {
+        capabilities.extend(["launch-standalone", "context-standalone-patient", "context-standalone-encounter"]);
+    }
+    capabilities
 }
 
 /// OpenID Connect Discovery §3 and RFC 8414 §2: one document for both.
@@ -131,9 +136,13 @@ impl Document {
 
     /// The document, or 304 where the caller has it. RFC 9110 §13.1.2.
     pub fn answer(&self, headers: &HeaderMap, kept_s: u32) -> Response {
-        let has_it = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes()
-        });
+        let has_it = headers
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == self.etag.as_bytes());
         let mut response = if has_it { StatusCode::NOT_MODIFIED.into_response() } else { Body::from(self.body.clone()).into_response() };
         let headers = response.headers_mut();
         if !has_it {

@@ -7,15 +7,15 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::authorize::follow;
-use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble};
+use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble, unread};
 use super::pages::{
-    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch, Person, ask_groups,
-    decision, field,
+    Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
+    Person, ask_groups, decision, field,
 };
 use super::reply::append;
 use super::{App, request};
 use crate::domain::client::Required;
-use crate::domain::interaction::{Picked, Step};
+use crate::domain::interaction::{Picked, PickedEncounter, Step};
 use crate::engine::authorize::Pending;
 use crate::engine::picker::PickerError;
 use crate::fhir_client::PatientQuery;
@@ -29,7 +29,13 @@ use crate::secret::{Secret, same};
 /// How many users, patients and encounters a page lists at most.
 const SHOWN: usize = 20;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, headers: HeaderMap, request: Request<Body>) -> Response {
+pub async fn get(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    Path(interaction): Path<String>,
+    headers: HeaderMap,
+    request: Request<Body>,
+) -> Response {
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
@@ -46,6 +52,7 @@ fn asked(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str
     let mut asked = Asked::new(app, headers, id, ui_locales);
     if let Some(lang) = switched {
         asked.lang = lang;
+        asked.switched = true;
     }
     asked
 }
@@ -56,8 +63,12 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, P
     let asked = asked(&app, &headers, &id, None, query.as_deref());
     let form = match request::form(request, app.limits.authorize).await {
         Ok(form) => form,
-        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+        Err(reason) => return unread(&app, &asked, &reason),
     };
+    // Only boxes that are ticked come several times.
+    if form.pairs().any(|(name, _)| name != field::SCOPE && form.is_repeated(name)) {
+        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "a field of the form came twice".to_owned());
+    }
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
         Err(stop) => return stopped(&app, &asked, stop),
@@ -79,18 +90,41 @@ async fn decide(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
         (Step::Login(_), _) => return log_in(app, asked, pending, form).await,
         (Step::PickPatient, Some(decision::SEARCH)) => return search(app, asked, pending, form).await,
         (Step::PickPatient, _) => return pick_patient(app, asked, pending, form).await,
+        // From an earlier page, by the back button: what is answered there counts, and what came after it is asked again.
+        (Step::PickEncounter | Step::Consent(_), Some(decision::CONTINUE)) if form.has(field::PATIENT) && pending.launch.is_none() => {
+            return pick_patient(app, asked, pending, form).await;
+        }
         (Step::PickEncounter, _) => return pick_encounter(app, asked, pending, form).await,
-        (Step::Consent(offered), _) => {
-            let ticked: ScopeSet = form.all(field::SCOPE).filter_map(|text| Scope::parse(text).ok()).collect();
-            let required = offered.iter().filter(|scope| is_required(scope)).cloned();
-            let allowed: ScopeSet = required.chain(ticked.iter().cloned()).collect();
+        (Step::Consent(_), Some(decision::CONTINUE)) if names(form, field::ENCOUNTER) && pending.launch.is_none() => {
+            return pick_encounter(app, asked, pending, form).await;
+        }
+        (Step::Consent(offered), Some(decision::ALLOW)) => {
+            let allowed = ticked(offered, form);
             app.engine.advance(pending, |interaction| interaction.consent = Some(allowed)).await
         }
+        // No form of this page: it is shown again.
+        (Step::Consent(_), _) => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match next {
         Ok(next) => follow(app, asked, next).await,
         Err(stop) => stopped(app, asked, stop),
     }
+}
+
+/// What the person allowed: what was ticked and what could not be unticked; nothing where everything was unticked.
+fn ticked(offered: &ScopeSet, form: &Params) -> ScopeSet {
+    let ticked: ScopeSet = form.all(field::SCOPE).filter_map(|text| Scope::parse(text).ok()).collect();
+    let optional: ScopeSet = offered.iter().filter(|scope| !is_required(scope)).cloned().collect();
+    let chosen = optional.narrow(&ticked);
+    if chosen.is_empty() && !optional.is_empty() {
+        return ScopeSet::default();
+    }
+    offered.iter().filter(|scope| is_required(scope)).chain(chosen.iter()).cloned().collect()
+}
+
+/// Whether the form has the field, empty or not.
+fn names(form: &Params, field: &str) -> bool {
+    form.pairs().any(|(name, _)| name == field)
 }
 
 /// What cannot be unticked: it gives no access by itself, and the app cannot be opened without it.
@@ -125,15 +159,18 @@ async fn log_in(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
 
 async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
     let t = asked.lang;
-    let identity: Option<String> = form.get(field::IDENTITY_NUMBER).map(|text| text.chars().filter(|c| !c.is_whitespace()).collect());
-    let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
-    let query = PatientQuery {
-        name: form.get(field::NAME).map(str::to_owned),
-        birth_date: birth_date.clone().and_then(Result::ok),
-        identifier: identity.clone().map(Secret::new),
+    let compact = |text: &str| -> String { text.chars().filter(|c| !c.is_whitespace()).collect() };
+    let is_number = |text: &str| text.len() == 11 && text.bytes().all(|b| b.is_ascii_digit());
+    // A number in the wrong field is still a number, and not shown again either.
+    let (name, misplaced) = match form.get(field::NAME) {
+        Some(text) if is_number(&compact(text)) => (None, Some(compact(text))),
+        name => (name.map(str::to_owned), None),
     };
+    let identity = form.get(field::IDENTITY_NUMBER).map(compact).or(misplaced);
+    let birth_date = form.get(field::BIRTH_DATE).map(str::parse);
+    let query = PatientQuery { name, birth_date: birth_date.clone().and_then(Result::ok), identifier: identity.clone().map(Secret::new) };
     let wrong = match (&identity, &birth_date) {
-        (Some(number), _) if number.len() != 11 || !number.bytes().all(|b| b.is_ascii_digit()) => Some(t.search_bad_identity().to_owned()),
+        (Some(number), _) if !is_number(number) => Some(t.search_bad_identity().to_owned()),
         (_, Some(Err(_))) => Some(t.search_no_hits().to_owned()),
         _ if query.is_empty() => Some(t.search_empty().to_owned()),
         _ => None,
@@ -145,15 +182,21 @@ async fn search(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
 }
 
 async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
-    let base = pending.held.value.request.base.clone();
     let chosen = match form.get(field::PATIENT).and_then(|id| FhirId::parse(id).ok()) {
-        Some(id) => app.engine.patient(&base, &id).await,
+        Some(id) => app.engine.patient(&pending.held.value, &id).await,
         None => Ok(None),
     };
     match chosen {
         Ok(Some(patient)) => {
-            let picked = Picked { id: patient.id, name: patient.name };
-            match app.engine.advance(pending, |interaction| interaction.patient = Some(picked)).await {
+            let picked = Picked { id: patient.id, name: patient.name, birth_date: patient.birth_date };
+            match app
+                .engine
+                .advance(pending, |interaction| {
+                    interaction.patient = Some(picked);
+                    interaction.encounter = None;
+                })
+                .await
+            {
                 Ok(next) => follow(app, asked, next).await,
                 Err(stop) => stopped(app, asked, stop),
             }
@@ -164,17 +207,19 @@ async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params)
 }
 
 async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
-    let request = &pending.held.value.request;
     let Some(patient) = pending.held.value.patient.clone() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
-    let open = match app.engine.open_encounters(&request.base, &patient.id).await {
+    let open = match app.engine.open_encounters(&pending.held.value, &patient.id).await {
         Ok(open) => open,
         Err(down) => return unreachable(app, asked, &down),
     };
     let chosen = form.get(field::ENCOUNTER).and_then(|id| FhirId::parse(id).ok());
     // Only what was offered can be chosen.
     let chosen = match chosen {
-        Some(id) if open.iter().any(|encounter| encounter.id == id) => Some(id),
-        None if !pending.client.requires.contains(&Required::Encounter) => None,
+        Some(id) if open.iter().any(|encounter| encounter.id == id) => PickedEncounter::One(id),
+        // An empty choice, not a form without the field.
+        None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => {
+            PickedEncounter::Without
+        }
         _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
     };
     match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {
@@ -205,7 +250,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
         Step::PickPatient => {
-            let found = match app.engine.patients(&interaction.request.base, query).await {
+            let found = match app.engine.patients(interaction, query).await {
                 Ok(found) => found,
                 Err(down) => return unreachable(app, asked, &down),
             };
@@ -233,7 +278,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
         }
         Step::PickEncounter => {
             let Some(patient) = &interaction.patient else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
-            let open = match app.engine.open_encounters(&interaction.request.base, &patient.id).await {
+            let open = match app.engine.open_encounters(interaction, &patient.id).await {
                 Ok(open) => open,
                 Err(down) => return unreachable(app, asked, &down),
             };
@@ -247,7 +292,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                 lang: t,
                 switch,
                 app: app_line(client),
-                patient: PatientLine { name: patient.name.clone().unwrap_or_else(|| patient.id.to_string()), birth_date: String::new() },
+                patient: patient_line(t, &patient.id, patient.name.as_deref(), patient.birth_date.as_deref()),
                 encounters: encounters.collect(),
                 may_skip: !client.requires.contains(&Required::Encounter),
                 form,
@@ -256,11 +301,12 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
         }
         Step::Consent(scopes) => {
             let context = interaction.context(pending.launch.as_ref().map(|held| &held.value));
-            let name = match (&pending.launch, &interaction.patient) {
-                (Some(launch), _) => launch.value.patient_name.clone(),
-                (None, picked) => picked.as_ref().and_then(|picked| picked.name.clone()),
+            let (name, birth_date) = match (&pending.launch, &interaction.patient) {
+                (Some(launch), _) => (launch.value.patient_name.as_deref(), launch.value.patient_birth_date.as_deref()),
+                (None, Some(picked)) => (picked.name.as_deref(), picked.birth_date.as_deref()),
+                (None, None) => (None, None),
             };
-            let patient = context.patient.as_ref().map(|id| PatientLine { name: name.unwrap_or_else(|| id.to_string()), birth_date: String::new() });
+            let patient = context.patient.as_ref().map(|id| patient_line(t, id, name, birth_date));
             let user = interaction.user.as_ref();
             let page = ConsentPage {
                 lang: t,
@@ -279,6 +325,10 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
     }
+}
+
+fn patient_line(t: Lang, id: &FhirId, name: Option<&str>, birth_date: Option<&str>) -> PatientLine {
+    PatientLine { name: name.map_or_else(|| id.to_string(), str::to_owned), birth_date: birth_date.map(|date| t.fhir_date(date)).unwrap_or_default() }
 }
 
 /// The people to choose from: the one the launch or the login hint names first.

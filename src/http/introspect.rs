@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::reply::{NoStore, TokenError};
 use super::{App, request};
+use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::error::OAuthError;
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoStore<Map<String, Value>>, TokenError> {
@@ -16,5 +17,10 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoSt
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }
     let bearer = request::bearer(&headers)?;
-    Ok(NoStore(app.engine.introspect(request::client_auth(&headers, &params), bearer, params.get("token")).await?))
+    let auth = request::client_auth(&headers, &params);
+    // RFC 6749 §2.3: at most one way to say who one is.
+    if bearer.is_some() && !matches!(auth, Ok(ClientAuth::None { .. })) {
+        return Err(OAuthError::invalid_request("more than one way to authenticate").into());
+    }
+    Ok(NoStore(app.engine.introspect(auth, bearer, params.get("token")).await?))
 }

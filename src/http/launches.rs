@@ -34,7 +34,9 @@ pub async fn end_session(State(app): State<App>, request: Request<Body>) -> Resp
         Ok(read) => read,
         Err(response) => return response,
     };
-    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(&body) else { return wrong(StatusCode::BAD_REQUEST, "the body is not a JSON object", None) };
+    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(&body) else {
+        return wrong(StatusCode::BAD_REQUEST, "the body is not a JSON object", None);
+    };
     if let Some(unknown) = members.keys().find(|name| *name != "session") {
         let member: String = unknown.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
         return wrong(StatusCode::UNPROCESSABLE_ENTITY, "unknown member", Some(&member));
@@ -76,7 +78,10 @@ fn wrong(status: StatusCode, description: &str, member: Option<&str>) -> Respons
     if let (Some(member), Value::Object(members)) = (member, &mut body) {
         members.insert("member".to_owned(), member.into());
     }
-    noted((status, NoStore(body)).into_response(), LogNote { client: None, error: Some("invalid_request"), reason: Some(format!("{}: {description}", member.unwrap_or("body"))) })
+    noted(
+        (status, NoStore(body)).into_response(),
+        LogNote { client: None, error: Some("invalid_request"), reason: Some(format!("{}: {description}", member.unwrap_or("body"))) },
+    )
 }
 
 fn unread(reason: &LaunchRequestError) -> Response {

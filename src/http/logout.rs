@@ -41,12 +41,15 @@ pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, re
 async fn answer(app: &App, asked: &Asked, headers: &HeaderMap, params: &Params) -> Result<Response, StoreError> {
     let logout = app.engine.read_logout(params).await?;
     let browser = app.cookies.read(headers);
-    let confirmed = params.has(field::CSRF) && browser.id.is_some() && same(params.get(field::CSRF).unwrap_or_default().as_bytes(), app.engine.form_token(&browser, FORM).expose().as_bytes());
+    let proven = logout.is_proven(app.engine.browser_session(&browser).await?.as_ref());
+    let confirmed = params.has(field::CSRF)
+        && browser.id.is_some()
+        && same(params.get(field::CSRF).unwrap_or_default().as_bytes(), app.engine.form_token(&browser, FORM).expose().as_bytes());
     match (params.get(field::DECISION), confirmed) {
         (Some(decision::CONTINUE), true) => done(app, asked, &logout, &browser).await,
         (Some(decision::DENY), true) => Ok(see_other(&app.engine.rules.issuer.at("/account/apps"))),
         // An app that shows an id_token of the session need not have the person asked.
-        _ if logout.is_proven() => done(app, asked, &logout, &browser).await,
+        _ if proven => done(app, asked, &logout, &browser).await,
         _ => ask(app, asked, params, &logout, &browser).await,
     }
 }
@@ -71,8 +74,7 @@ async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser
         return Ok(show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none() }, asked.lang, None));
     }
     let fresh = browser.id.is_none().then(|| app.engine.new_browser());
-    let known = Browser { id: fresh.clone().or_else(|| browser.id.clone()), ..Browser::default() };
-    let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&known, FORM).expose().clone());
+    let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&browser.named(fresh.as_ref()), FORM).expose().clone());
     form.hidden = CARRIED.iter().filter_map(|name| params.get(name).map(|value| Hidden::new(*name, value))).collect();
     let name = match &logout.client {
         Some(id) => app.engine.client(id).await?.map(|client| client.name.clone()),

@@ -1,58 +1,110 @@
 //! The operations listener: health for everyone, administration for whoever has the token. Never the public listener.
 
+mod ask;
+mod clients;
+mod keys;
+mod ready;
+mod refusal;
+
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
-use axum::{Json, Router};
+use axum::routing::{get, post, put};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Site;
-use super::reply::{NoStore, TokenError};
+use super::reply::NoStore;
 use super::request;
-use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
-use crate::random::Random;
-use crate::secret::Digest;
-use crate::store::Backend;
+use crate::domain::client::Client;
+use crate::protocol::ids::Issuer;
+use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
+
+use refusal::Refusal;
+
+/// A client as it was registered over this listener.
+pub struct Registered {
+    pub client: Client,
+    /// Made because the request brought none: shown once, in the answer.
+    pub secret: Option<Secret<String>>,
+    /// What the registrar should know, one sentence each.
+    pub reminders: Vec<String>,
+}
+
+/// Checks a registration, JSON with the member names of the configuration; what is wrong with it otherwise, one sentence each. How that is
+/// checked is the configuration's business, so whoever starts the server hands it in.
+pub type Register = Arc<dyn Fn(&serde_json::Value, &Issuer) -> Result<Registered, Vec<String>> + Send + Sync>;
 
 /// What the operations listener works on.
 #[derive(Clone)]
 pub struct Ops {
     pub sites: Vec<Arc<Site>>,
-    pub backend: Arc<dyn Backend>,
     /// What administration must show; without one it is closed.
     pub token: Option<Digest>,
     /// The clock of the demo, where this is the demo.
     pub test_clock: Option<Arc<SystemClock>>,
-    pub random: Arc<dyn Random>,
+    pub register: Register,
+}
+
+impl Ops {
+    /// The issuer a request is about: the only one, or the one it names.
+    fn site(&self, named: Option<&str>) -> Result<&Arc<Site>, Refusal> {
+        let known = || self.sites.iter().map(|site| site.engine.rules.issuer.as_str()).collect::<Vec<_>>().join(", ");
+        match (named, self.sites.as_slice()) {
+            (None, [only]) => Ok(only),
+            (None, _) => Err(Refusal::invalid(format!("there are several issuers; name one of them as `issuer`: {}", known()))),
+            (Some(url), sites) => sites
+                .iter()
+                .find(|site| site.engine.rules.issuer.as_str() == url)
+                .ok_or_else(|| Refusal::invalid(format!("`issuer` is none of this server; it has: {}", known()))),
+        }
+    }
 }
 
 pub fn router(ops: Ops) -> Router {
-    let admin = Router::new().route("/test/clock", put(set_clock)).layer(from_fn_with_state(ops.clone(), authorized));
-    Router::new().route("/health", get(health)).merge(admin).with_state(ops)
+    let admin = Router::new()
+        .route("/clients", get(clients::list).post(clients::add))
+        .route("/clients/{id}", get(clients::show).delete(clients::remove))
+        .route("/clients/{id}/disable", post(clients::disable))
+        .route("/clients/{id}/enable", post(clients::enable))
+        .route("/clients/{id}/rotate-secret", post(clients::rotate_secret))
+        .route("/keys", get(keys::list))
+        .route("/keys/rotate", post(keys::rotate))
+        .route("/test/clock", put(set_clock))
+        .fallback(|| async { Refusal::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
+        .layer(from_fn_with_state(ops.clone(), authorized));
+    let open =
+        Router::new().route("/health", get(health)).route("/ready", get(ready::ready)).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
+    admin.merge(open).with_state(ops)
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
     match check(&ops, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(error) => TokenError(error).into_response(),
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-fn check(ops: &Ops, headers: &HeaderMap) -> Result<(), OAuthError> {
-    let shown = request::bearer(headers)?.map(|token| Digest::of(token.as_bytes()));
-    match (shown, ops.token) {
-        (Some(shown), Some(token)) if shown == token => Ok(()),
-        (None, _) => Err(OAuthError::new(ErrorCode::InvalidToken, "the operations token is needed").challenge(Challenge::BearerMissing)),
-        (Some(_), _) => Err(OAuthError::new(ErrorCode::InvalidToken, "that is not the operations token").challenge(Challenge::Bearer { scope: None })),
+fn check(ops: &Ops, headers: &HeaderMap) -> Result<(), Refusal> {
+    let shown = request::bearer(headers).map_err(|error| Refusal::invalid(error.description.into_owned()))?;
+    let Some(token) = ops.token else {
+        return Err(Refusal::unauthorized("administration is closed: write ops_token in [server] of the configuration"));
+    };
+    match shown.map(|shown| Digest::of(shown.as_bytes())) {
+        Some(shown) if shown == token => Ok(()),
+        None => Err(Refusal::unauthorized("the operations token is needed, as Authorization: Bearer")),
+        Some(_) => Err(Refusal::wrong_token()),
     }
 }
 
+/// The process answers; nothing more is said.
 async fn health() -> NoStore<serde_json::Value> {
     NoStore(json!({ "status": "ok" }))
 }
@@ -64,18 +116,13 @@ struct ClockOffset {
     offset_s: i64,
 }
 
-async fn set_clock(State(ops): State<Ops>, body: Result<Json<ClockOffset>, axum::extract::rejection::JsonRejection>) -> Response {
-    let Some(clock) = &ops.test_clock else {
-        return (StatusCode::NOT_FOUND, NoStore(json!({ "error": "invalid_request", "error_description": "this server's clock cannot be moved" }))).into_response();
-    };
-    let Ok(Json(ClockOffset { offset_s })) = body else {
-        return (StatusCode::BAD_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "the body must be {\"offset_s\": seconds}" }))).into_response();
-    };
+async fn set_clock(State(ops): State<Ops>, request: Request<Body>) -> Result<NoStore<serde_json::Value>, Refusal> {
+    let Some(clock) = &ops.test_clock else { return Err(Refusal::not_found("this server's clock cannot be moved")) };
+    let ClockOffset { offset_s } =
+        serde_json::from_value(ask::json(request).await?).map_err(|_| Refusal::invalid("the body must be {\"offset_s\": seconds}"))?;
     clock.set_offset(offset_s);
     for site in &ops.sites {
-        if let Err(error) = site.engine.tend().await {
-            return TokenError(error.into()).into_response();
-        }
+        site.engine.tend().await?;
     }
-    NoStore(json!({ "offset_s": offset_s })).into_response()
+    Ok(NoStore(json!({ "offset_s": offset_s })))
 }

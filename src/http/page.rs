@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::pages::{AppLine, DonePage, ErrorPage, LangSwitch, Page};
 use super::reply::{LogNote, no_store, noted};
+use super::request::BodyError;
 use crate::domain::authorization::PageRefusal;
 use crate::domain::client::Client;
 use crate::engine::authorize::Stop;
@@ -20,13 +21,15 @@ pub struct RequestId(pub String);
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub lang: Lang,
+    /// The person chose the language on a page of ours, and keeps it on the next.
+    pub switched: bool,
     pub reference: String,
 }
 
 impl Asked {
     pub fn new(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str>) -> Self {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        Self { lang: Lang::choose(ui_locales, accepted, app.engine.rules.default_lang), reference: id.0.clone() }
+        Self { lang: Lang::choose(ui_locales, accepted, app.engine.rules.default_lang), switched: false, reference: id.0.clone() }
     }
 }
 
@@ -40,10 +43,8 @@ pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_ac
     no_store(headers);
     // Browsers hold `form-action` against every redirect that follows a form, so apps on https must be reachable from it.
     let target = form_action.map(form_target).unwrap_or_default();
-    let policy = format!(
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}",
-        app.frame_ancestors
-    );
+    let policy =
+        format!("default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}", app.frame_ancestors);
     if let Ok(value) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, value);
     }
@@ -78,6 +79,7 @@ pub enum Trouble {
     Unavailable,
     Form,
     NotFound,
+    Cancelled,
 }
 
 pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reason: String) -> Response {
@@ -89,6 +91,7 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         Trouble::Redirect => (t.error_redirect(), t.error_redirect_message(), t.next_support()),
         Trouble::Unavailable => (t.error_unavailable(), t.error_unavailable_message(), t.next_wait()),
         Trouble::Form => (t.error_form(), t.error_form_message(), t.next_open_again()),
+        Trouble::Cancelled => (t.error_cancelled(), t.error_cancelled_message(), t.next_open_again()),
         Trouble::NotFound => (t.error_not_found(), t.error_not_found_message(), t.next_open_again()),
     };
     let page = ErrorPage {
@@ -104,6 +107,16 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     noted(response, LogNote { client: None, error: Some("page"), reason: Some(reason) })
+}
+
+/// A form that could not be read. RFC 9110 §15.5.14 for one that is too long.
+pub fn unread(app: &App, asked: &Asked, reason: &BodyError) -> Response {
+    let (status, why) = match reason {
+        BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the form is too long"),
+        BodyError::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form"),
+        BodyError::Broken(why) => (StatusCode::BAD_REQUEST, *why),
+    };
+    trouble(app, asked, status, Trouble::Form, why.to_owned())
 }
 
 /// What a person sees when no answer can be sent to the app. RFC 6749 §4.1.2.1: never a redirect.

@@ -65,7 +65,11 @@ const TOO_LARGE: &str = "the body is too large";
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
         let error = self.0;
-        let status = if error.description == TOO_LARGE { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST) };
+        let status = if error.description == TOO_LARGE {
+            StatusCode::PAYLOAD_TOO_LARGE
+        } else {
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
+        };
         let body = NoStore(json!({ "error": error.code.as_str(), "error_description": error.description }));
         let mut response = (status, body).into_response();
         if let Some(challenge) = &error.challenge {

@@ -13,7 +13,7 @@ use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 use tower::ServiceExt;
 
-use super::layer::{Outer, around};
+use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
@@ -92,8 +92,13 @@ pub fn service(sites: &[Arc<Site>]) -> Router {
 }
 
 async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request: Request<Body>) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
-    let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase())).unwrap_or_default();
+    // RFC 9112 §3.2: two hosts are none.
+    if request.headers().get_all(header::HOST).iter().count() > 1 {
+        return outside((StatusCode::BAD_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "more than one Host" }))).into_response());
+    }
+    // A target in absolute form says more than `Host`. RFC 9112 §3.2.2.
+    let named = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
+    let host = named.or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_ascii_lowercase)).unwrap_or_default();
     // A default port may be written or not.
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
     match issuers.get(&host).or_else(|| issuers.get(bare)) {
@@ -107,11 +112,15 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
 
 /// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.
 fn misdirected() -> Response {
-    (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" }))).into_response()
+    outside(
+        (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" })))
+            .into_response(),
+    )
 }
 
 async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" }))).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" })))
+        .into_response()
 }
 
 async fn not_found(app: App, request: Request<Body>) -> Response {
@@ -122,7 +131,7 @@ async fn not_found(app: App, request: Request<Body>) -> Response {
 
 /// A bug in one request is an error of that request, not of the server.
 fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response()
+    outside((StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response())
 }
 
 async fn stylesheet(_: Uri) -> Response {

@@ -3,18 +3,21 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, show, trouble};
+use super::page::{Asked, RequestId, Trouble, app_line, show, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
 use crate::engine::start::{StartLink, Started};
 use crate::secret::same;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, headers: HeaderMap) -> Response {
+pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, method: Method, headers: HeaderMap) -> Response {
     let asked = Asked::new(&app, &headers, &id, None);
+    if method == Method::HEAD {
+        return trouble(&app, &asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "a look ahead must not use a start link up".to_owned());
+    }
     open(&app, &asked, &headers, &link, false).await
 }
 
@@ -24,14 +27,15 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, P
     let asked = Asked::new(&app, &headers, &id, None);
     let form = match request::form(request, app.limits.body).await {
         Ok(form) => form,
-        Err(reason) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, format!("{reason:?}")),
+        Err(reason) => return unread(&app, &asked, &reason),
     };
-    let expected = app.engine.form_token(&app.cookies.read(&headers), &link);
-    if !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
+    let browser = app.cookies.read(&headers);
+    let expected = app.engine.form_token(&browser, &link);
+    if browser.id.is_none() || !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
         return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned());
     }
     if form.get(field::DECISION) != Some(decision::CONTINUE) {
-        return trouble(&app, &asked, StatusCode::OK, Trouble::Expired, "the person did not go on".to_owned());
+        return trouble(&app, &asked, StatusCode::OK, Trouble::Cancelled, "the person did not go on".to_owned());
     }
     open(&app, &asked, &headers, &link, true).await
 }
@@ -52,15 +56,21 @@ async fn open(app: &App, asked: &Asked, headers: &HeaderMap, text: &str, confirm
                 Ok(None) => return unusable("the client is gone".to_owned()),
                 Err(down) => return trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
             };
+            let fresh = browser.id.is_none().then(|| app.engine.new_browser());
+            let token = app.engine.form_token(&browser.named(fresh.as_ref()), text);
             let page = ConfirmUserPage {
                 lang: asked.lang,
                 switch: LangSwitch::none(),
                 app: app_line(&client),
                 signed_in: Person { name: signed_in.name.clone().unwrap_or_else(|| signed_in.fhir_user.to_string()), detail: String::new() },
                 opens_as: Person { name: launch.user_name.clone().unwrap_or_else(|| launch.fhir_user.to_string()), detail: String::new() },
-                form: Form::new(format!("{}/start/{text}", app.path), app.engine.form_token(&browser, text).expose().clone()),
+                form: Form::new(format!("{}/start/{text}", app.path), token.expose().clone()),
             };
-            show(app, StatusCode::OK, &page, asked.lang, Some(&launch.launch_url))
+            let mut response = show(app, StatusCode::OK, &page, asked.lang, Some(&launch.launch_url));
+            if let Some(fresh) = fresh {
+                append(&mut response, header::SET_COOKIE, app.cookies.browser(&fresh));
+            }
+            response
         }
         Err(Ok(reason)) => unusable(reason.to_string()),
         Err(Err(down)) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),

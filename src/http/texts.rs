@@ -51,6 +51,8 @@ texts! {
     error_unavailable_message(): "Vi får ikke kontakt med et system vi trenger. Det er ikke noe galt med det du gjorde." | "We cannot reach a system we need. You did nothing wrong.";
     error_form():               "Siden er for gammel" | "This page is too old";
     error_form_message():       "Skjemaet du sendte, hører ikke til en oppstart som pågår i denne nettleseren." | "The form you sent does not belong to a launch in progress in this browser.";
+    error_cancelled():          "Du avbrøt" | "You cancelled";
+    error_cancelled_message():  "Appen ble ikke åpnet. Ingen opplysninger er delt." | "The app was not opened. No information has been shared.";
     error_too_many():           "For mange forsøk" | "Too many attempts";
     error_too_many_message():   "Vi har fått for mange mislykkede forsøk herfra på kort tid." | "We have had too many failed attempts from here in a short time.";
     error_not_found():          "Siden finnes ikke" | "There is no such page";
@@ -151,7 +153,6 @@ texts! {
     apps_may():                 "Appen kan" | "The app may";
     apps_remembered():          "Åpnes uten å spørre deg på nytt" | "Opens without asking you again";
     apps_grants():              "Aktive tilganger" | "Active access";
-    apps_no_grants():           "Ingen aktive tilganger nå" | "No active access now";
     apps_withdraw():            "Trekk tilbake" | "Withdraw";
     apps_withdraw_from(app):    "Trekk tilbake tilgangen til {app}" | "Withdraw {app}’s access";
     apps_withdrawn(app):        "Tilgangen til {app} er trukket tilbake. Det appen hadde åpent, er lukket." | "{app}’s access has been withdrawn. What it had open is closed.";

@@ -116,11 +116,11 @@ fn read_basic(header: &str) -> Option<Vec<(ClientId, Secret<String>)>> {
     if let Ok(id) = ClientId::parse(id) {
         readings.push((id, Secret::new(secret.to_owned())));
     }
-    if let (Some(id), Some(plain)) = (decoded(id), decoded(secret))
-        && let Ok(id) = ClientId::parse(&id)
-        && (plain != secret || readings.is_empty())
+    if let (Some(plain_id), Some(plain_secret)) = (decoded(id), decoded(secret))
+        && (plain_id != id || plain_secret != secret)
+        && let Ok(plain_id) = ClientId::parse(&plain_id)
     {
-        readings.push((id, Secret::new(plain)));
+        readings.push((plain_id, Secret::new(plain_secret)));
     }
     (!readings.is_empty()).then_some(readings)
 }
@@ -144,6 +144,9 @@ mod tests {
         assert_eq!(secrets, ["a%2Bb:c+d", "a+b:c d"]);
         let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("app:plain")), "") else { panic!() };
         assert_eq!(readings.len(), 1);
+        // Only the id was encoded: a URL as client_id has a colon, which must be.
+        let Ok(ClientAuth::Basic { readings }) = parse(Some(&basic("https%3A%2F%2Fapp.example:plain")), "client_id=https://app.example") else { panic!() };
+        assert!(readings.iter().any(|(id, secret)| id.as_str() == "https://app.example" && secret.expose() == "plain"));
     }
 
     #[test]

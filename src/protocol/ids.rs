@@ -66,7 +66,9 @@ fn visible(text: &str, max: usize) -> bool {
 }
 
 fn fhir_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+    // `.` and `..` would be steps in a path, not names in it.
+    let names_something = text.bytes().any(|b| b != b'.');
+    names_something && (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
 }
 
 fn plain_id(text: &str) -> bool {
@@ -250,8 +252,10 @@ impl FhirBase {
 
     /// Whether `text` names this base: one trailing slash, the case of scheme and host and a default port do not matter. SAL-027.
     pub fn is_named_by(&self, text: &str) -> bool {
-        let plain = |text: &str| web_url(text).filter(|url| url.query().is_none()).map(|url| url.as_str().strip_suffix('/').unwrap_or(url.as_str()).to_owned());
-        plain(text).is_some_and(|named| plain(&self.0).as_deref() == Some(named.as_str()))
+        match (loosely(text), loosely(&self.0)) {
+            (Some(named), Some(own)) => named == own,
+            _ => false,
+        }
     }
 }
 
@@ -275,6 +279,26 @@ impl From<FhirBase> for String {
     fn from(base: FhirBase) -> String {
         base.0.as_ref().to_owned()
     }
+}
+
+/// A URL with scheme and host in lower case, no default port and no single trailing slash. Nothing else is read into it: no dot
+/// segments, no other way to write a host, no characters that do not belong in a URL. SAL-027.
+fn loosely(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let plain = |b: u8| (0x21..=0x7e).contains(&b) && !matches!(b, b'?' | b'#' | b'\\' | b'"' | b'<' | b'>');
+    if authority.is_empty() || authority.contains('@') || !text.bytes().all(plain) {
+        return None;
+    }
+    let authority = authority.to_ascii_lowercase();
+    let port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return None,
+    };
+    let host = authority.strip_suffix(port).unwrap_or(&authority);
+    Some(format!("{scheme}://{host}{}", path.strip_suffix('/').unwrap_or(path)))
 }
 
 /// A registered redirect, launch or post-logout URI: kept verbatim and compared byte for byte. RFC 9700 §2.1, SAL-001.

@@ -47,7 +47,9 @@ impl RefreshToken {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix("rt_")?.splitn(3, '_');
         let (grant, generation, proof) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self { grant: GrantId::parse(grant).ok()?, generation: generation.parse().ok()?, proof: Digest::parse(proof)? })
+        let token = Self { grant: GrantId::parse(grant).ok()?, generation: generation.parse().ok()?, proof: Digest::parse(proof)? };
+        // One text for one token: `00` and `+0` are not 0.
+        (token.generation.to_string() == generation).then_some(token)
     }
 }
 
@@ -153,7 +155,9 @@ mod tests {
         let token = RefreshToken { grant: grant.clone(), generation: 7, proof: Digest::of(b"x") };
         let read = RefreshToken::parse(token.print().expose()).unwrap();
         assert_eq!((read.grant, read.generation, read.proof), (grant, 7, Digest::of(b"x")));
-        for bad in ["", "code_", "code_x", "code_x_", "rt_x_1_short", "rt_x_-1_x", "rt__1_x", "ey.x.y"] {
+        for bad in
+            ["", "code_", "code_x", "code_x_", "rt_x_1_short", "rt_x_-1_x", "rt__1_x", "ey.x.y", "rt_0123abcd_07_LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE"]
+        {
             assert!(Code::parse(bad).is_none() && RefreshToken::parse(bad).is_none(), "{bad}");
         }
     }

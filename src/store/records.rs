@@ -44,6 +44,8 @@ pub struct ClientChange {
     /// The secrets from now on, newest first, each with the moment it stops working.
     pub secrets: Option<Vec<(Digest, Option<UnixTime>)>>,
     pub changed_at: Option<UnixTime>,
+    /// It was removed; until then its id stays taken, for tokens it got are still about.
+    pub removed_until: Option<UnixTime>,
 }
 
 /// How long past its end a record is kept, so that a late use is told from one that never was in our log.
@@ -64,7 +66,7 @@ macro_rules! stored {
 }
 
 stored!(KeyRing, KeyRing, 1, |_ring| None);
-stored!(Client, ClientChange, 1, |_change| None);
+stored!(Client, ClientChange, 1, |change| change.removed_until);
 stored!(Session, Session, 1, |session| Some(session.expires_at + AFTERLIFE));
 stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_secs(4200)));
 stored!(Interaction, Interaction, 1, |interaction| Some(interaction.expires_at));

@@ -129,7 +129,7 @@ fn the_shortest_configuration_holds() {
     let config = good(SHORTEST);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:9400");
     assert_eq!(config.server.ops_listen.to_string(), "127.0.0.1:9401");
-    assert_eq!(config.server.ops_token, None);
+    assert!(config.server.ops_token.is_none());
     assert_eq!(config.store, Store::Embedded { path: "/etc/helsebro/data/helsebro.redb".into(), durability: config::Durability::PowerLoss });
     let issuer = &config.issuers[0].rules;
     assert_eq!((issuer.name.as_str(), &issuer.login[..]), ("auth.epj.example", &[LoginWay::Ehr][..]));

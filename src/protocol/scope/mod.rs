@@ -27,6 +27,8 @@ pub enum ScopeError {
     Context,
     #[error("not a scope SMART or OpenID Connect defines, and neither a full URI nor prefixed with `__`")]
     Unknown,
+    #[error("a set of scopes has at most 100 items and 6 kB: it travels inside tokens")]
+    TooMany,
 }
 
 /// One scope item.

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContextScope, Level, ResourceScope, Scope, ScopeError};
 
+/// At most this many items are in a set, and so in a token. Apps ask for a few dozen; a server must not be kept busy with more.
+const MOST_ITEMS: usize = 100;
+
+/// At most this many characters are in a set: it travels inside access tokens, and those in headers of about 8 kB (SAL-070).
+const MOST_BYTES: usize = 6 * 1024;
+
 /// What a request asks, a ceiling allows or a token gives: items in their order, none twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -15,18 +21,37 @@ impl ScopeSet {
     /// Parses a list in which every item must be understood: configuration, and what we stored ourselves.
     ///
     /// # Errors
-    /// The first item that is no scope, and why.
+    /// The first item that is no scope, or one too many, and why.
     pub fn parse(text: &str) -> Result<Self, (String, ScopeError)> {
+        let mut room = Room::default();
         let mut set = Self::default();
         for item in text.split_ascii_whitespace() {
-            set.push(Scope::parse(item).map_err(|why| (item.to_owned(), why))?);
+            let scope = Scope::parse(item).map_err(|why| (item.to_owned(), why))?;
+            if !set.0.contains(&scope) {
+                room.take(item).ok_or_else(|| (item.to_owned(), ScopeError::TooMany))?;
+                set.0.push(scope);
+            }
         }
         Ok(set)
     }
 
-    /// Parses a request: what is not understood is dropped and the rest goes on. SAL-042, SAL-306; DESIGN §3, Scopes.
+    /// Parses a request: what is not understood, or is more than a token can carry, is dropped and the rest goes on.
+    /// SAL-042, SAL-070, SAL-306; DESIGN §3, Scopes.
     pub fn parse_request(text: &str) -> Self {
-        text.split(' ').filter_map(|item| Scope::parse(item).ok()).collect()
+        let mut room = Room::default();
+        let mut set = Self::default();
+        for item in text.split(' ') {
+            if room.is_full() {
+                break;
+            }
+            if let Ok(scope) = Scope::parse(item)
+                && !set.0.contains(&scope)
+                && room.take(item).is_some()
+            {
+                set.0.push(scope);
+            }
+        }
+        set
     }
 
     pub fn is_empty(&self) -> bool {
@@ -120,6 +145,28 @@ impl ResourceScope {
             }
         }
         kept
+    }
+}
+
+/// What still fits into a set that is being parsed.
+#[derive(Default)]
+struct Room {
+    items: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn is_full(&self) -> bool {
+        self.items >= MOST_ITEMS
+    }
+
+    fn take(&mut self, item: &str) -> Option<()> {
+        let bytes = self.bytes + item.len() + 1;
+        if self.is_full() || bytes > MOST_BYTES {
+            return None;
+        }
+        (self.items, self.bytes) = (self.items + 1, bytes);
+        Some(())
     }
 }
 

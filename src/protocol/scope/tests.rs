@@ -56,6 +56,17 @@ fn a_request_drops_what_it_does_not_understand() {
     assert_eq!(ScopeSet::parse_request("openid  patient/Patient.r patient/Observation.sr email æ patient/Patient.r").to_string(), "openid patient/Patient.r");
 }
 
+#[test]
+fn a_set_has_an_end() {
+    let many: Vec<String> = (0..5000).map(|n| format!("user/*.r?_id={n}")).collect();
+    assert_eq!(ScopeSet::parse_request(&many.join(" ")).iter().count(), 100);
+    assert_eq!(ScopeSet::parse(&many.join(" ")).unwrap_err().1, ScopeError::TooMany);
+    let long = format!("openid patient/Observation.r?code={} fhirUser", "x".repeat(7000));
+    assert_eq!(ScopeSet::parse_request(&long).to_string(), "openid fhirUser");
+    let same = vec!["openid"; 5000].join(" ");
+    assert_eq!(ScopeSet::parse(&same).unwrap().to_string(), "openid");
+}
+
 /// asked, ceiling, granted
 const NARROWED: &[(&str, &str, &str)] = &[
     ("patient/*.cruds", "patient/Observation.rs", "patient/Observation.rs"),

@@ -1,8 +1,10 @@
 //! The whole demo on free ports with a clock that is moved, and the parties that use it: an EHR, apps, a browser.
 
 mod app;
+mod bare;
 mod browser;
 mod ehr;
+mod inside;
 
 use std::path::PathBuf;
 
@@ -14,8 +16,10 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 
 pub use app::{App, SCOPES, Tokens};
+pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
+pub use inside::Inside;
 
 /// A verifier and its challenge that every test may use.
 pub const VERIFIER: &str = "q7Zk1Xw0V9bTn4sLd8Hc2JmRfE6yGpA3uOiKx5CvB_t-Wz";

@@ -1,0 +1,305 @@
+//! What the mock FHIR server is told when it runs alone. `config/fhir.toml` explains each key.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::config::{Environment, Findings, Place, SystemEnvironment, estimated_bits};
+use crate::fhir::{DEFAULT_INTROSPECTION_CACHE, DataSource, FhirConfig, For, Policy, SupportingReads, Switches, UserPolicy};
+use crate::protocol::ids::{FhirBase, Issuer, is_loopback};
+use crate::random::Random;
+use crate::secret::Secret;
+
+/// The longest an introspection answer may be used again: a revoked token would be good that long.
+const LONGEST_CACHE: Duration = Duration::from_secs(60);
+
+/// A mock FHIR server and where it listens.
+#[derive(Clone, Debug)]
+pub struct FhirServerConfig {
+    pub fhir: FhirConfig,
+    pub listen: SocketAddr,
+    pub ops_listen: SocketAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFhirServer {
+    base: String,
+    issuer: String,
+    introspection_endpoint: Option<String>,
+    client_id: String,
+    client_secret: RawSecret,
+    listen: Option<String>,
+    ops_listen: Option<String>,
+    ops_token: Option<RawSecret>,
+    #[serde(default)]
+    cors_origins: Vec<String>,
+    introspection_cache: Option<String>,
+    data: Option<Vec<String>>,
+    #[serde(default)]
+    switches: RawSwitches,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a secret must be { file = \"…\" } or { env = \"…\" }, or a text where the issuer is on loopback")]
+enum RawSecret {
+    Inline(Secret<String>),
+    File(FileReference),
+    Env(EnvReference),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileReference {
+    file: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvReference {
+    env: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSwitches {
+    supporting_reads: RawSupporting,
+    user: RawUser,
+    nav_complete_codings: RawFor,
+    nav_general_practitioner: RawFor,
+    refuse_national_id_in_url: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawSupporting {
+    #[default]
+    Referenced,
+    Any,
+    Scope,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawUser {
+    All,
+    #[default]
+    Organization,
+    CareRelation,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be \"nobody\", \"everybody\" or a list of client ids")]
+enum RawFor {
+    Word(Word),
+    Clients(Vec<String>),
+}
+
+impl Default for RawFor {
+    fn default() -> Self {
+        Self::Word(Word::Nobody)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Word {
+    Nobody,
+    Everybody,
+}
+
+impl From<RawFor> for For {
+    fn from(raw: RawFor) -> Self {
+        match raw {
+            RawFor::Word(Word::Nobody) => Self::Nobody,
+            RawFor::Word(Word::Everybody) => Self::Everybody,
+            RawFor::Clients(ids) => Self::Clients(ids.into_iter().collect()),
+        }
+    }
+}
+
+impl From<RawSwitches> for Switches {
+    fn from(raw: RawSwitches) -> Self {
+        let supporting_reads = match raw.supporting_reads {
+            RawSupporting::Referenced => SupportingReads::Referenced,
+            RawSupporting::Any => SupportingReads::Any,
+            RawSupporting::Scope => SupportingReads::Scope,
+        };
+        let user = match raw.user {
+            RawUser::All => UserPolicy::All,
+            RawUser::Organization => UserPolicy::Organization,
+            RawUser::CareRelation => UserPolicy::CareRelation,
+        };
+        Self {
+            policy: Policy { supporting_reads, user },
+            nav_complete_codings: raw.nav_complete_codings.into(),
+            nav_general_practitioner: raw.nav_general_practitioner.into(),
+            refuse_national_id_in_url: raw.refuse_national_id_in_url,
+        }
+    }
+}
+
+/// Reads and checks a file; paths in it are relative to it.
+///
+/// # Errors
+/// A file that cannot be read as this, or every value in it that cannot stand.
+pub fn load(path: &Path, random: &dyn Random) -> Result<FhirServerConfig, Findings> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let mut found = Findings::default();
+        found.refuse(&Place::root(&name), format!("cannot be read: {error}"));
+        found
+    })?;
+    check(&name, &text, &SystemEnvironment::of_file(path), random)
+}
+
+/// Checks a text that goes by the name `file`.
+///
+/// # Errors
+/// As [`load`].
+pub fn check(file: &str, text: &str, environment: &dyn Environment, random: &dyn Random) -> Result<FhirServerConfig, Findings> {
+    let root = Place::root(file);
+    let mut checking = Checking { root: root.clone(), environment, found: Findings::default() };
+    let raw: RawFhirServer = match toml::from_str(text) {
+        Ok(raw) => raw,
+        Err(error) => {
+            let offset = error.span().map_or(0, |span| span.start);
+            let line = text.get(..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
+            // Not the parser's own rendering: it quotes the line, and the line may hold a secret.
+            checking.found.refuse(&Place { line: Some(line), ..root }, format!("{}; config/fhir.toml shows every key", error.message()));
+            return Err(checking.found);
+        }
+    };
+    let made = checking.server(raw, random);
+    match made {
+        Some(config) if checking.found.problems.is_empty() => Ok(config),
+        _ => Err(checking.found),
+    }
+}
+
+struct Checking<'a> {
+    root: Place,
+    environment: &'a dyn Environment,
+    found: Findings,
+}
+
+impl Checking<'_> {
+    fn refuse<T>(&mut self, key: &str, why: impl Into<String>) -> Option<T> {
+        let place = self.root.key(key);
+        self.found.refuse(&place, why);
+        None
+    }
+
+    fn refuse_value<T>(&mut self, key: &str, value: &str, why: &str) -> Option<T> {
+        let place = self.root.key(key);
+        self.found.refuse_value(&place, value, why);
+        None
+    }
+
+    fn server(&mut self, raw: RawFhirServer, random: &dyn Random) -> Option<FhirServerConfig> {
+        let base = FhirBase::parse(&raw.base).map_err(|why| why.to_string()).or_else(|why| self.refuse_value("base", &raw.base, &why).ok_or(())).ok();
+        let issuer = Issuer::parse(&raw.issuer).map_err(|why| why.to_string()).or_else(|why| self.refuse_value("issuer", &raw.issuer, &why).ok_or(())).ok();
+        let local = issuer.as_ref().is_some_and(Issuer::is_loopback);
+        let introspection_endpoint = match raw.introspection_endpoint {
+            Some(text) => self.endpoint(text),
+            None => issuer.as_ref().map(|issuer| issuer.at("/introspect")),
+        };
+        if raw.client_id.is_empty() {
+            self.refuse::<()>("client_id", "is empty; write the client this server is registered as");
+        }
+        let client_secret = self.secret("client_secret", &raw.client_secret, local);
+        let listen = self.address("listen", raw.listen.as_deref(), 9402);
+        let ops_listen = self.address("ops_listen", raw.ops_listen.as_deref(), 9407);
+        if listen.is_some_and(|listen| listen.port() != 0) && listen == ops_listen {
+            self.refuse::<()>("ops_listen", "is where the public listener is; the levers never share it");
+        }
+        if ops_listen.is_some_and(|ops| !ops.ip().is_loopback()) {
+            self.refuse::<()>("ops_listen", "can be reached from other machines, and the levers are for tests; write \"127.0.0.1:9407\"");
+        }
+        // Without a token the levers are closed: nobody knows this one.
+        let ops_token = match &raw.ops_token {
+            None => Some(random.token()),
+            Some(secret) => self.secret("ops_token", secret, local).and_then(|token| self.strong("ops_token", token)),
+        };
+        for (index, origin) in raw.cors_origins.iter().enumerate() {
+            if url::Url::parse(origin).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == *origin) {
+                continue;
+            }
+            let place = self.root.key("cors_origins").item(index);
+            self.found.refuse_value(&place, origin, "must be an origin as browsers send it; write \"https://app.example\"");
+        }
+        let introspection_cache = self.cache(raw.introspection_cache.as_deref());
+        let data = match raw.data {
+            None => DataSource::BuiltIn,
+            Some(paths) => DataSource::Paths(paths.iter().map(|path| self.environment.resolve(path)).collect()),
+        };
+        if matches!(&data, DataSource::Paths(paths) if paths.is_empty()) {
+            self.refuse::<()>("data", "is empty, so there would be nothing to serve; leave it out for the built-in set");
+        }
+        let fhir = FhirConfig {
+            base: base?,
+            issuer: issuer?,
+            introspection_endpoint: introspection_endpoint?,
+            client_id: raw.client_id,
+            client_secret: client_secret?,
+            ops_token: ops_token?,
+            cors_origins: raw.cors_origins,
+            introspection_cache: introspection_cache?,
+            data,
+            switches: raw.switches.into(),
+        };
+        Some(FhirServerConfig { fhir, listen: listen?, ops_listen: ops_listen? })
+    }
+
+    fn endpoint(&mut self, text: String) -> Option<String> {
+        let fits =
+            url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))));
+        if fits { Some(text) } else { self.refuse_value("introspection_endpoint", &text, "must be https, or http on loopback: our credentials go there") }
+    }
+
+    fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {
+        let default = SocketAddr::from(([127, 0, 0, 1], port));
+        let Some(text) = text else { return Some(default) };
+        text.parse().ok().or_else(|| self.refuse_value(key, text, &format!("must be an address and a port; write \"{default}\"")))
+    }
+
+    fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
+        let text = match raw {
+            RawSecret::Inline(text) if local => text.clone(),
+            RawSecret::Inline(_) => {
+                return self.refuse(key, "stands in the file itself, which only a loopback issuer may do; write { file = \"…\" } or { env = \"…\" }");
+            }
+            RawSecret::Env(EnvReference { env }) => match self.environment.variable(env) {
+                Some(text) => text,
+                None => return self.refuse_value(key, env, "is not set in the environment, or not text"),
+            },
+            RawSecret::File(FileReference { file }) => {
+                let path = self.environment.resolve(file);
+                match self.environment.secret_file(&path) {
+                    Ok(file) => file.text,
+                    Err(error) => return self.refuse_value(key, &path.display().to_string(), &format!("cannot be read: {error}")),
+                }
+            }
+        };
+        let text = Secret::new(text.expose().trim_end_matches(['\n', '\r']).to_owned());
+        if text.expose().is_empty() { self.refuse(key, "is empty") } else { Some(text) }
+    }
+
+    fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
+        let bits = estimated_bits(token.expose());
+        if bits >= 128 {
+            Some(token)
+        } else {
+            self.refuse(key, format!("holds about {bits} bits; must hold at least 128: `openssl rand -base64 32` makes 256"))
+        }
+    }
+
+    fn cache(&mut self, text: Option<&str>) -> Option<Duration> {
+        let Some(text) = text else { return Some(DEFAULT_INTROSPECTION_CACHE) };
+        let seconds = text.strip_suffix('s').and_then(|number| number.parse::<u64>().ok()).map(Duration::from_secs);
+        let fits = seconds.filter(|time| *time <= LONGEST_CACHE);
+        fits.or_else(|| self.refuse_value("introspection_cache", text, "must be 0s to 60s; write \"5s\""))
+    }
+}

@@ -1,0 +1,83 @@
+//! What an administration request says: its query, its body, and the client in its path. Nothing unknown passes in silence.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Uri;
+use serde_json::{Map, Value};
+
+use super::refusal::Refusal;
+use crate::http::request;
+use crate::protocol::ids::ClientId;
+use crate::protocol::params::Params;
+
+/// The largest body, in bytes: a registration with its key set is a few thousand.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// The parameters of the query, of which only `known` are taken.
+pub fn query(uri: &Uri, known: &[&str]) -> Result<Params, Refusal> {
+    let params = Params::parse(uri.query().unwrap_or_default().as_bytes()).map_err(|why| Refusal::invalid(why.to_string()))?;
+    if let Some(name) = params.repeated() {
+        return Err(Refusal::invalid(format!("the parameter {name:?} came more than once")));
+    }
+    if let Some((name, _)) = params.pairs().find(|(name, _)| !known.contains(name)) {
+        return Err(Refusal::invalid(format!("the parameter {name:?} is not known here; there is: {}", known.join(", "))));
+    }
+    Ok(params)
+}
+
+/// `true` or `false`; absent is `false`.
+pub fn flag(params: &Params, name: &str) -> Result<bool, Refusal> {
+    match params.get(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Refusal::invalid(format!("{name} must be true or false"))),
+    }
+}
+
+/// A body that is JSON.
+pub async fn json(request: Request<Body>) -> Result<Value, Refusal> {
+    let is_json = request::media_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    if !is_json {
+        return Err(Refusal::unsupported_media_type());
+    }
+    let bytes = request::body(request, LARGEST_BODY).await?;
+    // The text of a JSON error may quote what it did not expect, and that may be a secret; its place is enough.
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::invalid(format!("the body is not JSON: line {}, column {}", error.line(), error.column())))
+}
+
+/// A body that is a JSON object of which only `known` members are taken; nothing at all is an object without members.
+pub async fn members(request: Request<Body>, known: &[&str]) -> Result<Map<String, Value>, Refusal> {
+    let (parts, body) = request.into_parts();
+    let bytes = request::body(Request::new(body), LARGEST_BODY).await?;
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    let Value::Object(members) = json(Request::from_parts(parts, bytes.into())).await? else { return Err(Refusal::invalid("the body must be a JSON object")) };
+    if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
+        let there_is = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Refusal::invalid(format!("the member {name:?} is not known here; there is: {there_is}")));
+    }
+    Ok(members)
+}
+
+/// A member that is a text.
+pub fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match members.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Refusal::invalid(format!("{name} must be a text"))),
+    }
+}
+
+/// What both the query and the body may say; where both do, they must agree.
+pub fn either<'a>(query: Option<&'a str>, body: Option<&'a str>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match (query, body) {
+        (Some(one), Some(other)) if one != other => Err(Refusal::invalid(format!("{name} is one in the query and another in the body"))),
+        (query, body) => Ok(query.or(body)),
+    }
+}
+
+/// The client a path names, percent-decoded already.
+pub fn client_id(text: &str) -> Result<ClientId, Refusal> {
+    ClientId::parse(text).map_err(|_| Refusal::not_found("no client has this id"))
+}
