@@ -92,7 +92,7 @@ async fn a_disabled_client_is_dead_at_once_and_comes_back_whole() {
 async fn a_new_secret_works_at_once_and_the_old_one_a_while() {
     let world = world(&jwks_toml(&[&client_key(Alg::ES256)])).await;
     let tokens = world.tokens("app").await;
-    let fresh = world.site.engine.rotate_client_secret(&id("app")).await.unwrap();
+    let fresh = world.site.engine.rotate_client_secret(&id("app"), false).await.unwrap().secret;
     world.refresh("app", fresh.expose(), tokens.refresh()).await.is(200);
     world.refresh("app", SECRET, tokens.refresh()).await.is(200);
     world.bare.advance(SECRET_OVERLAP.as_secs() - 1);
@@ -100,7 +100,7 @@ async fn a_new_secret_works_at_once_and_the_old_one_a_while() {
     world.bare.advance(1);
     world.refresh("app", SECRET, tokens.refresh()).await.refused(401, "invalid_client");
     world.refresh("app", fresh.expose(), tokens.refresh()).await.is(200);
-    assert!(world.site.engine.rotate_client_secret(&id("public")).await.is_err(), "it has none");
+    assert!(world.site.engine.rotate_client_secret(&id("public"), false).await.is_err(), "it has none");
 }
 
 #[tokio::test]

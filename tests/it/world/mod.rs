@@ -5,6 +5,7 @@ mod bare;
 mod browser;
 mod ehr;
 mod inside;
+mod lone;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
 pub use inside::Inside;
+pub use lone::{Lone, SECRET};
 
 /// A verifier and its challenge that every test may use.
 pub const VERIFIER: &str = "q7Zk1Xw0V9bTn4sLd8Hc2JmRfE6yGpA3uOiKx5CvB_t-Wz";
