@@ -89,9 +89,6 @@ mod node {
     async fn play(script: &str, least: usize) {
         let Some(node) = interpreter("HELSEBRO_TEST_NODE") else { return };
         let printed = Stage::set().await.play(node, script).await;
-        for loud in printed.lines().filter(|line| line.starts_with("NOT TESTED")) {
-            eprintln!("{loud}");
-        }
         let count = |name: &str| printed.lines().find_map(|line| line.strip_prefix(&format!("# {name} "))?.parse::<usize>().ok());
         assert_eq!(count("fail"), Some(0), "{printed}");
         assert!(count("pass").is_some_and(|passed| passed >= least), "{printed}");
@@ -110,7 +107,7 @@ mod node {
     /// NAV §8, rows 1 to 12 and 20.
     #[tokio::test(flavor = "multi_thread")]
     async fn the_sykmelding_app_finds_what_it_needs() {
-        play("node/nav.mjs", 29).await;
+        play("node/nav.mjs", 31).await;
     }
 }
 
