@@ -9,6 +9,7 @@ mod discovery;
 mod fhir;
 mod introspection;
 mod launch;
+mod logs;
 mod operated;
 mod pages;
 mod races;

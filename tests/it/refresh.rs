@@ -292,6 +292,16 @@ async fn online_ends_with_the_session_and_offline_where_it_is_registered_so() {
         assert!(world.is_active(off.access()).await);
         online.refresh(other.refresh()).await.is(200);
     }
+    // A session ends by itself too: twelve hours after it began.
+    let online = Party::new(&world, "plain", "launch openid online_access patient/Patient.rs");
+    let tokens = online.launched("epj-long").await;
+    world.advance(11 * 3600);
+    let tokens = Tokens(online.refresh(tokens.refresh()).await.is(200).json());
+    world.advance(3500);
+    assert!(world.is_active(tokens.access()).await);
+    world.advance(200);
+    assert!(!world.is_active(tokens.access()).await, "good for another hour, but for the session");
+    online.refresh(tokens.refresh()).await.refused(400, "invalid_grant");
     // DESIGN §3, Ending: NAV's apps end with the EPJ session whatever they were granted.
     let launch = world.ehr().with("session", json!("epj-nav")).launch().await;
     let app = world.app("syk-inn");

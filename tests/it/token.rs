@@ -260,7 +260,13 @@ async fn a_code_is_good_once_for_its_client_with_its_verifier_for_a_minute() {
         let again = redeem(&world, &code, &[]).await;
         assert_eq!(again.status == 400, *burnt, "{case}: {}", again.body);
     }
-    // RFC 7636 §4.1: both ends of what is allowed are tried at the authorization endpoint's own tests; here the text is compared whole.
+    // RFC 7636 §4.1: both ends of what is allowed, and every character.
+    for verifier in ["abcdefghijklmnopqrstuvwxyz0123456789-._~ABC".to_owned(), "~".repeat(128)] {
+        let challenge = helsebro::protocol::pkce::CodeVerifier::parse(&verifier).unwrap().challenge();
+        let launch = world.ehr().client("plain").launch().await;
+        let code = app(&world, "plain").set("code_challenge", &challenge).open(&mut world.browser(), &launch).await;
+        redeem(&world, &code, &[("code_verifier", &verifier)]).await.is(200);
+    }
     let code = code_of(&world, "plain").await;
     refused(&redeem(&world, &format!("{code}x"), &[]).await, 400, "invalid_grant", "a character more");
     refused(&redeem(&world, &code[..code.len() - 1], &[]).await, 400, "invalid_grant", "a character less");
