@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::world::{VERIFIER, basic};
 
-const AT: &str = "http://127.0.0.1:4567/cb";
-const SECRET: &str = "vXh2kQ9s7LpT4mZc8RbN1wYd6JfG3aUe";
+pub const AT: &str = "http://127.0.0.1:4567/cb";
+pub const SECRET: &str = "vXh2kQ9s7LpT4mZc8RbN1wYd6JfG3aUe";
 const ROUNDS: usize = 10;
 const BROWSERS: usize = 6;
 /// Answers after which the server is killed: different each time.
@@ -26,7 +26,15 @@ const ENOUGH: usize = 20;
 const PEOPLE: usize = 160;
 
 /// Ends the child when the test does, however it does.
-struct Held(Child);
+pub struct Held(Child);
+
+impl Held {
+    /// `SIGTERM`, and the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
@@ -48,15 +56,18 @@ struct Ledger {
     stop: AtomicBool,
 }
 
-struct Place {
-    origin: String,
+/// A server of its own: its configuration, its directory, and where it answers.
+pub struct Place {
+    pub origin: String,
+    pub http: reqwest::Client,
+    /// What it said on stderr so far.
+    pub said: Arc<Mutex<Vec<String>>>,
     config: PathBuf,
-    http: reqwest::Client,
     _dir: tempfile::TempDir,
 }
 
 impl Place {
-    fn new(durability: &str) -> Self {
+    pub fn new(durability: &str, log_level: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // Ports that are free now; the server takes them a moment later and again after each kill.
         let (public, ops) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -64,7 +75,7 @@ impl Place {
         let app = format!("redirect_uris = [\"{AT}\"]\nscopes = \"openid offline_access user/*.rs\"\nconsent = \"once\"\ncode_replay = \"refuse\"");
         let people: String = (0..PEOPLE).map(|n| format!("[[issuer.user]]\nname = \"Lege {n}\"\nfhir_user = \"Practitioner/lege-{n}\"\n")).collect();
         let text = format!(
-            "[server]\nlisten = \"{public}\"\nops_listen = \"{ops}\"\nlog_level = \"info\"\n[store]\npath = \"store.redb\"\ndurability = \"{durability}\"\n\
+            "[server]\nlisten = \"{public}\"\nops_listen = \"{ops}\"\nlog_level = \"{log_level}\"\n[store]\npath = \"store.redb\"\ndurability = \"{durability}\"\n\
              [[issuer]]\nurl = \"http://{public}\"\nlogin = [\"local\"]\n[[issuer.fhir]]\nbase = \"http://{public}/fhir\"\n{people}\
              [[client]]\nclient_id = \"secret\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n{app}\n\
              [[client]]\nclient_id = \"public\"\nauth = \"none\"\n{app}\n"
@@ -74,29 +85,35 @@ impl Place {
         // Whoever installs a provider first wins; there is only this one to install.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { origin: format!("http://{public}"), config, http, _dir: dir }
+        Self { origin: format!("http://{public}"), http, said: Arc::default(), config, _dir: dir }
     }
 
     /// Starts the server and waits until it answers.
-    async fn start(&self) -> Held {
+    pub async fn start(&self) -> Held {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_helsebro")));
         let child = command.arg("serve").arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut child = Held(child);
-        let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines();
+        let lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
         let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let said = Arc::clone(&self.said);
         // Goes on reading until the server is gone: a full pipe would stop it.
         std::thread::spawn(move || {
-            let lines: Vec<String> = said.by_ref().map_while(Result::ok).take_while(|line| !line.contains("ready")).collect();
-            let _nobody_waits = ready.send(lines);
-            said.for_each(drop);
+            let mut ready = Some(ready);
+            for line in lines.map_while(Result::ok) {
+                if line.contains(" ready ")
+                    && let Some(ready) = ready.take()
+                {
+                    let _nobody_waits = ready.send(());
+                }
+                said.lock().unwrap().push(line);
+            }
         });
-        let before = is_ready.await.unwrap();
-        assert!(child.0.try_wait().unwrap().is_none(), "the server ended by itself: {before:?}");
+        assert!(is_ready.await.is_ok(), "the server ended by itself: {:?}", self.said.lock().unwrap());
         child
     }
 
     /// A token request; `None` where the server went away meanwhile.
-    async fn token(&self, client: &str, form: &[(&str, &str)]) -> Option<(u16, Value)> {
+    pub async fn token(&self, client: &str, form: &[(&str, &str)]) -> Option<(u16, Value)> {
         let mut form = form.to_vec();
         form.push(("client_id", client));
         let mut request = self.http.post(format!("{}/token", self.origin)).form(&form);
@@ -126,7 +143,7 @@ impl Place {
     }
 
     /// One person signs in and agrees; the code, and the cookies of the browser. `None` where the server went away.
-    async fn sign_in(&self, client: &str, person: usize) -> Option<(String, String)> {
+    pub async fn sign_in(&self, client: &str, person: usize) -> Option<(String, String)> {
         let mut cookies: Vec<(String, String)> = Vec::new();
         let mut next = Some((self.authorize(client, &[("login_hint", &format!("Practitioner/lege-{person}"))]), None::<Vec<(String, String)>>));
         while let Some((url, form)) = next.take() {
@@ -217,7 +234,7 @@ impl Place {
 }
 
 async fn survives_kill_9(durability: &str) {
-    let place = Arc::new(Place::new(durability));
+    let place = Arc::new(Place::new(durability, "info"));
     let mut kept: usize = 0;
     for round in 0..ROUNDS {
         let mut server = place.start().await;

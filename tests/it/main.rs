@@ -20,6 +20,7 @@ mod launch;
 mod launch_api;
 mod launch_context;
 mod login;
+mod logs;
 mod operated;
 mod ops;
 mod pages;

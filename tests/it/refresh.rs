@@ -245,7 +245,7 @@ async fn nobody_else_can_use_or_end_it() {
     let token = of_public.refresh();
     let mut parts: Vec<&str> = token.splitn(4, '_').collect();
     assert_eq!(parts.len(), 4, "rt_GRANT_GENERATION_PROOF");
-    let other = of_plain.refresh().splitn(4, '_').nth(1).unwrap().to_owned();
+    let other = of_plain.refresh().split('_').nth(1).unwrap().to_owned();
     let zeros = "A".repeat(parts[3].len());
     for (place, forged) in [(3, zeros.as_str()), (2, "1"), (2, "4294967295"), (2, "00"), (1, other.as_str()), (0, "RT"), (3, "")] {
         let kept = std::mem::replace(&mut parts[place], forged);
@@ -292,6 +292,16 @@ async fn online_ends_with_the_session_and_offline_where_it_is_registered_so() {
         assert!(world.is_active(off.access()).await);
         online.refresh(other.refresh()).await.is(200);
     }
+    // A session ends by itself too: twelve hours after it began.
+    let online = Party::new(&world, "plain", "launch openid online_access patient/Patient.rs");
+    let tokens = online.launched("epj-long").await;
+    world.advance(11 * 3600);
+    let tokens = Tokens(online.refresh(tokens.refresh()).await.is(200).json());
+    world.advance(3500);
+    assert!(world.is_active(tokens.access()).await);
+    world.advance(200);
+    assert!(!world.is_active(tokens.access()).await, "good for another hour, but for the session");
+    online.refresh(tokens.refresh()).await.refused(400, "invalid_grant");
     // DESIGN §3, Ending: NAV's apps end with the EPJ session whatever they were granted.
     let launch = world.ehr().with("session", json!("epj-nav")).launch().await;
     let app = world.app("syk-inn");
