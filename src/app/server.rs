@@ -81,11 +81,10 @@ pub async fn start(
     let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
-    let timeout = TimeoutLayer::with_status_code(http::StatusCode::SERVICE_UNAVAILABLE, config.http.request_timeout);
-    let public_router: Router = router::service(&sites).layer(timeout);
+    let public_router: Router = router::service(&sites, config.http.request_timeout);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
-    let ops_router = ops::router(ops_state).layer(timeout);
+    let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
     let tasks = vec![

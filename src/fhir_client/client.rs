@@ -1,11 +1,13 @@
 //! Reading and searching over HTTP.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, StatusCode};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::bundle::Page;
 use super::resource::{EncounterSummary, OPEN_STATES, PatientSummary, Resource};
@@ -22,6 +24,9 @@ const KEPT_IDLE: Duration = Duration::from_secs(15);
 
 const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
 
+/// Calls to one FHIR server at a time: a burst of launches waits its turn here instead of timing out there.
+const AT_ONCE: usize = 32;
+
 /// More open encounters of one patient than a person can choose among.
 const MOST_ENCOUNTERS: usize = 50;
 
@@ -31,12 +36,14 @@ pub struct FhirClient {
     base: FhirBase,
     client: Client,
     timeout: Duration,
+    /// Requests under way; those beyond wait, and their time begins when it is their turn.
+    turns: Arc<Semaphore>,
 }
 
 impl FhirClient {
     /// `timeout` is for each call as a whole.
     pub fn new(base: &FhirBase, timeout: Duration) -> Self {
-        Self { base: base.clone(), client: outgoing::client(|builder| builder.pool_idle_timeout(KEPT_IDLE)), timeout }
+        Self { base: base.clone(), client: outgoing::client(|builder| builder.pool_idle_timeout(KEPT_IDLE)), timeout, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// One resource; `None` where there is none, or no longer.
@@ -93,6 +100,7 @@ impl FhirClient {
 
     /// The JSON of a 200; `None` for 404 and 410.
     async fn send(&self, token: &Secret<String>, request: RequestBuilder) -> Result<Option<Value>, FhirDown> {
+        let _turn = self.turns.acquire().await.map_err(|_| FhirDown::Timeout)?;
         tokio::time::timeout(self.timeout, unhurried(token, request)).await.unwrap_or(Err(FhirDown::Timeout))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use serde_json::json;
 use tower::ServiceExt;
+use tower_http::timeout::TimeoutLayer;
 
 use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
@@ -63,8 +65,10 @@ pub fn paths(app: &App) -> Vec<String> {
     routes(app).into_iter().map(|(path, _)| path).collect()
 }
 
-/// The service of all issuers of a process: a request goes to the issuer of its `Host`, and nowhere else. DESIGN §3, Issuers.
-pub fn service(sites: &[Arc<Site>]) -> Router {
+/// The service of all issuers of a process; `request_timeout` is from the head of a request to the end of its answer.
+///
+/// A request goes to the issuer of its `Host`, and nowhere else. DESIGN §3, Issuers.
+pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
     let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
     for site in sites {
         let mut router: Router<App> = Router::new();
@@ -85,7 +89,9 @@ pub fn service(sites: &[Arc<Site>]) -> Router {
                 Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
                 None => router,
             };
-            (authority, router.layer(from_fn_with_state(Outer { https }, around)))
+            // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
+            let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
+            (authority, router.layer(timeout).layer(from_fn_with_state(Outer { https }, around)))
         })
         .collect();
     Router::new().fallback(any(to_issuer)).with_state(Arc::new(by_authority)).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))

@@ -76,11 +76,12 @@ impl ClientAuth {
             return Err(ClientAuthError::Several);
         }
         if let Some(header) = basic {
-            let readings = read_basic(header).ok_or(ClientAuthError::Basic)?;
-            return match body_id {
-                Some(id) if readings.iter().all(|(named, _)| *named != id) => Err(ClientAuthError::OtherClientId),
-                _ => Ok(Self::Basic { readings }),
-            };
+            let mut readings = read_basic(header).ok_or(ClientAuthError::Basic)?;
+            if let Some(id) = body_id {
+                // NAV-033: where the body names the client too, both must mean the same one.
+                readings.retain(|(named, _)| *named == id);
+            }
+            return if readings.is_empty() { Err(ClientAuthError::OtherClientId) } else { Ok(Self::Basic { readings }) };
         }
         match (secret, assertion, kind) {
             (Some(secret), _, _) => Ok(Self::Post { client_id: body_id.ok_or(ClientAuthError::SecretAlone)?, secret: Secret::new(secret.to_owned()) }),

@@ -93,7 +93,7 @@ impl Inside {
         let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir: Default::default() });
         let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
         let stop = CancellationToken::new();
-        let serving = serve(listener, router::service(&[Arc::clone(&site)]), Limits::default(), stop.clone(), Duration::ZERO);
+        let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);
         tokio::spawn(serving);
         Self { bare: Bare::new(origin, clock, data, Running::Here(stop)), site, store: kept }
     }
