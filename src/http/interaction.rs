@@ -2,12 +2,13 @@
 
 use axum::Extension;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::authorize::follow;
-use super::page::{Asked, RequestId, Trouble, app_line, show, stopped, trouble, unread};
+use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, stopped, trouble, unread};
 use super::pages::{
     Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
     Person, ask_groups, decision, field,
@@ -32,10 +33,11 @@ const SHOWN: usize = 20;
 pub async fn get(
     State(app): State<App>,
     Extension(id): Extension<RequestId>,
-    Path(interaction): Path<String>,
+    interaction: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     request: Request<Body>,
 ) -> Response {
+    let interaction = in_path(interaction);
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
@@ -57,8 +59,14 @@ fn asked(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str
     asked
 }
 
-pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Path(interaction): Path<String>, request: Request<Body>) -> Response {
+pub async fn post(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    interaction: Result<Path<String>, PathRejection>,
+    request: Request<Body>,
+) -> Response {
     let headers = request.headers().clone();
+    let interaction = in_path(interaction);
     let query = request.uri().query().map(str::to_owned);
     let asked = asked(&app, &headers, &id, None, query.as_deref());
     let form = match request::form(request, app.limits.authorize).await {

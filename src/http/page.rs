@@ -1,5 +1,7 @@
 //! Putting pages on the wire: status, language, headers, and the ones that say what went wrong.
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -107,6 +109,11 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     noted(response, LogNote { client: None, error: Some("page"), reason: Some(reason) })
+}
+
+/// The variable part of a path; one that cannot be read names nothing.
+pub fn in_path(part: Result<Path<String>, PathRejection>) -> String {
+    part.map(|Path(text)| text).unwrap_or_default()
 }
 
 /// A form that could not be read. RFC 9110 §15.5.14 for one that is too long.

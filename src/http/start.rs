@@ -2,18 +2,26 @@
 
 use axum::Extension;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, show, trouble, unread};
+use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
 use crate::engine::start::{StartLink, Started};
 use crate::secret::same;
 
-pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, method: Method, headers: HeaderMap) -> Response {
+pub async fn get(
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    link: Result<Path<String>, PathRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let link = in_path(link);
     let asked = Asked::new(&app, &headers, &id, None);
     if method == Method::HEAD {
         return trouble(&app, &asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "a look ahead must not use a start link up".to_owned());
@@ -22,7 +30,8 @@ pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, Pa
 }
 
 /// The person was asked, and goes on or not.
-pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Path(link): Path<String>, request: Request<Body>) -> Response {
+pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, link: Result<Path<String>, PathRejection>, request: Request<Body>) -> Response {
+    let link = in_path(link);
     let headers = request.headers().clone();
     let asked = Asked::new(&app, &headers, &id, None);
     let form = match request::form(request, app.limits.body).await {

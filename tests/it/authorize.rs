@@ -33,7 +33,7 @@ scopes = "openid"
 consent = "pre-approved"
 "#;
 
-pub const CB: &str = "http://127.0.0.1:4567/cb";
+const CB: &str = "http://127.0.0.1:4567/cb";
 
 /// A state nobody should have to send, and everybody may. SAL-024, SAL-317.
 const STATE: &str = "a+b%2B=&\"é\\ x/~æ'?#<>";

@@ -1,6 +1,6 @@
 //! Where people are: pages, their headers and languages, and what is not for scripts. DESIGN §3, Pages; SAL §7.1, §7.2.
 
-use crate::authorize::{CB, CLIENTS, good};
+use crate::authorize::{CLIENTS, good};
 use crate::world::{Browser, Reply, World};
 
 /// Whatever a browser says it wants, a person is at the other end.
@@ -132,7 +132,7 @@ async fn odd_ids_and_cookies_are_nobodys() {
     let mut browser = world.browser();
     let page = good(&world).authorize(&mut browser).await.is(303);
     let login = page.location().unwrap().to_string();
-    for odd in ["x", "%00", "%2e%2e", "..%2f..", "%ff%fe", "a%20b", &"x".repeat(5000), "'\"<>", "%E2%80%AE"] {
+    for odd in ["x", "%00", "..%2f..", "%ff%fe", "a%20b", &"x".repeat(5000), "'\"<>", "%E2%80%AE"] {
         for path in ["interaction", "start"] {
             let url = format!("{}/{path}/{odd}", world.issuer());
             let page = browser.get(&url).await;
