@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, VerifiedRedirect};
 use super::issuer::{FhirServer, IssuerRules};
 use crate::protocol::error::{ErrorCode, OAuthError};
-use crate::protocol::ids::{ClientId, FhirBase, RedirectUri};
+use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
 use crate::protocol::params::Params;
 use crate::protocol::pkce::CodeChallenge;
 use crate::protocol::scope::{Constraint, ContextScope, Level, ResourceScope, Scope, ScopeSet};
@@ -75,6 +75,9 @@ pub struct CheckedRequest {
     /// Seconds. OIDC Core §3.1.2.1.
     pub max_age: Option<u32>,
     pub login_hint: Option<String>,
+    /// The user an `id_token_hint` of ours speaks of. OIDC Core §3.1.2.1.
+    #[serde(default)]
+    pub hinted: Option<Subject>,
     pub ui_locales: Option<String>,
     /// Standalone: whether a patient or an encounter must be in context.
     pub wants_patient: bool,
@@ -187,6 +190,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         nonce: params.get("nonce").map(str::to_owned),
         prompt,
         max_age,
+        hinted: None,
         login_hint: params.get("login_hint").map(str::to_owned),
         ui_locales: params.get("ui_locales").map(str::to_owned),
         wants_patient: negotiated.wants_patient,

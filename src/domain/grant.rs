@@ -25,6 +25,9 @@ pub struct Grant {
     pub context: LaunchContext,
     /// Under which session it was made, for `sid` and for what ends with it.
     pub session: Option<SessionId>,
+    /// [`Session::epoch`](super::session::Session::epoch) when it was made.
+    #[serde(default)]
+    pub session_epoch: u32,
     /// Whether it ends with that session: online grants, and offline ones where the client is registered so.
     pub ends_with_session: bool,
     pub nonce: Option<String>,

@@ -64,6 +64,9 @@ pub struct KnownUser {
     pub name: Option<String>,
     /// The session to which what is granted belongs; absent where the handle alone is trusted and the EPJ named none.
     pub session: Option<SessionId>,
+    /// The session by which the user was found out: where it ends while a page stands open, the user must log in again.
+    #[serde(default)]
+    pub vouched_by: Option<SessionId>,
     pub way: Option<SessionWay>,
     pub auth: Option<AuthFacts>,
 }
@@ -104,6 +107,11 @@ impl Interaction {
         let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user, now)) else {
             return self.login(rules, silent);
         };
+        if self.request.hinted.as_ref().is_some_and(|hinted| *hinted != user.subject) {
+            // OIDC Core §3.1.2.1, `id_token_hint`: never an answer about somebody else.
+            let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one of the id_token_hint");
+            return if silent || self.fresh_login { Step::Refuse(error) } else { self.login(rules, silent) };
+        }
         if launch.is_some_and(|launch| launch.fhir_user != user.fhir_user) {
             // SAL §7.4: a launch is for the person who made it.
             return Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "the signed-in user is not the one who launched the app"));
@@ -237,6 +245,7 @@ impl KnownUser {
             fhir_user: session.fhir_user.clone(),
             name: session.name.clone(),
             session: Some(session.id.clone()),
+            vouched_by: Some(session.id.clone()),
             way: Some(session.way),
             auth: Some(auth),
         }
@@ -254,6 +263,7 @@ impl KnownUser {
             fhir_user: launch.fhir_user.clone(),
             name: launch.user_name.clone(),
             session: Some(launch.session.clone()),
+            vouched_by: None,
             way: None,
             auth: None,
         })

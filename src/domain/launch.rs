@@ -27,6 +27,9 @@ pub struct Launch {
     pub launch_url: RedirectUri,
     /// The EPJ session this launch belongs to.
     pub session: SessionId,
+    /// [`Session::epoch`](super::session::Session::epoch) when it was made.
+    #[serde(default)]
+    pub session_epoch: u32,
     /// Who created it.
     pub ehr: ClientId,
     pub created_at: UnixTime,
@@ -92,11 +95,12 @@ impl From<LaunchError> for OAuthError {
 }
 
 impl Launch {
-    /// Whether this browser may go on with the handle now. SAL §3.2 row 10.
+    /// Whether this browser may go on with the handle now. The browser that opened `start_url` (`opened_here`) may even where another
+    /// was quicker to show the handle: that one cannot have the user's session. SAL §3.2 row 10.
     ///
     /// # Errors
     /// [`LaunchError`]; nothing changes then.
-    pub fn check(&self, client: &ClientId, base: &FhirBase, browser: &Digest, now: UnixTime) -> Result<(), LaunchError> {
+    pub fn check(&self, client: &ClientId, base: &FhirBase, browser: &Digest, opened_here: bool, now: UnixTime) -> Result<(), LaunchError> {
         if self.client != *client {
             return Err(LaunchError::OtherClient);
         }
@@ -106,17 +110,18 @@ impl Launch {
         match &self.state {
             LaunchState::Spent { .. } => Err(LaunchError::Spent),
             LaunchState::Issued if now < self.opens_until => Ok(()),
-            LaunchState::Reserved { browser: holder, .. } if holder != browser => Err(LaunchError::OtherBrowser),
+            LaunchState::Reserved { browser: holder, .. } if holder != browser && !opened_here => Err(LaunchError::OtherBrowser),
             LaunchState::Reserved { until, .. } if now < *until => Ok(()),
             LaunchState::Issued | LaunchState::Reserved { .. } => Err(LaunchError::Expired),
         }
     }
 
-    /// Reserves the handle for this browser; what is reserved already stays as it is.
+    /// Reserves the handle for this browser, for as long as it is reserved already or else for an interaction.
     #[must_use]
     pub fn reserve(&self, browser: Digest, now: UnixTime, lifetimes: &Lifetimes) -> Self {
         let state = match &self.state {
             LaunchState::Issued => LaunchState::Reserved { browser, until: now + lifetimes.interaction },
+            LaunchState::Reserved { until, .. } => LaunchState::Reserved { browser, until: *until },
             other => other.clone(),
         };
         Self { state, ..self.clone() }

@@ -42,12 +42,29 @@ pub struct Session {
     /// The cookie that shows it, for sessions of ours. EPJ sessions are shown by a cookie per launch.
     pub cookie: Option<Digest>,
     pub ended_at: Option<UnixTime>,
+    /// How often everything that hung on it was ended while the session itself went on: an app logged the person out, the EPJ did not.
+    #[serde(default)]
+    pub epoch: u32,
     pub expires_at: UnixTime,
 }
 
 impl Session {
     pub fn is_live(&self, now: UnixTime) -> bool {
         self.ended_at.is_none() && now < self.expires_at
+    }
+
+    /// Whether what was begun in this epoch still hangs on a live session.
+    pub fn carries(&self, epoch: u32, now: UnixTime) -> bool {
+        self.is_live(now) && self.epoch == epoch
+    }
+
+    /// What a logout leaves. A session of ours is over; the EPJ's is the EPJ's to end, and only loses what was begun under it.
+    #[must_use]
+    pub fn logged_out(&self, now: UnixTime) -> Self {
+        match self.way {
+            SessionWay::Ehr => Self { epoch: self.epoch.saturating_add(1), ..self.clone() },
+            SessionWay::Local => Self { ended_at: self.ended_at.or(Some(now)), ..self.clone() },
+        }
     }
 
     /// `acr` of tokens issued under this session.

@@ -8,7 +8,8 @@ use crate::domain::authorization::{self, CheckedRequest, ErrorTarget, PageRefusa
 use crate::domain::client::Client;
 use crate::domain::consent::AppAccess;
 use crate::domain::interaction::{Interaction, KnownUser, Step};
-use crate::domain::launch::{Launch, LaunchError, LaunchState};
+use crate::domain::issuer::LoginWay;
+use crate::domain::launch::{Launch, LaunchError};
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::params::Params;
@@ -72,7 +73,10 @@ impl Engine {
         let id = authorization::client_id(params).map_err(Stop::Refused)?;
         let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
         match authorization::check(params, &client, &self.rules) {
-            Ok(request) => Ok(Ok(request)),
+            Ok(request) => {
+                let hinted = params.get("id_token_hint").and_then(|token| self.read_hint(token)).map(|hint| hint.sub);
+                Ok(Ok(CheckedRequest { hinted, ..request }))
+            }
             Err(Refusal::Page(refusal)) => Err(Stop::Refused(refusal)),
             Err(Refusal::Redirect(target, error)) => Ok(Err(Box::new(self.refuse_at(*target, error)))),
         }
@@ -118,7 +122,7 @@ impl Engine {
                 (fresh.digest(), Some(fresh))
             }
         };
-        let launch = match self.launch_of(&request, &browser_id).await? {
+        let launch = match self.launch_of(&request, &browser_id, browser).await? {
             Ok(launch) => launch,
             Err(refused) => return Ok(self.refuse(&request, refused.into())),
         };
@@ -150,11 +154,10 @@ impl Engine {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &client, launch, access, scopes).await?))),
             Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
             Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
-                if let Some(launch) = &launch
-                    && launch.value.state == LaunchState::Issued
-                    && self.store.replace(launch, &launch.value.reserve(browser_id, now, &self.rules.lifetimes)).await? == Commit::Conflict
+                if let Some(launch) = launch
+                    && let Err(refused) = self.reserve(launch, &interaction, browser).await?
                 {
-                    return Ok(self.refuse(&interaction.request, LaunchError::OtherBrowser.into()));
+                    return Ok(self.refuse(&interaction.request, refused.into()));
                 }
                 match self.store.create(&interaction.id, &interaction).await? {
                     Commit::Applied => Ok(Next::Page { interaction: interaction.id, browser: new_browser }),
@@ -171,7 +174,7 @@ impl Engine {
     pub async fn pending(&self, id: &str, browser: &Browser) -> Result<Pending, Stop> {
         let mut held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
         if let Some(user) = &held.value.user
-            && let Some(session) = &user.session
+            && let Some(session) = &user.vouched_by
             && self.live_session(session).await?.is_none()
         {
             // Logged out while the page stood open: whoever goes on must log in again.
@@ -186,7 +189,7 @@ impl Engine {
         if interaction.answered {
             return Err(Stop::Answered(client));
         }
-        let launch = self.launch_of(&interaction.request, &interaction.browser).await?;
+        let launch = self.launch_of(&interaction.request, &interaction.browser, browser).await?;
         let refused = match &launch {
             Err(refused) => Some((*refused).into()),
             Ok(launch) => self.session_ended(launch.as_ref()).await?,
@@ -247,21 +250,38 @@ impl Engine {
     }
 
     /// The launch a request names, if this browser may go on with it.
-    async fn launch_of(&self, request: &CheckedRequest, browser: &Digest) -> Result<Result<Option<Held<Launch>>, LaunchError>, StoreError> {
+    async fn launch_of(&self, request: &CheckedRequest, id: &Digest, browser: &Browser) -> Result<Result<Option<Held<Launch>>, LaunchError>, StoreError> {
         let Some(handle) = &request.launch else { return Ok(Ok(None)) };
         let Some(held) = self.store.load::<Launch>(&handle.text()).await? else { return Ok(Err(LaunchError::Unknown)) };
-        let checked = held.value.check(&request.client, &request.base, browser, self.now());
+        let opened_here = browser.opened(held.id(), &held.value);
+        let checked = held.value.check(&request.client, &request.base, id, opened_here, self.now());
         Ok(checked.map(|()| Some(held)))
     }
 
-    /// The EPJ logged the person out between the launch and now: the launch is dead with the session.
-    async fn session_ended(&self, launch: Option<&Held<Launch>>) -> Result<Option<OAuthError>, StoreError> {
-        let Some(launch) = launch else { return Ok(None) };
-        let ended = self.live_session(&launch.value.session).await?.is_none();
-        Ok(ended.then(|| OAuthError::from(LaunchError::Expired)))
+    /// Reserves a launch for the browser of an interaction. Of two requests of one browser both may: the second finds it reserved for itself.
+    async fn reserve(&self, mut launch: Held<Launch>, interaction: &Interaction, browser: &Browser) -> Result<Result<(), LaunchError>, StoreError> {
+        loop {
+            let next = launch.value.reserve(interaction.browser, self.now(), &self.rules.lifetimes);
+            if next.state == launch.value.state || self.store.replace(&launch, &next).await? == Commit::Applied {
+                return Ok(Ok(()));
+            }
+            match self.launch_of(&interaction.request, &interaction.browser, browser).await? {
+                Ok(Some(now)) => launch = now,
+                Ok(None) => return Ok(Err(LaunchError::Unknown)),
+                Err(refused) => return Ok(Err(refused)),
+            }
+        }
     }
 
-    /// Who the browser says its user is: by the launch's own cookie, else by a session here, else by the handle where that is trusted.
+    /// The person was logged out between the launch and now: the launch is dead with what hung on the session.
+    async fn session_ended(&self, launch: Option<&Held<Launch>>) -> Result<Option<OAuthError>, StoreError> {
+        let Some(launch) = launch else { return Ok(None) };
+        let session = self.live_session(&launch.value.session).await?;
+        let carried = session.is_some_and(|session| session.carries(launch.value.session_epoch, self.now()));
+        Ok((!carried).then(|| OAuthError::from(LaunchError::Expired)))
+    }
+
+    /// Who the browser says its user is, by the first of the configured ways that shows a session; else by the handle where that is trusted.
     async fn user_of(
         &self,
         request: &CheckedRequest,
@@ -269,21 +289,19 @@ impl Engine {
         launch: Option<&Held<Launch>>,
         browser: &Browser,
     ) -> Result<Option<KnownUser>, StoreError> {
-        if let Some(held) = launch {
-            if let Some(session) = self.session_for(held.id(), &held.value, browser).await? {
-                return Ok(Some(KnownUser::of(&session, &self.rules.issuer)));
-            }
-            if let Some(user) = KnownUser::by_handle(&held.value, client) {
-                return Ok(Some(user));
+        for way in &self.rules.login {
+            let session = match (way, launch) {
+                (LoginWay::Ehr, Some(held)) => self.session_for(held.id(), &held.value, browser).await?,
+                (LoginWay::Ehr, None) => None,
+                (LoginWay::Local, _) => self.browser_session(browser).await?.filter(|session| session.base == request.base),
+            };
+            // A session of somebody else does not stand in the way of logging in as the launching user.
+            let session = session.filter(|session| launch.is_none_or(|held| held.value.fhir_user == session.fhir_user));
+            if let Some(session) = session {
+                return Ok(Some(self.known_user(&session, launch.map(|held| &held.value))));
             }
         }
-        let session = self.browser_session(browser).await?.filter(|session| session.base == request.base);
-        let mut user = session.map(|session| KnownUser::of(&session, &self.rules.issuer));
-        if let (Some(user), Some(held)) = (&mut user, launch) {
-            user.bind_to(&held.value);
-        }
-        // A session of somebody else does not stand in the way of logging in as the launching user.
-        Ok(user.filter(|user| launch.is_none_or(|held| held.value.fhir_user == user.fhir_user)))
+        Ok(launch.and_then(|held| KnownUser::by_handle(&held.value, client)))
     }
 
     fn refuse(&self, request: &CheckedRequest, error: OAuthError) -> Next {

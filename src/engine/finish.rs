@@ -48,6 +48,7 @@ impl Engine {
         let code = Code::print(&id, &self.new_secret());
         let code_until = now + self.rules.lifetimes.code;
         let refresh_until = (offline || online).then(|| now + client.refresh_ttl);
+        let session_epoch = launch.as_ref().map_or(0, |held| held.value.session_epoch);
         let session = launch.as_ref().map(|held| held.value.session.clone()).or_else(|| user.session.clone());
         let grant = Grant {
             id: id.clone(),
@@ -61,6 +62,7 @@ impl Engine {
             // A grant without a refresh token belongs to the session too: logging out ends what the user is using.
             ends_with_session: session.is_some() && (!offline || client.end_with_session),
             session,
+            session_epoch,
             nonce: request.nonce.clone(),
             auth: user.auth.clone(),
             made_at,

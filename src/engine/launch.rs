@@ -106,7 +106,7 @@ impl Engine {
         let found = self.resolve(server, &ask).await?;
         let subject = self.subject(&server.base, &ask.fhir_user);
         let now = self.now();
-        let session = self.ehr_session(ehr, &ask, server, &subject, found.user_name.clone()).await?;
+        let (session, session_epoch) = self.ehr_session(ehr, &ask, server, &subject, found.user_name.clone()).await?;
         let handle = Secret::new(format!("launch_{}", self.new_secret().expose()));
         let start = self.new_secret();
         let id = handle.digest().text();
@@ -122,6 +122,7 @@ impl Engine {
             organization: ask.organization.clone(),
             launch_url: launch_url.clone(),
             session,
+            session_epoch,
             ehr: ehr.id.clone(),
             created_at: now,
             opens_until: now + ttl,
@@ -225,7 +226,7 @@ impl Engine {
         server: &FhirServer,
         subject: &crate::protocol::ids::Subject,
         name: Option<String>,
-    ) -> Result<SessionId, LaunchRefused> {
+    ) -> Result<(SessionId, u32), LaunchRefused> {
         let id = match &ask.session {
             Some(named) => ehr_session_id(&ehr.id, &server.base, named.expose()),
             None => SessionId::parse(&self.random.id()).expect("hexadecimal is an id"),
@@ -242,12 +243,13 @@ impl Engine {
             ehr: Some(ehr.id.clone()),
             cookie: None,
             ended_at: None,
+            epoch: 0,
             expires_at: now + self.rules.lifetimes.session,
         };
         loop {
             let Some(held) = self.store.load::<Session>(id.as_str()).await? else {
                 match self.store.create(id.as_str(), &fresh).await? {
-                    Commit::Applied => return Ok(id),
+                    Commit::Applied => return Ok((id, fresh.epoch)),
                     Commit::Conflict => continue,
                 }
             };
@@ -262,7 +264,7 @@ impl Engine {
             // The person is at work: the session lives on from now, unless it has plenty of time left.
             let fresh_enough = known.expires_at >= now + self.rules.lifetimes.session / 2;
             if fresh_enough || self.store.replace(&held, &Session { expires_at: fresh.expires_at, ..known.clone() }).await? == Commit::Applied {
-                return Ok(id);
+                return Ok((id, known.epoch));
             }
         }
     }

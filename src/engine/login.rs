@@ -54,6 +54,7 @@ impl Engine {
             ehr: None,
             cookie: Some(secret.digest()),
             ended_at: None,
+            epoch: 0,
             expires_at: now + self.rules.lifetimes.session,
         };
         match self.store.create(id.as_str(), &session).await? {

@@ -7,9 +7,9 @@ use crate::domain::client::VerifiedRedirect;
 use crate::domain::session::Session;
 use crate::jose::{Expect, Expiry, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::IdTokenClaims;
-use crate::protocol::ids::ClientId;
+use crate::protocol::ids::{ClientId, SessionId};
 use crate::protocol::params::Params;
-use crate::store::StoreError;
+use crate::store::{Commit, StoreError};
 
 /// A logout as it was asked for, once what can be checked is checked.
 pub struct Logout {
@@ -45,24 +45,34 @@ impl Engine {
         Ok(Logout { hint, client, redirect, state: params.get("state").map(str::to_owned) })
     }
 
-    fn read_hint(&self, token: &str) -> Option<IdTokenClaims> {
+    /// The claims of an id_token of ours, however old.
+    pub(super) fn read_hint(&self, token: &str) -> Option<IdTokenClaims> {
         let unverified = UnverifiedJwt::parse(token).ok()?;
         let expect = Expect { issuer: Some(self.rules.issuer.as_str()), typ: &["JWT"], algs: SIGNING_ALGS, expiry: Expiry::Ignored, ..Expect::default() };
         let verified: Verified<IdTokenClaims> = self.keys.with_verifying(|keys| verify(&unverified, keys, &expect, self.now())).ok()?;
         Some(verified.into_claims())
     }
 
-    /// Ends the session the hint names and the one this browser shows.
+    /// Logs out of the session the hint names and of the one this browser shows: whatever hangs on them is dead with one write each.
     ///
     /// # Errors
     /// A store that cannot answer.
     pub async fn log_out(&self, logout: &Logout, browser: &Browser) -> Result<(), StoreError> {
         if let Some(sid) = logout.hint.as_ref().and_then(|hint| hint.sid.as_ref()) {
-            self.end_session(sid).await?;
+            self.log_out_of(sid).await?;
         }
         if let Some(session) = self.browser_session(browser).await? {
-            self.end_session(&session.id).await?;
+            self.log_out_of(&session.id).await?;
         }
         Ok(())
+    }
+
+    async fn log_out_of(&self, id: &SessionId) -> Result<(), StoreError> {
+        loop {
+            let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(()) };
+            if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
+                return Ok(());
+            }
+        }
     }
 }

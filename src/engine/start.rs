@@ -31,6 +31,15 @@ impl Browser {
     }
 }
 
+impl Browser {
+    /// Whether this browser opened the start link of a launch: it shows the cookie that was set then.
+    pub fn opened(&self, launch_id: &str, launch: &Launch) -> bool {
+        let tag = launch_tag(launch_id);
+        let shown = self.launches.iter().find(|(known, _)| *known == tag).and_then(|(_, cookie)| cookie.expose().split_once('.'));
+        shown.is_some_and(|(named, secret)| named == launch_id && launch.was_opened_by(&Digest::of(secret.as_bytes())))
+    }
+}
+
 /// How many characters of a launch's id name its cookie: enough that two launches of one browser never share one.
 const TAG: usize = 16;
 
@@ -132,12 +141,7 @@ impl Engine {
 
     /// The session the browser shows for this launch, if it opened the start link.
     pub(super) async fn session_for(&self, launch_id: &str, launch: &Launch, browser: &Browser) -> Result<Option<Session>, StoreError> {
-        let tag = launch_tag(launch_id);
-        let shown = browser.launches.iter().find(|(known, _)| *known == tag).and_then(|(_, cookie)| cookie.expose().split_once('.'));
-        match shown {
-            Some((named, secret)) if named == launch_id && launch.was_opened_by(&Digest::of(secret.as_bytes())) => self.live_session(&launch.session).await,
-            _ => Ok(None),
-        }
+        if browser.opened(launch_id, launch) { self.live_session(&launch.session).await } else { Ok(None) }
     }
 
     pub(super) async fn live_session(&self, id: &crate::protocol::ids::SessionId) -> Result<Option<Session>, StoreError> {

@@ -58,7 +58,7 @@ async fn signed_in(app: &App<'_>) -> (Browser, Tokens) {
     let page = app.authorize(&mut browser).await;
     let login = browser.follow(page, app.world.issuer()).await.is(200);
     let page = browser.submit(&login, &[("user", ME)]).await;
-    let page = browser.to_app(page, app.world.issuer()).await;
+    let page = browser.reach_app(page, app.world.issuer()).await;
     let tokens = app.redeem(&page.param("code").unwrap()).await;
     (browser, tokens)
 }

@@ -406,7 +406,7 @@ async fn long_requests_go_by_post_and_other_bodies_nowhere() {
     assert!(scope.len() > 40_000 && scope.len() < 60_000, "{}", scope.len());
     let app = good(&world).set("scope", &scope);
     let page = app.authorize_by_post(&mut browser).await;
-    let page = browser.to_app(page, world.issuer()).await;
+    let page = browser.reach_app(page, world.issuer()).await;
     assert_eq!(app.redeem(&page.param("code").unwrap()).await.text("scope"), "openid fhirUser");
 
     let endpoint = format!("{}/authorize", world.issuer());
@@ -484,7 +484,7 @@ profile = "oidc"
     let bare = app.clone().unset("state").unset("aud").unset("code_challenge").unset("code_challenge_method");
     let mut browser = world.browser();
     let page = bare.authorize(&mut browser).await;
-    let page = browser.to_app(page, world.issuer()).await;
+    let page = browser.reach_app(page, world.issuer()).await;
     assert_eq!(page.param("state"), None);
     let form = [("grant_type", "authorization_code"), ("code", &page.param("code").unwrap()), ("redirect_uri", CB)];
     let tokens = world.post("/token", Some(&crate::world::basic("oidc", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72ol_pe_Unols")), &form).await.is(200).json();

@@ -171,7 +171,7 @@ async fn prompt_login_and_select_account_ask_again() {
         let page = shown(&app, &mut browser).await;
         asks_who(prompt, &page);
         let page = browser.submit(&page, &[]).await;
-        let page = browser.to_app(page, world.issuer()).await;
+        let page = browser.reach_app(page, world.issuer()).await;
         let token = id_token(&app, &page).await;
         assert!(token["auth_time"].as_i64().unwrap() >= earlier + 100, "{prompt}: {token}");
     }

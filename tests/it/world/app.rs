@@ -99,14 +99,14 @@ impl<'w> App<'w> {
     pub async fn open(&self, browser: &mut Browser, launch: &Value) -> String {
         browser.get(launch["start_url"].as_str().unwrap()).await.is(303);
         let page = self.clone().launched(launch).authorize(browser).await;
-        let page = browser.to_app(page, self.world.issuer()).await;
+        let page = browser.reach_app(page, self.world.issuer()).await;
         page.param("code").unwrap_or_else(|| panic!("no code but {:?}", page.location()))
     }
 
     /// From a standalone request to the code.
     pub async fn sign_in(&self, browser: &mut Browser) -> String {
         let page = self.authorize(browser).await;
-        let page = browser.to_app(page, self.world.issuer()).await;
+        let page = browser.reach_app(page, self.world.issuer()).await;
         page.param("code").unwrap_or_else(|| panic!("no code but {:?}", page.location()))
     }
 

@@ -109,7 +109,7 @@ impl Bare {
         ];
         let mut browser = self.browser();
         let page = browser.get(Url::parse_with_params(&format!("{issuer}/authorize"), params).unwrap().as_str()).await;
-        let page = browser.to_app(page, &self.origin).await;
+        let page = browser.reach_app(page, &self.origin).await;
         page.param("code").unwrap_or_else(|| panic!("no code but {:?}", page.location()))
     }
 

@@ -81,7 +81,7 @@ impl Browser {
     }
 
     /// Goes on from a page to the app: follows, and presses the first button of whatever stands between.
-    pub async fn to_app(&mut self, mut page: Page, origin: &str) -> Page {
+    pub async fn reach_app(&mut self, mut page: Page, origin: &str) -> Page {
         for _ in 0..10 {
             page = self.follow(page, origin).await;
             if page.reply.status != 200 {
