@@ -58,6 +58,9 @@ pub enum LaunchState {
     Reserved {
         browser: Digest,
         until: UnixTime,
+        /// That browser had opened `start_url`.
+        #[serde(default)]
+        opener: bool,
     },
     /// A code was issued for it.
     Spent {
@@ -95,8 +98,8 @@ impl From<LaunchError> for OAuthError {
 }
 
 impl Launch {
-    /// Whether this browser may go on with the handle now. The browser that opened `start_url` (`opened_here`) may even where another
-    /// was quicker to show the handle: that one cannot have the user's session. SAL §3.2 row 10.
+    /// Whether this browser may go on with the handle now. The browser that opened `start_url` (`opened_here`) may even where one
+    /// that did not was quicker to show the handle: that one cannot have the user's session. SAL §3.2 row 10.
     ///
     /// # Errors
     /// [`LaunchError`]; nothing changes then.
@@ -110,7 +113,7 @@ impl Launch {
         match &self.state {
             LaunchState::Spent { .. } => Err(LaunchError::Spent),
             LaunchState::Issued if now < self.opens_until => Ok(()),
-            LaunchState::Reserved { browser: holder, .. } if holder != browser && !opened_here => Err(LaunchError::OtherBrowser),
+            LaunchState::Reserved { browser: holder, opener, .. } if holder != browser && (*opener || !opened_here) => Err(LaunchError::OtherBrowser),
             LaunchState::Reserved { until, .. } if now < *until => Ok(()),
             LaunchState::Issued | LaunchState::Reserved { .. } => Err(LaunchError::Expired),
         }
@@ -118,10 +121,10 @@ impl Launch {
 
     /// Reserves the handle for this browser, for as long as it is reserved already or else for an interaction.
     #[must_use]
-    pub fn reserve(&self, browser: Digest, now: UnixTime, lifetimes: &Lifetimes) -> Self {
+    pub fn reserve(&self, browser: Digest, opener: bool, now: UnixTime, lifetimes: &Lifetimes) -> Self {
         let state = match &self.state {
-            LaunchState::Issued => LaunchState::Reserved { browser, until: now + lifetimes.interaction },
-            LaunchState::Reserved { until, .. } => LaunchState::Reserved { browser, until: *until },
+            LaunchState::Issued => LaunchState::Reserved { browser, until: now + lifetimes.interaction, opener },
+            LaunchState::Reserved { until, .. } => LaunchState::Reserved { browser, until: *until, opener },
             other => other.clone(),
         };
         Self { state, ..self.clone() }

@@ -261,7 +261,8 @@ impl Engine {
     /// Reserves a launch for the browser of an interaction. Of two requests of one browser both may: the second finds it reserved for itself.
     async fn reserve(&self, mut launch: Held<Launch>, interaction: &Interaction, browser: &Browser) -> Result<Result<(), LaunchError>, StoreError> {
         loop {
-            let next = launch.value.reserve(interaction.browser, self.now(), &self.rules.lifetimes);
+            let opener = browser.opened(launch.id(), &launch.value);
+            let next = launch.value.reserve(interaction.browser, opener, self.now(), &self.rules.lifetimes);
             if next.state == launch.value.state || self.store.replace(&launch, &next).await? == Commit::Applied {
                 return Ok(Ok(()));
             }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, show, stopped, trouble};
+use super::page::{Asked, RequestId, Trouble, no_look_ahead, show, stopped, trouble};
 use super::pages::{FormPostPage, Hidden, LangSwitch};
 use super::reply::{LogNote, append, noted, see_other};
 use super::request::BodyError;
@@ -24,7 +24,7 @@ pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, re
     let query = request.uri().query().unwrap_or_default();
     let asked = Asked::new(&app, &headers, &id, None);
     if request.method() == Method::HEAD {
-        return trouble(&app, &asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "a look ahead must not use a launch up".to_owned());
+        return no_look_ahead(&app, &asked);
     }
     if query.len() > app.limits.authorize {
         return trouble(&app, &asked, StatusCode::URI_TOO_LONG, Trouble::Request, "the query is too long".to_owned());

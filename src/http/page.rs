@@ -145,3 +145,10 @@ pub fn stopped(app: &App, asked: &Asked, stop: Stop) -> Response {
         Stop::Down(down) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
     }
 }
+
+/// The answer to HEAD where GET uses something up: a scanner that looks ahead of the person must not.
+pub fn no_look_ahead(app: &App, asked: &Asked) -> Response {
+    let mut response = trouble(app, asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "HEAD would use up what GET is for".to_owned());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
+    response
+}

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, trouble, unread};
+use super::page::{Asked, RequestId, Trouble, app_line, in_path, no_look_ahead, show, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
@@ -24,7 +24,7 @@ pub async fn get(
     let link = in_path(link);
     let asked = Asked::new(&app, &headers, &id, None);
     if method == Method::HEAD {
-        return trouble(&app, &asked, StatusCode::METHOD_NOT_ALLOWED, Trouble::Request, "a look ahead must not use a start link up".to_owned());
+        return no_look_ahead(&app, &asked);
     }
     open(&app, &asked, &headers, &link, false).await
 }

@@ -495,3 +495,58 @@ async fn a_handle_alone_is_enough_where_it_is_trusted_and_gives_less() {
     world.ehr().end_session("s").await.is(204);
     assert!(!world.is_active(tokens["access_token"].as_str().unwrap()).await);
 }
+
+#[tokio::test]
+async fn a_stolen_handle_does_not_lock_its_owner_out() {
+    let world = World::start().await;
+    let launch = world.ehr().launch().await;
+    let (mut owner, mut thief) = (world.browser(), world.browser());
+    owner.get(launch["start_url"].as_str().unwrap()).await.is(303);
+    let app = world.app("syk-inn").launched(&launch);
+    // The thief gets as far as the question who they are.
+    let stolen = app.authorize(&mut thief).await.is(303);
+    let login = thief.follow(stolen, world.issuer()).await.is(200);
+    let code = app.authorize(&mut owner).await.param("code").unwrap();
+    assert_eq!(app.redeem(&code).await.text("patient"), "pasient-01");
+    // And no further: the launch is spent.
+    assert_eq!(thief.submit(&login, &[]).await.param("error").as_deref(), Some("invalid_request"));
+}
+
+#[tokio::test]
+async fn an_app_that_logs_out_leaves_the_epj_at_work() {
+    let world = World::start().await;
+    let session = || world.ehr().with("session", json!("epj-session-1"));
+    let app = world.app("syk-inn");
+    let first = app.tokens(&session().launch().await).await;
+    let waiting = session().launch().await;
+    let hint = [("id_token_hint", first.text("id_token"))];
+    world.post("/logout", None, &hint).await.is(200);
+    assert!(!world.is_active(first.access()).await, "what hung on the session has ended");
+    app.refresh(first.refresh()).await.refused(400, "invalid_grant");
+    let mut browser = world.browser();
+    browser.get(waiting["start_url"].as_str().unwrap()).await.is(303);
+    let page = app.clone().launched(&waiting).authorize(&mut browser).await;
+    assert_eq!(page.param("error").as_deref(), Some("invalid_request"), "and so has what was begun before");
+    let next = app.tokens(&session().launch().await).await;
+    assert!(world.is_active(next.access()).await, "the EPJ goes on in its session");
+    world.ehr().end_session("epj-session-1").await.is(204);
+    assert!(!world.is_active(next.access()).await);
+    assert_eq!(session().send().await.is(422).json()["member"], json!("session"), "and ends it itself");
+}
+
+#[tokio::test]
+async fn a_hint_of_somebody_else_is_never_answered() {
+    let world = World::start().await;
+    let standalone = world.app("growth-chart").set("scope", "openid fhirUser launch/patient patient/*.rs");
+    let mut browser = world.browser();
+    let code = standalone.sign_in(&mut browser).await;
+    let own = standalone.redeem(&code).await;
+    let launch = world.ehr().ready(4).launch().await;
+    let other = world.app("syk-inn").tokens(&launch).await;
+    assert_ne!(claims(own.text("id_token"))["sub"], claims(other.text("id_token"))["sub"]);
+    let silent = standalone.clone().set("prompt", "none");
+    let hinted = silent.clone().set("id_token_hint", other.text("id_token")).authorize(&mut browser).await;
+    assert_eq!(hinted.param("error").as_deref(), Some("login_required"), "OIDC Core §3.1.2.1");
+    let hinted = silent.set("id_token_hint", own.text("id_token")).authorize(&mut browser).await;
+    assert_eq!(hinted.param("error").as_deref(), Some("interaction_required"), "the user is the right one; the patient is still to be chosen");
+}
