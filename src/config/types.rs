@@ -30,9 +30,9 @@ impl Config {
 #[derive(Clone, Debug)]
 pub struct Server {
     pub listen: SocketAddr,
-    /// The operations listener: health, metrics, administration. Never the public one.
+    /// The operations listener: health and administration. Never the public one.
     pub ops_listen: SocketAddr,
-    /// What administration must show as a bearer. Without one only health and metrics answer.
+    /// What administration must show as a bearer. Without one only health and readiness answer.
     pub ops_token: Option<Secret<String>>,
     /// How long requests under way may take to finish after the signal to stop.
     pub shutdown_grace: Duration,
