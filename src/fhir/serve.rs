@@ -24,7 +24,6 @@ use super::refusal::Refusal;
 use super::resource::{Key, Resource};
 use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
-use super::search::names_a_person;
 use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
 use super::{FhirConfig, FhirError};
@@ -158,7 +157,7 @@ impl Server {
             return match route.interaction(&parts.method)? {
                 Interaction::Capabilities => self.capabilities(parts, &query).await,
                 Interaction::SmartConfiguration => self.smart_configuration().await,
-                Interaction::Read(..) | Interaction::Search(_) | Interaction::SearchByPost(_) => Err(Refusal::UnknownPath),
+                Interaction::Read(..) | Interaction::Search(_) | Interaction::SearchCompartment(..) | Interaction::SearchByPost(_) => Err(Refusal::UnknownPath),
             };
         }
         let context = self.authorize(parts, &query).await?;
@@ -166,17 +165,12 @@ impl Server {
         match route.interaction(&parts.method)? {
             Interaction::Capabilities | Interaction::SmartConfiguration => Err(Refusal::UnknownPath),
             Interaction::Read(row, id) => self.read(row, &id, &context, parts, &query, note),
-            Interaction::Search(row) => {
-                wire::check_format(&parts.headers, &query)?;
-                if self.config.switches.refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value)) {
-                    return Err(Refusal::IdentityInUrl);
-                }
-                self.search(row, &query, &context, parts, note)
-            }
+            Interaction::Search(row) => self.search_by_get(row, None, &query, &context, parts, note),
+            Interaction::SearchCompartment(row, id) => self.search_by_get(row, Some(&id), &query, &context, parts, note),
             Interaction::SearchByPost(row) => {
                 wire::check_format(&parts.headers, &query)?;
                 let pairs = read_form(parts, body, query).await?;
-                self.search(row, &pairs, &context, parts, note)
+                self.search(row, None, &pairs, &context, parts, note)
             }
         }
     }

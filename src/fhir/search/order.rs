@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ParamError;
 use super::date::Interval;
+use super::quantity::WantedQuantity;
 use super::text::{fold, texts};
 use crate::fhir::resource::{Resource, values};
 use crate::fhir::table::{Kind, Param, TypeRow};
@@ -35,8 +36,10 @@ impl Sort {
             }
             Kind::String => found.into_iter().flat_map(texts).next().map(|text| SortKey::Text(fold(text))),
             Kind::Token => found.into_iter().find_map(code_of).map(|code| SortKey::Text(code.to_lowercase())),
+            Kind::Truth => Some(SortKey::Text(found.iter().any(|value| **value != Value::Bool(false)).to_string())),
+            Kind::Quantity => found.into_iter().find_map(WantedQuantity::worth).map(SortKey::Number),
             Kind::Reference(_) => found.into_iter().find_map(|value| value.get("reference")?.as_str()).map(|text| SortKey::Text(text.to_owned())),
-            Kind::Uri | Kind::Canonical => found.into_iter().find_map(Value::as_str).map(|text| SortKey::Text(text.to_owned())),
+            Kind::Id | Kind::Uri | Kind::Canonical(_) => found.into_iter().find_map(Value::as_str).map(|text| SortKey::Text(text.to_owned())),
         }
     }
 }
@@ -44,6 +47,7 @@ impl Sort {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey {
     Time(i64),
+    Number(i128),
     Text(String),
 }
 
