@@ -322,6 +322,44 @@ mod tests {
         assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.4.4|999000101") && !names_a_person("e1"));
     }
 
+    /// What an index is worth, as a ratio: how many resources are looked at for one patient's of many.
+    #[test]
+    fn a_search_looks_only_at_what_can_match() {
+        let base = FhirBase::parse("https://epj.example/fhir").unwrap();
+        let mut file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+        for number in 0..2000 {
+            use std::io::Write as _;
+            let (patient, encounter) = (number % 100, number % 500);
+            let body = serde_json::json!({
+                "resourceType": "Condition", "id": format!("c{number}"), "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+                "subject": {"reference": format!("Patient/p{patient}")}, "encounter": {"reference": format!("Encounter/e{encounter}")}
+            });
+            writeln!(file, "{body}").unwrap();
+        }
+        let data = Snapshot::load(&crate::fhir::DataSource::Paths(vec![file.path().to_owned()]), &base).unwrap();
+        let owner = Key { kind: "Patient", id: "p7".into() };
+        for (query, owner, looked_at, found) in [
+            ("", None, 2000, 2000),
+            ("code:missing=true", None, 2000, 2000),
+            ("", Some(&owner), 20, 20),
+            ("patient=p7", None, 20, 20),
+            ("patient=Patient/p7,p8", None, 40, 40),
+            ("patient=p7&encounter=e7", None, 4, 4),
+            ("encounter=e8", Some(&owner), 4, 0),
+            ("_id=c1,c2,none,C3", None, 2, 2),
+            ("_id:not=c1", None, 2000, 1999),
+            ("encounter:missing=true", Some(&owner), 20, 0),
+            ("encounter=https://other.example/fhir/Encounter/e1", None, 2000, 0),
+        ] {
+            let query = (query, read(query, Handling::Strict).unwrap());
+            let looked = query.1.candidates(&data, owner);
+            let by_patient = |found: &&&Arc<Resource>| owner.is_none_or(|key| found.references_at(&base, &["subject"]).contains(key));
+            assert_eq!((looked.len(), looked.iter().filter(|c| query.1.matches(c)).filter(by_patient).count()), (looked_at, found), "{}", query.0);
+            let all = data.of_type("Condition").filter(|c| query.1.matches(c));
+            assert_eq!(all.filter(|c| by_patient(&c)).count(), found, "nothing is lost: {}", query.0);
+        }
+    }
+
     proptest! {
         #[test]
         fn reading_never_panics_and_no_link_shows_an_identity_number(name in "(code|onset-date|encounter|_count|_sort|\\PC{0,8})(:\\PC{0,8})?", value in "\\PC{0,40}", number in "[0-9]{11}") {
