@@ -23,6 +23,7 @@ use super::journal::{Entry, Journal};
 use super::refusal::Refusal;
 use super::resource::{Key, Resource};
 use super::route::{Interaction, Route};
+use super::search::Query;
 use super::search::cursor::Cursors;
 use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
@@ -238,7 +239,8 @@ impl Server {
             response
         } else {
             let json = self.config.switches.serve(&context.client_id, resource, data, &self.config.base);
-            json_response(StatusCode::OK, json, query)
+            let subset = Query::subset_of_read(query)?;
+            json_response(StatusCode::OK, subset.of(resource.row.name, resource.row.name, json), query)
         };
         let headers = response.headers_mut();
         if let Ok(etag) = HeaderValue::try_from(resource.etag()) {

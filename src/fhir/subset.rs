@@ -35,6 +35,22 @@ pub enum Summary {
     Data,
 }
 
+impl Summary {
+    /// Reads the word; `None` for `false`.
+    ///
+    /// # Errors
+    /// [`ParamError::Value`] for any other word. `count` is not for a resource.
+    pub fn read(word: &str) -> Result<Option<Self>, ParamError> {
+        match word {
+            "false" => Ok(None),
+            "true" => Ok(Some(Self::True)),
+            "text" => Ok(Some(Self::Text)),
+            "data" => Ok(Some(Self::Data)),
+            _ => Err(ParamError::Value("count, true, text, data or false")),
+        }
+    }
+}
+
 /// Never cut: they say what the resource is, or change what it means.
 const KEPT: &[&str] = &["resourceType", "id", "meta", "implicitRules", "modifierExtension"];
 

@@ -177,11 +177,7 @@ impl Query {
     fn read_summary(&mut self, value: &str) -> Result<(), ParamError> {
         match value {
             "count" => self.count_only = true,
-            "false" => {}
-            "true" => self.shape.subset.summarize(Summary::True),
-            "text" => self.shape.subset.summarize(Summary::Text),
-            "data" => self.shape.subset.summarize(Summary::Data),
-            _ => return Err(ParamError::Value("count, true, text, data or false")),
+            other => Summary::read(other)?.into_iter().for_each(|summary| self.shape.subset.summarize(summary)),
         }
         Ok(())
     }
@@ -212,6 +208,24 @@ impl Query {
             Some(fewest) => fewest.into_values().collect(),
             None => data.of_type(self.row.name).collect(),
         }
+    }
+
+    /// What of a resource a read shows: `_elements` and `_summary` count there too.
+    ///
+    /// # Errors
+    /// [`QueryError`] for a value that cannot be read.
+    pub fn subset_of_read(pairs: &[(String, String)]) -> Result<Subset, QueryError> {
+        let mut subset = Subset::default();
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            let read = match name.as_str() {
+                "_elements" => subset.add_elements(value),
+                // One resource has nothing to count.
+                "_summary" => Summary::read(value).map(|summary| summary.into_iter().for_each(|summary| subset.summarize(summary))),
+                _ => Ok(()),
+            };
+            read.map_err(|why| QueryError { name: name.clone(), why })?;
+        }
+        Ok(subset)
     }
 
     pub fn matches(&self, resource: &Resource) -> bool {
@@ -281,6 +295,15 @@ mod tests {
         let applied: Vec<_> = query.applied.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(applied, ["category=a,b", "encounter=e1", "_count=5", "_sort=-recorded-date"]);
         assert_eq!(query.ignored, ["colour"]);
+        for (count, page) in [("1", 1), ("200", 200), ("201", 200), ("0", 1)] {
+            let query = read(&format!("_count={count}"), Handling::Strict).unwrap();
+            assert_eq!((query.count, query.count_only), (page, count == "0"));
+        }
+        assert_eq!(read("", Handling::Strict).unwrap().count, 50);
+        let subset = |name: &str, value: &str| Query::subset_of_read(&[(name.to_owned(), value.to_owned())]).ok();
+        assert_eq!(subset("_summary", "false"), Some(Subset::default()));
+        assert_eq!((subset("_summary", "x"), subset("_elements", "<")), (None, None));
+        assert!(subset("_elements", "code") != Some(Subset::default()));
     }
 
     #[test]

@@ -113,6 +113,13 @@ mod tests {
             let body = json!({"resourceType": "Condition", "id": id, "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "recordedDate": date});
             Arc::new(Resource::new(&base, body).unwrap())
         };
+        let several = |names: &[&str]| {
+            let mut found = [one("d", None), one("b", Some("2026-01-02")), one("a", Some("2026-01-02")), one("c", Some("2026-01-03"))];
+            let by: Vec<_> = names.iter().map(|name| Sort::read(row, name).unwrap()).collect();
+            sort(&by, &mut found);
+            found.iter().map(|r| &*r.id).collect::<String>()
+        };
+        assert_eq!((several(&["recorded-date", "-_id"]), several(&["-recorded-date", "_id"])), ("bacd".to_owned(), "cabd".to_owned()));
         let all = [one("d", None), one("b", Some("2026-01-02")), one("c", Some("2026-01-03")), one("a", Some("2026-01-02"))];
         for (by, order) in [("recorded-date", "abcd"), ("-recorded-date", "cabd"), ("_id", "abcd"), ("-_id", "dcba")] {
             let mut found = all.to_vec();

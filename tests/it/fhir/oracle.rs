@@ -13,7 +13,7 @@ use axum::body::Body;
 use helsebro::fhir::DataSource;
 use http::Request;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use self::asks::{Search, has_text};
@@ -39,12 +39,23 @@ struct Sent {
     method: &'static str,
     path: String,
     form: Option<String>,
+    /// A body of JSON.
+    json: Option<Value>,
     accept: &'static str,
 }
 
 impl Sent {
     fn get(path: impl Into<String>) -> Self {
-        Self { method: "GET", path: path.into(), form: None, accept: "application/fhir+json" }
+        Self { method: "GET", path: path.into(), form: None, json: None, accept: "application/fhir+json" }
+    }
+}
+
+impl Sent {
+    fn body(&self) -> (&'static str, String) {
+        match (&self.form, &self.json) {
+            (_, Some(json)) => ("application/fhir+json", json.to_string()),
+            (form, None) => ("application/x-www-form-urlencoded", form.clone().unwrap_or_default()),
+        }
     }
 }
 
@@ -62,7 +73,7 @@ impl Case<'_> {
     /// Sends, and looks for what must not be in the answer.
     async fn ask(&self, sent: &Sent) -> Answer {
         let answer = if self.wire { self.send(sent).await } else { self.call(sent).await };
-        let asked = format!("{} {}", sent.path, sent.form.as_deref().unwrap_or_default());
+        let asked = format!("{} {} {:?}", sent.path, sent.form.as_deref().unwrap_or_default(), sent.json);
         let shown = markers(&format!("{} {:?} {}", answer.status, answer.headers, answer.text));
         for resource in &self.sight.records.all {
             let marker = marker_of(resource);
@@ -78,23 +89,20 @@ impl Case<'_> {
 
     async fn call(&self, sent: &Sent) -> Answer {
         let path = sent.path.strip_prefix(&self.world.base).unwrap_or(&sent.path).trim_start_matches('/');
-        let mut request = Request::builder().method(sent.method).uri(format!("/fhir/{path}"));
-        request = request.header(AUTHORIZATION, format!("Bearer {}", self.token)).header(ACCEPT, sent.accept);
-        if sent.form.is_some() {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        }
-        let response = self.world.public.clone().oneshot(request.body(sent.form.clone().map_or_else(Body::empty, Body::from)).unwrap()).await.unwrap();
+        let request = Request::builder().method(sent.method).uri(format!("/fhir/{path}"));
+        let request = request.header(AUTHORIZATION, format!("Bearer {}", self.token)).header(ACCEPT, sent.accept);
+        let (kind, body) = sent.body();
+        let request = request.header(CONTENT_TYPE, kind).body(Body::from(body)).unwrap();
+        let response = self.world.public.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
     }
 
     async fn send(&self, sent: &Sent) -> Answer {
-        let mut request = self.world.request(sent.method, &sent.path).bearer_auth(&self.token).header(ACCEPT, sent.accept);
-        if let Some(form) = &sent.form {
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
-        }
-        World::send(request).await
+        let request = self.world.request(sent.method, &sent.path).bearer_auth(&self.token).header(ACCEPT, sent.accept);
+        let (kind, body) = sent.body();
+        World::send(if body.is_empty() { request } else { request.header(CONTENT_TYPE, kind).body(body) }).await
     }
 
     async fn read(&self, dice: &mut Dice, tally: &mut Tally) {
@@ -128,7 +136,8 @@ impl Case<'_> {
     }
 
     async fn search(&self, dice: &mut Dice, tally: &mut Tally) {
-        let kinds: Vec<&'static str> = COMPARTMENT.iter().chain(SHARED).copied().collect();
+        // The log grows by being read: what of it is shown is looked at below, not counted.
+        let kinds: Vec<&'static str> = COMPARTMENT.iter().chain(SHARED).copied().filter(|kind| *kind != "AuditEvent").collect();
         // Mostly what is open: a refusal is soon told.
         let open = (0..4).map(|_| dice.pick(&kinds)).find(|kind| self.sight.may('s', kind));
         let kind = open.unwrap_or_else(|| dice.pick(&kinds));
@@ -182,12 +191,13 @@ impl Case<'_> {
         *tally.entry(if found.is_empty() { "found nothing" } else { "found" }).or_default() += 1;
     }
 
-    /// What is refused or not offered says nothing either. Whatever of these comes to be offered is held to the same.
+    /// What is refused or not offered says nothing either. Whatever of these comes to be offered is held to the same; nothing here changes
+    /// a resource, so that the records stay what the server has.
     async fn pry(&self, dice: &mut Dice, tally: &mut Tally) {
         let resource = dice.pick(&self.sight.records.all);
         let (kind, id) = name_of(&resource);
         let marker = marker_of(&resource);
-        let path = match dice.below(16) {
+        let path = match dice.below(19) {
             0 => format!("{kind}/{id}/_history"),
             1 => format!("{kind}/{id}/_history/1"),
             2 => format!("{kind}/_history"),
@@ -203,6 +213,20 @@ impl Case<'_> {
             12 => format!("Patient/{id}/{kind}?_sort=identifier"),
             13 => format!("{kind}?subject:identifier=urn:ids|{marker}&colour=red"),
             14 => format!("?_type={kind}&_id={id}"),
+            15 => format!("AuditEvent?entity={kind}/{id}&_include=AuditEvent:entity&_revinclude=Provenance:target"),
+            16 => format!("{kind}?_revinclude=AuditEvent:entity&_id={id}"),
+            17 => {
+                let urls = [
+                    format!("{kind}/{id}"),
+                    format!("{kind}?identifier={marker}&_include=*"),
+                    format!("Patient/{id}/Condition"),
+                    format!("{kind}/{id}/_history"),
+                ];
+                let entry: Vec<Value> = urls.iter().map(|url| json!({"request": {"method": "GET", "url": url}})).collect();
+                let bundle = json!({"resourceType": "Bundle", "type": dice.pick(&["batch", "transaction"]), "entry": entry});
+                self.ask(&Sent { method: "POST", json: Some(bundle), ..Sent::get("") }).await;
+                return;
+            }
             _ => format!("{kind}?_cursor={marker}.0"),
         };
         self.ask(&Sent::get(path)).await;

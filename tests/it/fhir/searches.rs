@@ -208,6 +208,10 @@ async fn resources_are_cut_to_what_was_asked_for() {
     assert!(tagged && summary.contains("code") && !summary.contains("category"), "{summary}");
     assert!(members("_summary=data").await.0.contains("category"));
     world.get(&token, "Condition?_summary=text&_include=Condition:encounter").await.refused(400, "invalid");
+    // A read is cut the same way.
+    let read = world.get(&token, "Condition/tilstand-01-3?_elements=code").await;
+    assert_eq!(read.json().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), "resourceType id meta code subject");
+    world.get(&token, "Condition/tilstand-01-3?_summary=count").await.refused(400, "invalid");
     // Also on later pages.
     let first = world.get(&token, "Condition?_count=1&_elements=code").await.json();
     let second = world.get(&token, &link(&first, "next").unwrap()).await.json();
@@ -229,7 +233,10 @@ async fn a_compartment_is_searched_within_reach() {
         assert_eq!(answer.json()["total"], 0);
     }
     assert!(!world.get(&backend, "Patient/pasient-02/Encounter").await.ids().is_empty());
-    assert_eq!(world.get(&backend, "Patient/pasient-02/Patient").await.ids(), ["pasient-02"]);
+    // By R4's letter a record that links to a patient's is in that patient's compartment; access never follows the link.
+    assert_eq!(world.get(&backend, "Patient/pasient-02/Patient").await.ids(), ["pasient-02", "pasient-28"]);
+    let second = world.token("patient/*.rs").with("patient", "pasient-02").issue();
+    assert_eq!(world.get(&second, "Patient/pasient-02/Patient").await.ids(), ["pasient-02"]);
     let unscoped = world.token("patient/Condition.rs").issue();
     world.get(&unscoped, "Patient/pasient-01/Encounter").await.refused(403, "forbidden");
     world.get(&token, "Patient/pasient-01/Practitioner").await.refused(405, "not-supported");

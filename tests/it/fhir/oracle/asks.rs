@@ -46,7 +46,6 @@ const REFERENCES: &[Reference] = &[
     ("PractitionerRole", "practitioner", "practitioner", &["Practitioner"]),
     ("PractitionerRole", "organization", "organization", &["Organization"]),
     ("Organization", "partof", "partOf", &["Organization"]),
-    ("AuditEvent", "entity", "entity.what", ANY),
 ];
 
 /// The coded parameters: type, name, element.
@@ -79,7 +78,6 @@ const WIDE: &[(&str, &[&str])] = &[
     ("Communication", &["subject", "sender", "recipient"]),
     ("Appointment", &["participant.actor"]),
     ("Provenance", &["target"]),
-    ("AuditEvent", &["agent.who", "entity.what"]),
     ("RelatedPerson", &["patient"]),
     ("Group", &["member.entity"]),
 ];

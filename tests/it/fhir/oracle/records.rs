@@ -242,7 +242,9 @@ impl Records {
             }
             "Provenance" => {
                 let targets = 1 + dice.below(2);
-                r["target"] = (0..targets).map(|_| self.to(dice, &["Condition", "Observation", "DocumentReference", "Patient", "Provenance"])).collect();
+                r["target"] = (0..targets)
+                    .map(|_| self.to(dice, &["Condition", "Observation", "DocumentReference", "Patient", "Binary", "Practitioner", "Provenance"]))
+                    .collect();
                 r["agent"] = json!([{"who": self.to(dice, anyone)}]);
             }
             "AuditEvent" => {

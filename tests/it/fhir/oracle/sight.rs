@@ -375,7 +375,7 @@ impl Sight<'_> {
             }
             "Provenance" | "Group" => {
                 let names = self.records.refers(resource, if kind == "Group" { "member.entity" } else { "target" });
-                !names.iter().all(|name| named(name).is_some_and(own))
+                !names.iter().all(|name| named(name).is_some_and(|target| !self.is_anothers(target)))
             }
             _ => !own(resource),
         }
