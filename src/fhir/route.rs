@@ -19,7 +19,7 @@ pub enum Route {
     Search(&'static TypeRow),
     Instance(&'static TypeRow, String),
     /// `Patient/{id}/{type}`: what of a type is in the compartment of the patient of this id.
-    Compartment(&'static TypeRow, String),
+    Compartment(String, &'static TypeRow),
     /// Below a type or an instance: history, operations, compartments.
     Below(&'static TypeRow),
     UnknownType,
@@ -35,7 +35,7 @@ pub enum Interaction {
     Read(&'static TypeRow, String),
     Search(&'static TypeRow),
     /// A search within the compartment of the patient of this id.
-    SearchCompartment(&'static TypeRow, String),
+    SearchCompartment(String, &'static TypeRow),
     /// A search whose parameters are in the body too.
     SearchByPost(&'static TypeRow),
 }
@@ -64,10 +64,12 @@ impl Route {
                 (Some(row), ["_search"]) => Self::Search(row),
                 (Some(row), [below]) if below.starts_with(['$', '_']) => Self::Below(row),
                 (Some(row), [id] | [id, ""]) => Self::Instance(row, (*id).to_owned()),
-                (Some(row), [id, inner] | [id, inner, ""]) if row.name == "Patient" => match TypeRow::named(inner).filter(|inner| inner.in_compartment()) {
-                    Some(inner) => Self::Compartment(inner, (*id).to_owned()),
-                    None => Self::Below(row),
-                },
+                (Some(row), [id, kind] | [id, kind, ""]) if row.name == "Patient" => {
+                    match TypeRow::named(kind).filter(|row| row.search && row.in_compartment()) {
+                        Some(of) => Self::Compartment((*id).to_owned(), of),
+                        None => Self::Below(row),
+                    }
+                }
                 (Some(row), _) => Self::Below(row),
             },
             [] => Self::Unknown,
@@ -83,7 +85,7 @@ impl Route {
             Self::Type(row) => format!("/{}", row.name),
             Self::Search(row) => format!("/{}/_search", row.name),
             Self::Instance(row, _) => format!("/{}/{{id}}", row.name),
-            Self::Compartment(row, _) => format!("/Patient/{{id}}/{}", row.name),
+            Self::Compartment(_, row) => format!("/Patient/{{id}}/{}", row.name),
             Self::Below(row) => format!("/{}/…", row.name),
             Self::UnknownType => "/{unknown type}".to_owned(),
             Self::Unknown => "{elsewhere}".to_owned(),
@@ -102,9 +104,10 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Self::Metadata | Self::SmartConfiguration | Self::Instance(..) => "GET, HEAD, OPTIONS",
-            Self::Type(row) | Self::Compartment(row, _) if row.search => "GET, HEAD, OPTIONS",
+            Self::Compartment(..) => "GET, HEAD, OPTIONS",
+            Self::Type(row) if row.search => "GET, HEAD, OPTIONS",
             Self::Search(row) if row.search => "POST, OPTIONS",
-            Self::Type(_) | Self::Search(_) | Self::System | Self::Compartment(..) | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
+            Self::Type(_) | Self::Search(_) | Self::System | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
         }
     }
 
@@ -121,7 +124,7 @@ impl Route {
             Self::SmartConfiguration if get => Ok(Interaction::SmartConfiguration),
             Self::Instance(row, id) if get => Ok(Interaction::Read(row, id.clone())),
             Self::Type(row) if get && row.search => Ok(Interaction::Search(row)),
-            Self::Compartment(row, id) if get && row.search => Ok(Interaction::SearchCompartment(row, id.clone())),
+            Self::Compartment(id, row) if get => Ok(Interaction::SearchCompartment(id.clone(), row)),
             Self::Search(row) if method == Method::POST && row.search => Ok(Interaction::SearchByPost(row)),
             Self::Metadata
             | Self::SmartConfiguration

@@ -23,8 +23,8 @@ use super::journal::{Entry, Journal};
 use super::refusal::Refusal;
 use super::resource::{Key, Resource};
 use super::route::{Interaction, Route};
-use super::search::Query;
 use super::search::cursor::Cursors;
+use super::search::{Query, names_a_person};
 use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
 use super::{FhirConfig, FhirError};
@@ -166,14 +166,27 @@ impl Server {
         match route.interaction(&parts.method)? {
             Interaction::Capabilities | Interaction::SmartConfiguration => Err(Refusal::UnknownPath),
             Interaction::Read(row, id) => self.read(row, &id, &context, parts, &query, note),
-            Interaction::Search(row) => self.search_by_get(row, None, &query, &context, parts, note),
-            Interaction::SearchCompartment(row, id) => self.search_by_get(row, Some(&id), &query, &context, parts, note),
+            Interaction::Search(row) => {
+                wire::check_format(&parts.headers, &query)?;
+                self.keep_identity_out_of_urls(&query)?;
+                self.search(row, &query, &context, parts, note)
+            }
+            Interaction::SearchCompartment(patient, row) => {
+                wire::check_format(&parts.headers, &query)?;
+                self.keep_identity_out_of_urls(&query)?;
+                self.search_within(&patient, row, &query, &context, parts, note)
+            }
             Interaction::SearchByPost(row) => {
                 wire::check_format(&parts.headers, &query)?;
                 let pairs = read_form(parts, body, query).await?;
-                self.search(row, None, &pairs, &context, parts, note)
+                self.search(row, &pairs, &context, parts, note)
             }
         }
+    }
+
+    fn keep_identity_out_of_urls(&self, query: &Pairs) -> Result<(), Refusal> {
+        let named = self.config.switches.refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value));
+        if named { Err(Refusal::IdentityInUrl) } else { Ok(()) }
     }
 
     /// Only the `Authorization` header carries a token. SAL-216: without it the request is simply not authenticated (RFC 6750 §3); with it,

@@ -13,11 +13,12 @@ use crate::fhir::access::{Access, Action, Decision, Denied, On};
 use crate::fhir::context::AccessContext;
 use crate::fhir::data::Snapshot;
 use crate::fhir::include::Include;
+use crate::fhir::overlay::Switches;
 use crate::fhir::refusal::Refusal;
 use crate::fhir::resource::{Key, Resource};
 use crate::fhir::search::bundle::Searchset;
 use crate::fhir::search::cursor::Matches;
-use crate::fhir::search::{Handling, Query, Reading, names_a_person};
+use crate::fhir::search::{Handling, Query, Reading};
 use crate::fhir::table::{Belongs, TypeRow};
 use crate::fhir::wire;
 use crate::protocol::scope::Level;
@@ -39,24 +40,31 @@ struct Place<'a> {
 }
 
 impl Server {
-    /// A search whose parameters are in the URL; `patient`: within the compartment of the patient of this id.
-    pub(super) fn search_by_get(
+    pub(super) fn search(
         &self,
         row: &'static TypeRow,
-        patient: Option<&str>,
         pairs: &[(String, String)],
         context: &AccessContext,
         parts: &Parts,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
-        wire::check_format(&parts.headers, pairs)?;
-        if self.config.switches.refuse_national_id_in_url && pairs.iter().any(|(_, value)| names_a_person(value)) {
-            return Err(Refusal::IdentityInUrl);
-        }
-        self.search(row, patient, pairs, context, parts, note)
+        self.find(row, None, pairs, context, parts, note)
     }
 
-    pub(super) fn search(
+    /// A search within the R4 compartment of the patient of this id, whoever that is: what is not visible is not found.
+    pub(super) fn search_within(
+        &self,
+        patient: &str,
+        row: &'static TypeRow,
+        pairs: &[(String, String)],
+        context: &AccessContext,
+        parts: &Parts,
+        note: &mut Note,
+    ) -> Result<Response, Refusal> {
+        self.find(row, Some(patient), pairs, context, parts, note)
+    }
+
+    fn find(
         &self,
         row: &'static TypeRow,
         patient: Option<&str>,
@@ -66,8 +74,9 @@ impl Server {
         note: &mut Note,
     ) -> Result<Response, Refusal> {
         let data = self.data.snapshot();
+        let switches = &self.config.switches;
         let base = &self.config.base;
-        let access = Access::new(context, &data, base, self.config.switches.policy);
+        let access = Access::new(context, &data, base, switches.policy);
         match access.decide(Action::Search, On::Type(row)) {
             Decision::Allow(ground) => note.allowed(&ground),
             Decision::Hide => note.set("hide", "nothing of this type is within reach"),
@@ -77,7 +86,7 @@ impl Server {
             }
         }
         let now = self.clock.now();
-        let seeing = Seeing { context, access: &access, data: &data };
+        let seeing = Seeing { context, access: &access, data: &data, switches };
         if let Some((_, cursor)) = pairs.iter().find(|(name, _)| name == CURSOR) {
             let (name, offset, matches) = self.cursors.open(cursor, row.name, context.owner(), now).ok_or(Refusal::Cursor)?;
             let still: Vec<_> = matches.ids.iter().map(|id| data.find(row.name, id).filter(|found| seeing.lists(found)).cloned()).collect();
@@ -87,7 +96,7 @@ impl Server {
         }
         let handling = wire::handling(&parts.headers);
         let mut query = Query::read(Reading { row, base, now }, pairs, handling.unwrap_or(Handling::Lenient))?;
-        if self.config.switches.terminology_aliases {
+        if switches.terminology_aliases {
             query.use_aliases();
         }
         let within = patient.map(|id| Key { kind: "Patient", id: id.into() });
@@ -98,7 +107,7 @@ impl Server {
             |found: &Resource| within.as_ref().is_none_or(|key| found.key() == *key || found.references_at(base, &row.compartment_paths()).contains(key));
         let mut found: Vec<Arc<Resource>> = candidates.filter(|found| inside(found) && query.matches(found) && seeing.lists(found)).cloned().collect();
         let before = found.len();
-        found.retain(|resource| self.config.switches.lists(&context.client_id, resource));
+        found.retain(|resource| switches.lists(&context.client_id, resource));
         if found.len() < before {
             tracing::info!(switch = "nav_complete_codings", client_id = context.client_id, left_out = before - found.len(), "incompletely coded");
         }
@@ -128,7 +137,7 @@ impl Server {
         let size = place.matches.page_size;
         let shown: Vec<&Arc<Resource>> = found.iter().skip(place.offset).take(size).flatten().collect();
         let entry = |resource: &Arc<Resource>| {
-            let json = self.config.switches.serve(&seeing.context.client_id, resource, seeing.data, &self.config.base);
+            let json = seeing.switches.serve(&seeing.context.client_id, resource, seeing.data, &self.config.base);
             (resource.row.name, resource.id.to_string(), place.matches.shape.subset.of(resource.row.name, place.matches.kind, json))
         };
         let included = self.included(&shown, &place.matches.shape.includes, seeing).iter().map(entry).collect();
@@ -155,7 +164,7 @@ impl Server {
         let mut all = Vec::new();
         for include in includes {
             for resource in shown.iter().flat_map(|found| include.of(found, seeing.data, &self.config.base)) {
-                let listed = self.config.switches.lists(&seeing.context.client_id, &resource);
+                let listed = seeing.switches.lists(&seeing.context.client_id, &resource);
                 if listed && seeing.reads(&resource) && known.insert(resource.key()) {
                     all.push(resource);
                 }
@@ -184,6 +193,7 @@ struct Seeing<'a> {
     context: &'a AccessContext,
     access: &'a Access<'a>,
     data: &'a Snapshot,
+    switches: &'a Switches,
 }
 
 impl Seeing<'_> {
