@@ -80,6 +80,7 @@ const WIDE: &[(&str, &[&str])] = &[
     ("Provenance", &["target"]),
     ("RelatedPerson", &["patient"]),
     ("Group", &["member.entity"]),
+    ("DiagnosticReport", &["subject"]),
 ];
 
 const DATED: &[(&str, &str, &str)] =

@@ -39,13 +39,15 @@ pub const COMPARTMENT: &[&str] = &[
     "Provenance",
     "AuditEvent",
     "Group",
+    // Of this there are no records, but a scope for it opens the type Binary.
+    "DiagnosticReport",
 ];
 pub const SHARED: &[&str] = &["Organization", "Practitioner", "PractitionerRole", "Questionnaire", "Medication"];
 
 /// Where a coded value that a scope may name stands, by type.
 fn coded(kind: &str, param: &str) -> Option<&'static str> {
     match (kind, param) {
-        ("Condition" | "Observation" | "DocumentReference" | "Communication" | "MedicationRequest", "category") => Some("category"),
+        ("Condition" | "Observation" | "DocumentReference" | "Communication" | "MedicationRequest" | "DiagnosticReport", "category") => Some("category"),
         (
             "Encounter"
             | "Observation"
@@ -56,10 +58,11 @@ fn coded(kind: &str, param: &str) -> Option<&'static str> {
             | "Appointment"
             | "MedicationRequest"
             | "Questionnaire"
-            | "Medication",
+            | "Medication"
+            | "DiagnosticReport",
             "status",
         ) => Some("status"),
-        ("Condition" | "Observation" | "Task" | "Group" | "Medication", "code") => Some("code"),
+        ("Condition" | "Observation" | "Task" | "Group" | "Medication" | "DiagnosticReport", "code") => Some("code"),
         ("MedicationRequest" | "Questionnaire", "code") => Some("absent"),
         ("Condition", "clinical-status") => Some("clinicalStatus"),
         ("Encounter" | "DocumentReference" | "Organization" | "AuditEvent" | "Group", "type") => Some("type"),
@@ -356,7 +359,7 @@ impl Sight<'_> {
         };
         self.covers(letter, kind)
             || (letter == 's' && (own() || (SHARED.contains(&kind) && self.opens_in_support())))
-            || (letter == 'r' && kind == "Binary" && self.covers('r', "DocumentReference"))
+            || (letter == 'r' && kind == "Binary" && ["DocumentReference", "DiagnosticReport"].iter().any(|document| self.covers('r', document)))
     }
 
     /// Whether showing a resource tells anything of somebody else than the patient in context: plainer than the rules above, and true of
