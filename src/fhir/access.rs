@@ -208,9 +208,12 @@ impl<'a> Access<'a> {
 
     /// The scope that gives this letter on this resource.
     fn granted(&self, letter: Interactions, resource: &Resource) -> Option<&Grant> {
+        self.usable().find(|grant| self.gives(grant, letter, resource))
+    }
+
+    fn gives(&self, grant: &Grant, letter: Interactions, resource: &Resource) -> bool {
         let kind = resource.row.name;
-        self.usable()
-            .find(|grant| grant.may.includes(letter) && grant.reaches(kind) && grant.admits(kind, &resource.body) && self.is_within(grant.level, resource))
+        grant.may.includes(letter) && grant.reaches(kind) && grant.admits(kind, &resource.body) && self.is_within(grant.level, resource)
     }
 
     /// Whether the level's own filter lets the resource through. SAL §4.4.
@@ -268,8 +271,9 @@ impl<'a> Access<'a> {
         })
     }
 
+    /// Whether a scope of a patient or a user opens it, whatever a backend's scopes open besides.
     fn reads_below_system(&self, resource: &Resource) -> bool {
-        self.granted(Interactions::READ, resource).is_some_and(|grant| grant.level != Level::System)
+        self.usable().any(|grant| grant.level != Level::System && self.gives(grant, Interactions::READ, resource))
     }
 
     /// §14, Binary: readable when a visible document points at it, or its `securityContext` is visible.

@@ -146,12 +146,14 @@ mod tests {
     use crate::fhir::table::TypeRow;
 
     #[test]
-    fn the_built_in_set_loads_whole_and_every_row_has_data() {
+    fn the_built_in_set_loads_whole_and_every_basic_type_has_data() {
         let base = FhirBase::parse("https://epj.example/fhir").unwrap();
         let all = Snapshot::load(&DataSource::BuiltIn, &base).unwrap();
         assert_eq!(all.len(), 544);
+        // These are for FHIRcast and demos, which bring their own.
+        let without = ["CarePlan", "Consent", "EpisodeOfCare", "Group", "Immunization", "List", "Medication", "MedicationStatement", "Procedure"];
         for row in TypeRow::all() {
-            assert!(all.of_type(row.name).next().is_some(), "{}", row.name);
+            assert_eq!(all.of_type(row.name).next().is_none(), without.contains(&row.name), "{}", row.name);
         }
         let binary = all.of_type("Binary").next().unwrap();
         assert!(all.referrers(&binary.key()).any(|r| r.row.name == "DocumentReference"));

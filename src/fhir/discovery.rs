@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::include;
 use super::refusal::{Refusal, Upstream};
 use super::table::TypeRow;
 use crate::protocol::ids::{FhirBase, Issuer};
@@ -121,6 +122,8 @@ fn resource(row: &'static TypeRow) -> Value {
         }
         if row.search {
             let params = row.all_params().map(|param| json!({"name": param.name, "type": param.kind.word()}));
+            fields.insert("searchInclude".to_owned(), json!(include::offered(row)));
+            fields.insert("searchRevInclude".to_owned(), json!(include::offered_reverse(row)));
             fields.insert("searchParam".to_owned(), params.collect());
         }
     }

@@ -11,6 +11,7 @@ mod access;
 mod context;
 mod data;
 mod discovery;
+mod include;
 mod introspect;
 mod journal;
 mod ops;
@@ -21,6 +22,7 @@ mod route;
 mod rows;
 mod search;
 mod serve;
+mod subset;
 mod table;
 mod wire;
 

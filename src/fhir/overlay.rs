@@ -41,6 +41,9 @@ pub struct Switches {
     pub nav_general_practitioner: For,
     /// A national identity number in the query of a GET is refused with 400. fhir-server.md §6.
     pub refuse_national_id_in_url: bool,
+    /// A search by one name of a code system finds its other names too: the OID of ICPC-2 and the URL HL7 gave it. Scopes are not
+    /// widened by it. fhir-server.md §6.
+    pub terminology_aliases: bool,
 }
 
 impl Switches {

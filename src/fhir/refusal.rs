@@ -94,7 +94,7 @@ impl Refusal {
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported"),
             Self::Body => (StatusCode::BAD_REQUEST, "structure"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),
-            Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            Self::Query(error) => (StatusCode::BAD_REQUEST, error.code()),
             Self::IdentityInUrl => (StatusCode::BAD_REQUEST, "security"),
             Self::Cursor => (StatusCode::GONE, "expired"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "transient"),

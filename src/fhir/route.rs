@@ -18,6 +18,8 @@ pub enum Route {
     /// `{type}/_search`
     Search(&'static TypeRow),
     Instance(&'static TypeRow, String),
+    /// `Patient/{id}/{type}`: what of a type is in the compartment of the patient of this id.
+    Compartment(String, &'static TypeRow),
     /// Below a type or an instance: history, operations, compartments.
     Below(&'static TypeRow),
     UnknownType,
@@ -32,6 +34,8 @@ pub enum Interaction {
     SmartConfiguration,
     Read(&'static TypeRow, String),
     Search(&'static TypeRow),
+    /// A search within the compartment of the patient of this id.
+    SearchCompartment(String, &'static TypeRow),
     /// A search whose parameters are in the body too.
     SearchByPost(&'static TypeRow),
 }
@@ -60,6 +64,12 @@ impl Route {
                 (Some(row), ["_search"]) => Self::Search(row),
                 (Some(row), [below]) if below.starts_with(['$', '_']) => Self::Below(row),
                 (Some(row), [id] | [id, ""]) => Self::Instance(row, (*id).to_owned()),
+                (Some(row), [id, kind] | [id, kind, ""]) if row.name == "Patient" => {
+                    match TypeRow::named(kind).filter(|row| row.search && row.in_compartment()) {
+                        Some(of) => Self::Compartment((*id).to_owned(), of),
+                        None => Self::Below(row),
+                    }
+                }
                 (Some(row), _) => Self::Below(row),
             },
             [] => Self::Unknown,
@@ -75,6 +85,7 @@ impl Route {
             Self::Type(row) => format!("/{}", row.name),
             Self::Search(row) => format!("/{}/_search", row.name),
             Self::Instance(row, _) => format!("/{}/{{id}}", row.name),
+            Self::Compartment(_, row) => format!("/Patient/{{id}}/{}", row.name),
             Self::Below(row) => format!("/{}/…", row.name),
             Self::UnknownType => "/{unknown type}".to_owned(),
             Self::Unknown => "{elsewhere}".to_owned(),
@@ -93,6 +104,7 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Self::Metadata | Self::SmartConfiguration | Self::Instance(..) => "GET, HEAD, OPTIONS",
+            Self::Compartment(..) => "GET, HEAD, OPTIONS",
             Self::Type(row) if row.search => "GET, HEAD, OPTIONS",
             Self::Search(row) if row.search => "POST, OPTIONS",
             Self::Type(_) | Self::Search(_) | Self::System | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
@@ -112,10 +124,16 @@ impl Route {
             Self::SmartConfiguration if get => Ok(Interaction::SmartConfiguration),
             Self::Instance(row, id) if get => Ok(Interaction::Read(row, id.clone())),
             Self::Type(row) if get && row.search => Ok(Interaction::Search(row)),
+            Self::Compartment(id, row) if get => Ok(Interaction::SearchCompartment(id.clone(), row)),
             Self::Search(row) if method == Method::POST && row.search => Ok(Interaction::SearchByPost(row)),
-            Self::Metadata | Self::SmartConfiguration | Self::System | Self::Type(_) | Self::Search(_) | Self::Instance(..) | Self::Below(_) => {
-                Err(Refusal::Method { allow: self.allow() })
-            }
+            Self::Metadata
+            | Self::SmartConfiguration
+            | Self::System
+            | Self::Type(_)
+            | Self::Search(_)
+            | Self::Instance(..)
+            | Self::Compartment(..)
+            | Self::Below(_) => Err(Refusal::Method { allow: self.allow() }),
         }
     }
 }
@@ -136,6 +154,9 @@ mod tests {
             ("/fhir/Patient/", "/Patient"),
             ("/fhir/Patient/_search", "/Patient/_search"),
             ("/fhir/Patient/p1", "/Patient/{id}"),
+            ("/fhir/Patient/p1/Observation", "/Patient/{id}/Observation"),
+            ("/fhir/Patient/p1/Practitioner", "/Patient/…"),
+            ("/fhir/Encounter/e1/Observation", "/Encounter/…"),
             ("/fhir/Patient/p1/_history/1", "/Patient/…"),
             ("/fhir/Patient/%24export", "/Patient/…"),
             ("/fhir/$reindex", "/"),

@@ -24,7 +24,7 @@ use super::refusal::Refusal;
 use super::resource::{Key, Resource};
 use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
-use super::search::names_a_person;
+use super::search::{Query, names_a_person};
 use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
 use super::{FhirConfig, FhirError};
@@ -158,7 +158,7 @@ impl Server {
             return match route.interaction(&parts.method)? {
                 Interaction::Capabilities => self.capabilities(parts, &query).await,
                 Interaction::SmartConfiguration => self.smart_configuration().await,
-                Interaction::Read(..) | Interaction::Search(_) | Interaction::SearchByPost(_) => Err(Refusal::UnknownPath),
+                Interaction::Read(..) | Interaction::Search(_) | Interaction::SearchCompartment(..) | Interaction::SearchByPost(_) => Err(Refusal::UnknownPath),
             };
         }
         let context = self.authorize(parts, &query).await?;
@@ -168,10 +168,13 @@ impl Server {
             Interaction::Read(row, id) => self.read(row, &id, &context, parts, &query, note),
             Interaction::Search(row) => {
                 wire::check_format(&parts.headers, &query)?;
-                if self.config.switches.refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value)) {
-                    return Err(Refusal::IdentityInUrl);
-                }
+                self.keep_identity_out_of_urls(&query)?;
                 self.search(row, &query, &context, parts, note)
+            }
+            Interaction::SearchCompartment(patient, row) => {
+                wire::check_format(&parts.headers, &query)?;
+                self.keep_identity_out_of_urls(&query)?;
+                self.search_within(&patient, row, &query, &context, parts, note)
             }
             Interaction::SearchByPost(row) => {
                 wire::check_format(&parts.headers, &query)?;
@@ -179,6 +182,11 @@ impl Server {
                 self.search(row, &pairs, &context, parts, note)
             }
         }
+    }
+
+    fn keep_identity_out_of_urls(&self, query: &Pairs) -> Result<(), Refusal> {
+        let named = self.config.switches.refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value));
+        if named { Err(Refusal::IdentityInUrl) } else { Ok(()) }
     }
 
     /// Only the `Authorization` header carries a token. SAL-216: without it the request is simply not authenticated (RFC 6750 §3); with it,
@@ -244,7 +252,8 @@ impl Server {
             response
         } else {
             let json = self.config.switches.serve(&context.client_id, resource, data, &self.config.base);
-            json_response(StatusCode::OK, json, query)
+            let subset = Query::subset_of_read(query)?;
+            json_response(StatusCode::OK, subset.of(resource.row.name, resource.row.name, json), query)
         };
         let headers = response.headers_mut();
         if let Ok(etag) = HeaderValue::try_from(resource.etag()) {

@@ -44,32 +44,38 @@ pub struct Param {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
+    /// The resource's own id: a token whose case counts.
+    Id,
     Token,
+    /// A token that is `true` where there is a value other than `false`, and `false` elsewhere: `Patient.deceased[x]`.
+    Truth,
     /// The types it may point at; empty means any.
     Reference(&'static [&'static str]),
     Date,
     String,
     Uri,
-    /// A canonical reference: matches with or without `|version`.
-    Canonical,
+    Quantity,
+    /// A canonical reference to this type: matches with or without `|version`.
+    Canonical(&'static str),
 }
 
 impl Kind {
     /// The word of the CapabilityStatement. <https://hl7.org/fhir/R4/valueset-search-param-type.html>
     pub fn word(self) -> &'static str {
         match self {
-            Self::Token => "token",
-            Self::Reference(_) | Self::Canonical => "reference",
+            Self::Id | Self::Token | Self::Truth => "token",
+            Self::Reference(_) | Self::Canonical(_) => "reference",
             Self::Date => "date",
             Self::String => "string",
             Self::Uri => "uri",
+            Self::Quantity => "quantity",
         }
     }
 }
 
 /// On every type.
 pub const COMMON: &[Param] = &[
-    token("_id", &["id"]),
+    Param { name: "_id", kind: Kind::Id, paths: &["id"] },
     date("_lastUpdated", &["meta.lastUpdated"]),
     token("_tag", &["meta.tag"]),
     token("_security", &["meta.security"]),
@@ -78,11 +84,11 @@ pub const COMMON: &[Param] = &[
 
 impl TypeRow {
     pub fn named(name: &str) -> Option<&'static Self> {
-        ROWS.iter().find(|row| row.name == name)
+        Self::all().find(|row| row.name == name)
     }
 
     pub fn all() -> impl Iterator<Item = &'static Self> {
-        ROWS.iter()
+        ROWS.iter().copied().flatten()
     }
 
     /// The parameter of this name, common ones included.
@@ -99,6 +105,17 @@ impl TypeRow {
         match self.belongs {
             Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) => true,
             Belongs::Pointed | Belongs::Directory => false,
+        }
+    }
+
+    /// The elements that put a resource into the compartment of the patient they refer to, as R4 defines it; a Patient is in its own
+    /// besides. Wider than what decides access (fhir-server.md §13). Empty where the type is in no patient's compartment.
+    pub fn compartment_paths(&self) -> Vec<&'static str> {
+        match self.belongs {
+            Belongs::Patient => vec!["link.other"],
+            Belongs::Subject { subject, others } => subject.iter().chain(others).copied().collect(),
+            Belongs::Targets(path) => vec![path],
+            Belongs::Pointed | Belongs::Directory => Vec::new(),
         }
     }
 }
@@ -119,8 +136,16 @@ pub(super) const fn uri(name: &'static str, paths: &'static [&'static str]) -> P
     Param { name, kind: Kind::Uri, paths }
 }
 
-pub(super) const fn canonical(name: &'static str, paths: &'static [&'static str]) -> Param {
-    Param { name, kind: Kind::Canonical, paths }
+pub(super) const fn quantity(name: &'static str, paths: &'static [&'static str]) -> Param {
+    Param { name, kind: Kind::Quantity, paths }
+}
+
+pub(super) const fn truth(name: &'static str, paths: &'static [&'static str]) -> Param {
+    Param { name, kind: Kind::Truth, paths }
+}
+
+pub(super) const fn canonical(name: &'static str, target: &'static str, paths: &'static [&'static str]) -> Param {
+    Param { name, kind: Kind::Canonical(target), paths }
 }
 
 pub(super) const fn refers(name: &'static str, targets: &'static [&'static str], paths: &'static [&'static str]) -> Param {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod discovery;
+mod oracle;
 mod refusals;
+mod schema;
 mod searches;
 mod tokens;
 mod world;

@@ -13,6 +13,8 @@ pub struct Searchset {
     pub links: Vec<(&'static str, String)>,
     /// Type, id and the JSON of each match.
     pub matches: Vec<(&'static str, String, Bytes)>,
+    /// The same of what comes with them: not counted.
+    pub included: Vec<(&'static str, String, Bytes)>,
     /// Parameters that were ignored: each is told in an `outcome` entry, and only then is there one (NAV-069).
     pub ignored: Vec<String>,
 }
@@ -20,7 +22,7 @@ pub struct Searchset {
 impl Searchset {
     pub fn write(&self, base: &FhirBase) -> Vec<u8> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let size: usize = self.matches.iter().map(|(_, _, json)| json.len() + 160).sum();
+        let size: usize = self.matches.iter().chain(&self.included).map(|(_, _, json)| json.len() + 160).sum();
         let mut out = Vec::with_capacity(size + 512);
         out.put(r#"{"resourceType":"Bundle","type":"searchset""#);
         if let Some(total) = self.total {
@@ -34,11 +36,12 @@ impl Searchset {
             out.put("]");
         }
         let mut opening = r#","entry":["#;
-        for (kind, id, resource) in &self.matches {
+        let matches = self.matches.iter().map(|entry| (entry, "match"));
+        for ((kind, id, resource), mode) in matches.chain(self.included.iter().map(|entry| (entry, "include"))) {
             out.put(opening);
             out.put(&format!(r#"{{"fullUrl":{},"resource":"#, quoted(&format!("{base}/{kind}/{id}"))));
             out.extend_from_slice(resource);
-            out.put(r#","search":{"mode":"match"}}"#);
+            out.put(&format!(r#","search":{{"mode":"{mode}"}}}}"#));
             opening = ",";
         }
         if !self.ignored.is_empty() {
@@ -87,15 +90,17 @@ mod tests {
             [(vec![], vec![]), (vec![one()], vec![]), (vec![one(), one()], vec!["colour".to_owned()]), (vec![], vec!["colour".to_owned()])]
         {
             let links = vec![("self", "https://epj.example/fhir/Patient?name=\"x".to_owned())];
-            let page = Searchset { total: Some(matches.len()), links, matches, ignored };
+            let page = Searchset { total: Some(matches.len()), links, included: matches.clone(), matches, ignored };
             let read: serde_json::Value = serde_json::from_slice(&page.write(&base)).unwrap();
-            let entries = page.matches.len() + usize::from(!page.ignored.is_empty());
+            let entries = page.matches.len() + page.included.len() + usize::from(!page.ignored.is_empty());
             assert_eq!(read.get("entry").map_or(0, |e| e.as_array().unwrap().len()), entries);
             assert_eq!(read.get("entry").is_some(), entries > 0);
             assert_eq!(read["link"][0]["url"], page.links[0].1);
             if let Some(entry) = page.matches.first().map(|_| &read["entry"][0]) {
                 assert_eq!(entry["fullUrl"], "https://epj.example/fhir/Patient/p1");
                 assert_eq!(entry["resource"]["x"].to_string(), "5.0");
+                let modes: Vec<_> = read["entry"].as_array().unwrap().iter().map(|entry| entry["search"]["mode"].as_str().unwrap()).collect();
+                assert_eq!(modes.iter().filter(|mode| **mode == "include").count(), page.included.len());
             }
         }
     }

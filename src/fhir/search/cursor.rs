@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shape;
 use crate::random::Random;
 use crate::secret::Digest;
 use crate::time::UnixTime;
@@ -20,6 +21,7 @@ pub struct Matches {
     pub ids: Vec<Arc<str>>,
     pub page_size: usize,
     pub total: bool,
+    pub shape: Shape,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,12 @@ mod tests {
         let cursors = Cursors::default();
         let owner = Digest::of(b"app, patient 1");
         let now = UnixTime(1000);
-        let name = cursors.keep(Arc::new(Matches { kind: "Condition", ids: vec![], page_size: 1, total: true }), owner, now, &SeededRandom::new(1));
+        let name = cursors.keep(
+            Arc::new(Matches { kind: "Condition", ids: vec![], page_size: 1, total: true, shape: Shape::default() }),
+            owner,
+            now,
+            &SeededRandom::new(1),
+        );
         let open = |cursor: &str, kind, owner, now| cursors.open(cursor, kind, owner, now).map(|(_, offset, _)| offset);
         assert_eq!(open(&format!("{name}.30"), "Condition", owner, UnixTime(1599)), Some(30));
         for (cursor, kind, who, at) in [

@@ -95,7 +95,7 @@ impl Interval {
     }
 }
 
-/// How a date parameter compares. R4 search, prefixes.
+/// How a date, a number or a quantity compares. R4 search, prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
     Eq,
@@ -109,6 +109,24 @@ pub enum Prefix {
     Approximately,
 }
 
+impl Prefix {
+    /// The prefix of a value, and the rest of it.
+    pub fn split(text: &str) -> (Self, &str) {
+        let known = [
+            ("eq", Self::Eq),
+            ("ne", Self::Ne),
+            ("gt", Self::Gt),
+            ("ge", Self::Ge),
+            ("lt", Self::Lt),
+            ("le", Self::Le),
+            ("sa", Self::StartsAfter),
+            ("eb", Self::EndsBefore),
+            ("ap", Self::Approximately),
+        ];
+        known.iter().find_map(|(word, prefix)| Some((*prefix, text.strip_prefix(word)?))).unwrap_or((Self::Eq, text))
+    }
+}
+
 /// A date parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -118,18 +136,7 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn parse(text: &str, now: UnixTime) -> Option<Self> {
-        let (prefix, rest) = match text.get(..2) {
-            Some("eq") => (Prefix::Eq, text.get(2..)?),
-            Some("ne") => (Prefix::Ne, text.get(2..)?),
-            Some("gt") => (Prefix::Gt, text.get(2..)?),
-            Some("ge") => (Prefix::Ge, text.get(2..)?),
-            Some("lt") => (Prefix::Lt, text.get(2..)?),
-            Some("le") => (Prefix::Le, text.get(2..)?),
-            Some("sa") => (Prefix::StartsAfter, text.get(2..)?),
-            Some("eb") => (Prefix::EndsBefore, text.get(2..)?),
-            Some("ap") => (Prefix::Approximately, text.get(2..)?),
-            _ => (Prefix::Eq, text),
-        };
+        let (prefix, rest) = Prefix::split(text);
         let mut interval = Interval::parse(rest)?;
         if prefix == Prefix::Approximately {
             // R4 search: ten per cent of the time between now and the date.

@@ -4,7 +4,10 @@
 use serde_json::Value;
 
 use super::date::{Interval, Wanted};
+use super::quantity::WantedQuantity;
+use super::reference::ReferenceValue;
 use super::text::{fold, split, texts, unescape};
+use super::token::{TokenValue, TypedIdentifier, wording};
 use crate::fhir::resource::{Key, values};
 use crate::fhir::table::{Kind, Param, TypeRow};
 use crate::protocol::ids::FhirBase;
@@ -29,6 +32,8 @@ pub enum ParamError {
     Value(&'static str),
     #[error("chained search is not supported")]
     Chain,
+    #[error("including everything is too much; name what to include")]
+    TooCostly,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +42,26 @@ enum Test {
     /// No value is one of these.
     Not(Vec<TokenValue>),
     Token(Vec<TokenValue>),
+    /// The words that go with the code start with one of these.
+    Wording(Vec<String>),
+    OfType(Vec<TypedIdentifier>),
+    Id(Vec<String>),
+    NotId(Vec<String>),
+    Truth(Vec<bool>),
     Reference(Vec<ReferenceValue>),
+    /// By the identifier that stands in the reference itself.
+    Identifier(Vec<TokenValue>),
     Date(Vec<Wanted>),
     StartsWith(Vec<String>),
     Contains(Vec<String>),
     Exact(Vec<String>),
     Uri(Vec<String>),
+    Quantity(Vec<WantedQuantity>),
     Canonical(Vec<String>),
 }
+
+/// The parameters over Identifiers: these take `:of-type`.
+const IDENTIFIERS: &[&str] = &["identifier", "group-identifier", "requisition"];
 
 /// A parameter with its values: the values are alternatives, several filters must all hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +69,14 @@ pub struct Filter {
     pub param: &'static Param,
     base: FhirBase,
     test: Test,
+}
+
+/// Which resources can meet a parameter; those that cannot are not among them.
+#[derive(Debug)]
+pub enum Narrowed {
+    Ids(Vec<String>),
+    /// Those that refer to one of these.
+    RefersTo(Vec<Key>),
 }
 
 impl Filter {
@@ -78,16 +103,34 @@ impl Filter {
         if parts.is_empty() {
             return Err(ParamError::Value("a list of values"));
         }
-        let tokens = || parts.iter().map(|part| TokenValue::parse(part)).collect::<Vec<_>>();
+        let tokens = || parts.iter().map(|part| TokenValue::parse(part)).collect::<Option<Vec<_>>>().ok_or(ParamError::Value("a token"));
         let plain = || parts.iter().map(|part| unescape(part)).collect::<Vec<_>>();
+        let folded = || parts.iter().map(|part| fold(&unescape(part))).collect::<Vec<_>>();
+        let truths = || {
+            let read = |part: &&str| part.parse::<bool>().map_err(|_| ParamError::Value("true or false"));
+            parts.iter().map(read).collect::<Result<Vec<_>, _>>()
+        };
         let test = match (param.kind, modifier) {
             (_, Some("missing")) => Test::Missing(match value {
                 "true" => true,
                 "false" => false,
                 _ => return Err(ParamError::Value("true or false")),
             }),
-            (Kind::Token, None) => Test::Token(tokens()),
-            (Kind::Token, Some("not")) => Test::Not(tokens()),
+            (Kind::Id, None) => Test::Id(plain()),
+            (Kind::Id, Some("not")) => Test::NotId(plain()),
+            (Kind::Truth, None) => Test::Truth(truths()?),
+            (Kind::Truth, Some("not")) => {
+                let unwanted = truths()?;
+                Test::Truth([true, false].into_iter().filter(|flag| !unwanted.contains(flag)).collect())
+            }
+            (Kind::Token, None) => Test::Token(tokens()?),
+            (Kind::Token, Some("not")) => Test::Not(tokens()?),
+            (Kind::Token, Some("text")) => Test::Wording(folded()),
+            (Kind::Token, Some("of-type")) if IDENTIFIERS.contains(&param.name) => {
+                let typed = parts.iter().map(|part| TypedIdentifier::parse(part)).collect::<Option<_>>();
+                Test::OfType(typed.ok_or(ParamError::Value("system|code|value"))?)
+            }
+            (Kind::Reference(_), Some("identifier")) => Test::Identifier(tokens()?),
             (Kind::Reference(targets), kind) => {
                 let kind = match kind {
                     None => None,
@@ -97,12 +140,18 @@ impl Filter {
                 Test::Reference(wanted.collect::<Option<_>>().ok_or(ParamError::Value("a reference"))?)
             }
             (Kind::Date, None) => Test::Date(parts.iter().map(|part| Wanted::parse(part, on.now)).collect::<Option<_>>().ok_or(ParamError::Value("a date"))?),
-            (Kind::String, None) => Test::StartsWith(plain().iter().map(|text| fold(text)).collect()),
-            (Kind::String, Some("contains")) => Test::Contains(plain().iter().map(|text| fold(text)).collect()),
+            (Kind::String, None) => Test::StartsWith(folded()),
+            (Kind::String, Some("contains")) => Test::Contains(folded()),
             (Kind::String, Some("exact")) => Test::Exact(plain()),
             (Kind::Uri, None) => Test::Uri(plain()),
-            (Kind::Canonical, None) => Test::Canonical(plain()),
-            (Kind::Token | Kind::Date | Kind::String | Kind::Uri | Kind::Canonical, Some(_)) => return Err(ParamError::Modifier),
+            (Kind::Quantity, None) => {
+                let wanted = parts.iter().map(|part| WantedQuantity::parse(part)).collect::<Option<_>>();
+                Test::Quantity(wanted.ok_or(ParamError::Value("a quantity"))?)
+            }
+            (Kind::Canonical(_), None) => Test::Canonical(plain()),
+            (Kind::Id | Kind::Token | Kind::Truth | Kind::Date | Kind::String | Kind::Uri | Kind::Quantity | Kind::Canonical(_), Some(_)) => {
+                return Err(ParamError::Modifier);
+            }
         };
         Ok(Some(Self { param, base: on.base.clone(), test }))
     }
@@ -118,6 +167,25 @@ impl Filter {
         Self::read(on, name, value)?.ok_or(ParamError::Value("a value"))
     }
 
+    /// Takes the names one code system goes by as equal.
+    pub fn use_aliases(&mut self) {
+        if let Test::Token(tokens) | Test::Not(tokens) = &mut self.test {
+            tokens.iter_mut().for_each(TokenValue::use_aliases);
+        }
+    }
+
+    /// The resources this parameter leaves, where that can be told without looking at them all.
+    pub fn narrows(&self) -> Option<Narrowed> {
+        match (&self.test, self.param.kind) {
+            (Test::Id(ids), _) => Some(Narrowed::Ids(ids.clone())),
+            (Test::Reference(wanted), Kind::Reference(targets)) => {
+                let keys: Option<Vec<_>> = wanted.iter().map(|reference| reference.keys(targets)).collect();
+                Some(Narrowed::RefersTo(keys?.concat()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the resource meets this parameter.
     pub fn matches(&self, body: &Value) -> bool {
         let mut found = values(body, self.param.paths);
@@ -128,7 +196,18 @@ impl Filter {
             found.retain(|value| reference_of(value).and_then(|text| Key::of_reference(&self.base, text)).is_none_or(|key| targets.contains(&key.kind)));
         }
         match &self.test {
+            // Whether somebody is deceased is always known: no word of it means no.
+            Test::Missing(missing) if self.param.kind == Kind::Truth => !missing,
             Test::Missing(missing) => found.is_empty() == *missing,
+            Test::Id(wanted) => found.iter().filter_map(|value| value.as_str()).any(|id| wanted.iter().any(|wanted| wanted == id)),
+            Test::NotId(unwanted) => !found.iter().filter_map(|value| value.as_str()).any(|id| unwanted.iter().any(|unwanted| unwanted == id)),
+            Test::Truth(wanted) => wanted.contains(&found.iter().any(|value| **value != Value::Bool(false))),
+            Test::Wording(wanted) => found.iter().flat_map(|value| wording(value)).any(|text| wanted.iter().any(|start| text.starts_with(start))),
+            Test::OfType(wanted) => found.iter().any(|value| wanted.iter().any(|typed| typed.matches(value))),
+            Test::Identifier(wanted) => {
+                found.iter().filter_map(|value| value.get("identifier")).any(|identifier| wanted.iter().any(|token| token.matches(identifier)))
+            }
+            Test::Quantity(wanted) => found.iter().any(|value| wanted.iter().any(|quantity| quantity.matches(value))),
             Test::Not(unwanted) => !found.iter().any(|value| unwanted.iter().any(|token| token.matches(value))),
             Test::Token(wanted) => found.iter().any(|value| wanted.iter().any(|token| token.matches(value))),
             Test::Reference(wanted) => {
@@ -154,85 +233,6 @@ fn folded(found: &[&Value]) -> Vec<String> {
 
 fn reference_of(value: &Value) -> Option<&str> {
     value.get("reference").and_then(Value::as_str)
-}
-
-/// `[system]|code` as a search writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct TokenValue {
-    /// `None`: any system. `Some("")`: none at all.
-    system: Option<String>,
-    /// `None`: any code of the system.
-    code: Option<String>,
-}
-
-impl TokenValue {
-    fn parse(text: &str) -> Self {
-        match *split(text, '|') {
-            [system, code, ..] => Self { system: Some(bare_oid(&unescape(system)).to_owned()), code: Some(unescape(code)).filter(|code| !code.is_empty()) },
-            _ => Self { system: None, code: Some(unescape(text)) },
-        }
-    }
-
-    /// Over Coding, CodeableConcept, Identifier, ContactPoint, code and boolean.
-    fn matches(&self, value: &Value) -> bool {
-        match value {
-            // The system of a `code` is fixed by its binding and not written in the resource: FHIR's own namespace is taken for it.
-            Value::String(code) => {
-                self.system.as_deref().is_none_or(|system| system.is_empty() || system.starts_with("http://hl7.org/fhir/")) && self.code_is(code)
-            }
-            Value::Bool(flag) => self.system.is_none() && self.code_is(if *flag { "true" } else { "false" }),
-            Value::Object(fields) => match fields.get("coding") {
-                Some(Value::Array(codings)) => codings.iter().any(|coding| self.matches_pair(coding, "code")),
-                _ if fields.contains_key("code") => self.matches_pair(value, "code"),
-                _ => self.matches_pair(value, "value"),
-            },
-            _ => false,
-        }
-    }
-
-    fn matches_pair(&self, value: &Value, code: &str) -> bool {
-        let system = bare_oid(value.get("system").and_then(Value::as_str).unwrap_or_default());
-        let same_system = self.system.as_deref().is_none_or(|wanted| wanted == system);
-        same_system && value.get(code).and_then(Value::as_str).map_or(self.code.is_none(), |code| self.code_is(code))
-    }
-
-    fn code_is(&self, code: &str) -> bool {
-        self.code.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(code))
-    }
-}
-
-/// An OID is the same with or without its `urn:oid:`.
-fn bare_oid(system: &str) -> &str {
-    system.strip_prefix("urn:oid:").unwrap_or(system)
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum ReferenceValue {
-    /// A bare id, of this type or of any the parameter may point at. NAV-068.
-    Id(Option<&'static str>, String),
-    Key(Key),
-    /// Something on another server: compared as written.
-    Elsewhere(String),
-}
-
-impl ReferenceValue {
-    fn parse(base: &FhirBase, kind: Option<&'static str>, text: &str) -> Option<Self> {
-        match Key::of_reference(base, text) {
-            Some(key) => kind.is_none_or(|kind| kind == key.kind).then_some(Self::Key(key)),
-            None if text.contains(':') => Some(Self::Elsewhere(text.to_owned())),
-            None if text.contains('/') => None,
-            None => Some(Self::Id(kind, text.to_owned())),
-        }
-    }
-
-    fn matches(&self, text: &str, key: Option<&Key>) -> bool {
-        match (self, key) {
-            (Self::Id(kind, id), Some(key)) => kind.is_none_or(|kind| kind == key.kind) && *key.id == **id,
-            (Self::Key(wanted), Some(key)) => wanted == key,
-            (Self::Elsewhere(wanted), None) => wanted == text,
-            (Self::Id(..) | Self::Key(_), None) | (Self::Elsewhere(_), Some(_)) => false,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,23 +5,36 @@ pub mod cursor;
 mod date;
 pub mod filter;
 mod order;
+mod quantity;
+mod reference;
 mod text;
+mod token;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use filter::{Filter, ParamError, Reading};
 
+use self::filter::Narrowed;
 use self::order::Sort;
-use super::resource::Resource;
+use super::data::Snapshot;
+use super::include::{Direction, Include};
+use super::resource::{Key, Resource};
+use super::subset::{Subset, Summary};
+use super::table::TypeRow;
 
 /// How many matches a page holds when the client does not say. fhir-server.md §6.
 const DEFAULT_COUNT: usize = 50;
 /// The most a page holds, whatever the client says.
 const MAX_COUNT: usize = 200;
 
+/// The parameters that say what of the matches to answer with, and in which order.
+const RESULT: &[&str] = &["_count", "_sort", "_total", "_summary", "_elements", "_include", "_revinclude"];
+
 /// A search as it was understood.
 #[derive(Debug)]
 pub struct Query {
+    row: &'static TypeRow,
     filters: Vec<Filter>,
     sort: Vec<Sort>,
     /// Matches per page, 1 to [`MAX_COUNT`].
@@ -30,10 +43,18 @@ pub struct Query {
     pub count_only: bool,
     /// Whether the Bundle says how many matches there are: false for `_total=none`.
     pub total: bool,
+    pub shape: Shape,
     /// What was applied, for `link[self]`: filters by name, then result parameters. Identity numbers are masked.
     pub applied: Vec<(String, String)>,
     /// The names that were ignored, as far as they can be repeated.
     pub ignored: Vec<String>,
+}
+
+/// What the pages of a search show.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    pub includes: Vec<Include>,
+    pub subset: Subset,
 }
 
 /// Why a query is refused: the parameter, as far as it can be repeated, and what is wrong with it.
@@ -42,6 +63,16 @@ pub struct Query {
 pub struct QueryError {
     pub name: String,
     pub why: ParamError,
+}
+
+impl QueryError {
+    /// The issue code. <https://hl7.org/fhir/R4/valueset-issue-type.html>
+    pub fn code(&self) -> &'static str {
+        match self.why {
+            ParamError::TooCostly => "too-costly",
+            ParamError::Unknown | ParamError::Modifier | ParamError::Value(_) | ParamError::Chain => "invalid",
+        }
+    }
 }
 
 /// What a server does with a parameter it does not know. FHIR R4 search, `Prefer: handling`.
@@ -57,18 +88,30 @@ impl Query {
     /// # Errors
     /// [`QueryError`] for a modifier or a value that cannot be evaluated, and under strict handling for an unknown parameter.
     pub fn read(on: Reading<'_>, pairs: &[(String, String)], handling: Handling) -> Result<Self, QueryError> {
-        let mut query =
-            Self { filters: Vec::new(), sort: Vec::new(), count: DEFAULT_COUNT, count_only: false, total: true, applied: Vec::new(), ignored: Vec::new() };
+        let mut query = Self {
+            row: on.row,
+            filters: Vec::new(),
+            sort: Vec::new(),
+            count: DEFAULT_COUNT,
+            count_only: false,
+            total: true,
+            shape: Shape::default(),
+            applied: Vec::new(),
+            ignored: Vec::new(),
+        };
         let mut result = Vec::new();
         for (name, value) in pairs {
             let understood = match name.as_str() {
                 // These say how to answer, not what to find.
                 "_format" | "_pretty" => continue,
-                "_count" | "_sort" | "_total" | "_summary" if value.is_empty() => continue,
-                "_count" => query.read_count(value).map(|()| result.push((name.clone(), value.clone()))),
-                "_sort" => query.read_sort(on, value).map(|()| result.push((name.clone(), value.clone()))),
-                "_total" => query.read_total(value).map(|()| result.push((name.clone(), value.clone()))),
-                "_summary" => query.read_summary(value).map(|()| result.push((name.clone(), value.clone()))),
+                result_parameter if RESULT.contains(&result_parameter) => {
+                    if value.is_empty() {
+                        continue;
+                    }
+                    query.read_result(on, name, value).map(|()| result.push((name.clone(), value.clone())))
+                }
+                // Including what is included is not offered; leaving it out unsaid would mislead.
+                _ if ["_include:", "_revinclude:"].iter().any(|name_and| name.starts_with(name_and)) => Err(ParamError::Modifier),
                 _ => Filter::read(on, name, value).map(|filter| {
                     if let Some(filter) = filter {
                         query.filters.push(filter);
@@ -82,9 +125,30 @@ impl Query {
                 Err(why) => return Err(QueryError { name: repeatable(name), why }),
             }
         }
+        if query.shape.subset.summary() == Some(Summary::Text) && !query.shape.includes.is_empty() {
+            // R4 search, summary: the two do not mix.
+            return Err(QueryError { name: "_summary".to_owned(), why: ParamError::Value("text together with _include or _revinclude") });
+        }
         query.applied.sort();
         query.applied.append(&mut result);
         Ok(query)
+    }
+
+    fn read_result(&mut self, on: Reading<'_>, name: &str, value: &str) -> Result<(), ParamError> {
+        match name {
+            "_count" => self.read_count(value),
+            "_sort" => self.read_sort(on, value),
+            "_total" => self.read_total(value),
+            "_summary" => self.read_summary(value),
+            "_elements" => self.shape.subset.add_elements(value),
+            "_include" => self.read_include(Direction::Forward, value),
+            _ => self.read_include(Direction::Reverse, value),
+        }
+    }
+
+    fn read_include(&mut self, direction: Direction, value: &str) -> Result<(), ParamError> {
+        self.shape.includes.push(Include::read(direction, self.row, value)?);
+        Ok(())
     }
 
     fn read_count(&mut self, value: &str) -> Result<(), ParamError> {
@@ -95,9 +159,8 @@ impl Query {
     }
 
     fn read_sort(&mut self, on: Reading<'_>, value: &str) -> Result<(), ParamError> {
-        for name in value.split(',').filter(|name| !name.is_empty()) {
-            self.sort.push(Sort::read(on.row, name)?);
-        }
+        let names = value.split(',').filter(|name| !name.is_empty());
+        self.sort.extend(names.map(|name| Sort::read(on.row, name)).collect::<Result<Vec<_>, _>>()?);
         Ok(())
     }
 
@@ -114,12 +177,55 @@ impl Query {
     fn read_summary(&mut self, value: &str) -> Result<(), ParamError> {
         match value {
             "count" => self.count_only = true,
-            "false" => {}
-            // Full resources say more than was asked for, never less.
-            "true" | "text" | "data" => return Err(ParamError::Unknown),
-            _ => return Err(ParamError::Value("count or false")),
+            other => Summary::read(other)?.into_iter().for_each(|summary| self.shape.subset.summarize(summary)),
         }
         Ok(())
+    }
+
+    /// Takes the names one code system goes by as equal.
+    pub fn use_aliases(&mut self) {
+        self.filters.iter_mut().for_each(Filter::use_aliases);
+    }
+
+    /// The resources that can match, found through what refers to what rather than by looking at them all: by `_id`, by what a
+    /// reference parameter names, or by `owner`, whom everything the caller may see refers to.
+    pub fn candidates<'a>(&self, data: &'a Snapshot, owner: Option<&Key>) -> Vec<&'a Arc<Resource>> {
+        let of_owner = owner.map(|key| Narrowed::RefersTo(vec![key.clone()]));
+        let narrowed = self.filters.iter().filter_map(Filter::narrows).chain(of_owner);
+        let sets = narrowed.map(|narrowed| {
+            let found: BTreeMap<&str, &Arc<Resource>> = match &narrowed {
+                Narrowed::Ids(ids) => ids.iter().filter_map(|id| data.find(self.row.name, id)).map(|found| (&*found.id, found)).collect(),
+                Narrowed::RefersTo(keys) => {
+                    let referring = keys.iter().flat_map(|key| data.referrers(key)).filter(|found| found.row.name == self.row.name);
+                    // A Patient does not refer to itself and is its own.
+                    let own = keys.iter().filter(|key| key.kind == self.row.name && Some(*key) == owner).filter_map(|key| data.get(key));
+                    referring.chain(own).map(|found| (&*found.id, found)).collect()
+                }
+            };
+            found
+        });
+        match sets.min_by_key(BTreeMap::len) {
+            Some(fewest) => fewest.into_values().collect(),
+            None => data.of_type(self.row.name).collect(),
+        }
+    }
+
+    /// What of a resource a read shows: `_elements` and `_summary` count there too.
+    ///
+    /// # Errors
+    /// [`QueryError`] for a value that cannot be read.
+    pub fn subset_of_read(pairs: &[(String, String)]) -> Result<Subset, QueryError> {
+        let mut subset = Subset::default();
+        for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+            let read = match name.as_str() {
+                "_elements" => subset.add_elements(value),
+                // One resource has nothing to count.
+                "_summary" => Summary::read(value).map(|summary| summary.into_iter().for_each(|summary| subset.summarize(summary))),
+                _ => Ok(()),
+            };
+            read.map_err(|why| QueryError { name: name.clone(), why })?;
+        }
+        Ok(subset)
     }
 
     pub fn matches(&self, resource: &Resource) -> bool {
@@ -189,17 +295,35 @@ mod tests {
         let applied: Vec<_> = query.applied.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(applied, ["category=a,b", "encounter=e1", "_count=5", "_sort=-recorded-date"]);
         assert_eq!(query.ignored, ["colour"]);
+        for (count, page) in [("1", 1), ("200", 200), ("201", 200), ("0", 1)] {
+            let query = read(&format!("_count={count}"), Handling::Strict).unwrap();
+            assert_eq!((query.count, query.count_only), (page, count == "0"));
+        }
+        assert_eq!(read("", Handling::Strict).unwrap().count, 50);
+        let subset = |name: &str, value: &str| Query::subset_of_read(&[(name.to_owned(), value.to_owned())]).ok();
+        assert_eq!(subset("_summary", "false"), Some(Subset::default()));
+        assert_eq!((subset("_summary", "x"), subset("_elements", "<")), (None, None));
+        assert!(subset("_elements", "code") != Some(Subset::default()));
     }
 
     #[test]
     fn strict_refuses_what_lenient_ignores() {
         for (query, lenient) in [
             ("colour=red", true),
-            ("_include=Condition:encounter", true),
-            ("_summary=true", true),
+            ("_include=Condition:colour", true),
+            ("_has:Observation:patient:code=x", true),
+            ("_filter=x", true),
+            ("_list=x", true),
             ("_sort=colour", true),
             ("code:in=x", false),
             ("_count=x", false),
+            ("_include=*", false),
+            ("_include:iterate=Condition:encounter", false),
+            ("_revinclude:recurse=Provenance:target", false),
+            ("_include=Condition:encounter&_summary=text", false),
+            ("patient.identifier=x", false),
+            ("_summary=all", false),
+            ("_elements=a.b.c", false),
         ] {
             assert_eq!(read(query, Handling::Lenient).is_ok(), lenient, "{query}");
             assert!(read(query, Handling::Strict).is_err(), "{query}");
@@ -219,6 +343,44 @@ mod tests {
         }
         assert!(names_a_person("urn:oid:2.16.578.1.12.4.1.4.2|42878712921") && names_a_person("12848548241"));
         assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.4.4|999000101") && !names_a_person("e1"));
+    }
+
+    /// What an index is worth, as a ratio: how many resources are looked at for one patient's of many.
+    #[test]
+    fn a_search_looks_only_at_what_can_match() {
+        let base = FhirBase::parse("https://epj.example/fhir").unwrap();
+        let mut file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();
+        for number in 0..2000 {
+            use std::io::Write as _;
+            let (patient, encounter) = (number % 100, number % 500);
+            let body = serde_json::json!({
+                "resourceType": "Condition", "id": format!("c{number}"), "meta": {"lastUpdated": "2026-01-01T00:00:00Z"},
+                "subject": {"reference": format!("Patient/p{patient}")}, "encounter": {"reference": format!("Encounter/e{encounter}")}
+            });
+            writeln!(file, "{body}").unwrap();
+        }
+        let data = Snapshot::load(&crate::fhir::DataSource::Paths(vec![file.path().to_owned()]), &base).unwrap();
+        let owner = Key { kind: "Patient", id: "p7".into() };
+        for (query, owner, looked_at, found) in [
+            ("", None, 2000, 2000),
+            ("code:missing=true", None, 2000, 2000),
+            ("", Some(&owner), 20, 20),
+            ("patient=p7", None, 20, 20),
+            ("patient=Patient/p7,p8", None, 40, 40),
+            ("patient=p7&encounter=e7", None, 4, 4),
+            ("encounter=e8", Some(&owner), 4, 0),
+            ("_id=c1,c2,none,C3", None, 2, 2),
+            ("_id:not=c1", None, 2000, 1999),
+            ("encounter:missing=true", Some(&owner), 20, 0),
+            ("encounter=https://other.example/fhir/Encounter/e1", None, 2000, 0),
+        ] {
+            let query = (query, read(query, Handling::Strict).unwrap());
+            let looked = query.1.candidates(&data, owner);
+            let by_patient = |found: &&&Arc<Resource>| owner.is_none_or(|key| found.references_at(&base, &["subject"]).contains(key));
+            assert_eq!((looked.len(), looked.iter().filter(|c| query.1.matches(c)).filter(by_patient).count()), (looked_at, found), "{}", query.0);
+            let all = data.of_type("Condition").filter(|c| query.1.matches(c));
+            assert_eq!(all.filter(|c| by_patient(&c)).count(), found, "nothing is lost: {}", query.0);
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ParamError;
 use super::date::Interval;
+use super::quantity::WantedQuantity;
 use super::text::{fold, texts};
 use crate::fhir::resource::{Resource, values};
 use crate::fhir::table::{Kind, Param, TypeRow};
@@ -35,8 +36,10 @@ impl Sort {
             }
             Kind::String => found.into_iter().flat_map(texts).next().map(|text| SortKey::Text(fold(text))),
             Kind::Token => found.into_iter().find_map(code_of).map(|code| SortKey::Text(code.to_lowercase())),
+            Kind::Truth => Some(SortKey::Text(found.iter().any(|value| **value != Value::Bool(false)).to_string())),
+            Kind::Quantity => found.into_iter().find_map(WantedQuantity::worth).map(SortKey::Number),
             Kind::Reference(_) => found.into_iter().find_map(|value| value.get("reference")?.as_str()).map(|text| SortKey::Text(text.to_owned())),
-            Kind::Uri | Kind::Canonical => found.into_iter().find_map(Value::as_str).map(|text| SortKey::Text(text.to_owned())),
+            Kind::Id | Kind::Uri | Kind::Canonical(_) => found.into_iter().find_map(Value::as_str).map(|text| SortKey::Text(text.to_owned())),
         }
     }
 }
@@ -44,6 +47,7 @@ impl Sort {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey {
     Time(i64),
+    Number(i128),
     Text(String),
 }
 
@@ -109,6 +113,13 @@ mod tests {
             let body = json!({"resourceType": "Condition", "id": id, "meta": {"lastUpdated": "2026-01-01T00:00:00Z"}, "recordedDate": date});
             Arc::new(Resource::new(&base, body).unwrap())
         };
+        let several = |names: &[&str]| {
+            let mut found = [one("d", None), one("b", Some("2026-01-02")), one("a", Some("2026-01-02")), one("c", Some("2026-01-03"))];
+            let by: Vec<_> = names.iter().map(|name| Sort::read(row, name).unwrap()).collect();
+            sort(&by, &mut found);
+            found.iter().map(|r| &*r.id).collect::<String>()
+        };
+        assert_eq!((several(&["recorded-date", "-_id"]), several(&["-recorded-date", "_id"])), ("bacd".to_owned(), "cabd".to_owned()));
         let all = [one("d", None), one("b", Some("2026-01-02")), one("c", Some("2026-01-03")), one("a", Some("2026-01-02"))];
         for (by, order) in [("recorded-date", "abcd"), ("-recorded-date", "cabd"), ("_id", "abcd"), ("-_id", "dcba")] {
             let mut found = all.to_vec();

@@ -4,7 +4,7 @@ use std::time::Duration;
 use helsebro::fhir::FhirConfig;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::world::{Answer, World};
 
 const FNR: &str = "urn:oid:2.16.578.1.12.4.1.4.1|14839219696";
 
@@ -149,6 +149,111 @@ async fn pages_neither_repeat_nor_skip_and_are_their_owners() {
     world.get(&token, &second.replace("/Observation?", "/Condition?")).await.refused(403, "forbidden");
     world.clock.advance(Duration::from_secs(600));
     world.get(&token, &second).await.refused(410, "expired");
+}
+
+/// Mode, type and id of every entry.
+fn entries(answer: &Answer) -> Vec<String> {
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let bundle = answer.json();
+    let all = bundle["entry"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    all.iter().map(|e| format!("{} {}/{}", text(&e["search"]["mode"]), text(&e["resource"]["resourceType"]), text(&e["resource"]["id"]))).collect()
+}
+
+#[tokio::test]
+async fn what_comes_with_matches_is_decided_by_itself_and_not_counted() {
+    let world = World::start().await;
+    let all = world.token("patient/*.rs").issue();
+    let conditions = world.token("patient/Condition.rs").issue();
+    let narrow = world.token("patient/Condition.rs patient/Encounter.r?status=finished").issue();
+    let path = "Condition?encounter=konsultasjon-01-3&_include=Condition:encounter&_include=Condition:patient&_include=Condition:encounter:Encounter";
+    let open = world.get(&all, path).await;
+    assert_eq!(entries(&open), ["match Condition/tilstand-01-3", "include Encounter/konsultasjon-01-3", "include Patient/pasient-01"]);
+    assert_eq!(open.json()["total"], 1);
+    assert_eq!(entries(&world.get(&conditions, path).await), ["match Condition/tilstand-01-3"]);
+    assert_eq!(entries(&world.get(&narrow, path).await), ["match Condition/tilstand-01-3"]);
+    let reverse = world.get(&all, "Encounter?_id=konsultasjon-01-3&_revinclude=Condition:encounter&_revinclude=DocumentReference:encounter").await;
+    assert!(entries(&reverse).contains(&"include Condition/tilstand-01-3".to_owned()), "{}", reverse.text);
+    // A match is no include as well, and what is included is followed no further.
+    let own = world.get(&all, "Encounter?_include=Encounter:part-of&_revinclude=Encounter:part-of").await;
+    assert!(entries(&own).iter().all(|entry| entry.starts_with("match")));
+    for (query, code) in [("_include=*", "too-costly"), ("_revinclude=*", "too-costly"), ("_include:iterate=Condition:encounter", "invalid")] {
+        world.get(&all, &format!("Condition?{query}")).await.refused(400, code);
+    }
+    // Pages bring what belongs to their own matches.
+    let first = world.get(&all, "Condition?_count=1&_include=Condition:encounter&_sort=-recorded-date").await;
+    let second = world.get(&all, &link(&first.json(), "next").unwrap()).await;
+    let third = world.get(&all, &link(&first.json(), "last").unwrap()).await;
+    for page in [&first, &second, &third] {
+        let encounter = page.json()["entry"][0]["resource"]["encounter"]["reference"].as_str().unwrap().to_owned();
+        assert_eq!(entries(page)[1..], [format!("include {encounter}")]);
+    }
+    assert_eq!((link(&third.json(), "next"), link(&third.json(), "last")), (None, link(&first.json(), "last")));
+}
+
+#[tokio::test]
+async fn resources_are_cut_to_what_was_asked_for() {
+    let world = World::start().await;
+    let token = world.token("patient/*.rs").issue();
+    let members = async |query: &str| {
+        let bundle = world.get(&token, &format!("Condition?_id=tilstand-01-3&{query}")).await.json();
+        let resource = bundle["entry"][0]["resource"].clone();
+        let tagged = resource["meta"]["tag"].to_string().contains("SUBSETTED");
+        (resource.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), tagged)
+    };
+    assert_eq!(members("_elements=code").await, ("resourceType id meta code subject".to_owned(), true));
+    assert!(members("_summary=false").await.0.contains("encounter"));
+    assert!(!members("_summary=false").await.1);
+    let (summary, tagged) = members("_summary=true").await;
+    assert!(tagged && summary.contains("code") && !summary.contains("category"), "{summary}");
+    assert!(members("_summary=data").await.0.contains("category"));
+    world.get(&token, "Condition?_summary=text&_include=Condition:encounter").await.refused(400, "invalid");
+    // A read is cut the same way.
+    let read = world.get(&token, "Condition/tilstand-01-3?_elements=code").await;
+    assert_eq!(read.json().as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "), "resourceType id meta code subject");
+    world.get(&token, "Condition/tilstand-01-3?_summary=count").await.refused(400, "invalid");
+    // Also on later pages.
+    let first = world.get(&token, "Condition?_count=1&_elements=code").await.json();
+    let second = world.get(&token, &link(&first, "next").unwrap()).await.json();
+    assert!(second["entry"][0]["resource"].get("category").is_none() && second["entry"][0]["resource"].get("code").is_some());
+}
+
+#[tokio::test]
+async fn a_compartment_is_searched_within_reach() {
+    let world = World::start().await;
+    let token = world.token("patient/*.rs").issue();
+    let backend = world.token("system/*.rs").without("patient").without("fhirUser").issue();
+    let found = world.get(&token, "Patient/pasient-01/Encounter?status=in-progress").await;
+    assert_eq!(found.ids(), ["konsultasjon-01-3"]);
+    assert_eq!(link(&found.json(), "self").unwrap(), format!("{}/Patient/pasient-01/Encounter?status=in-progress", world.base));
+    // Another's, and nobody's: the same nothing.
+    for path in ["Patient/pasient-02/Encounter", "Patient/ingen/Encounter"] {
+        let answer = world.get(&token, path).await;
+        assert!(answer.ids().is_empty());
+        assert_eq!(answer.json()["total"], 0);
+    }
+    assert!(!world.get(&backend, "Patient/pasient-02/Encounter").await.ids().is_empty());
+    // By R4's letter a record that links to a patient's is in that patient's compartment; access never follows the link.
+    assert_eq!(world.get(&backend, "Patient/pasient-02/Patient").await.ids(), ["pasient-02", "pasient-28"]);
+    let second = world.token("patient/*.rs").with("patient", "pasient-02").issue();
+    assert_eq!(world.get(&second, "Patient/pasient-02/Patient").await.ids(), ["pasient-02"]);
+    let unscoped = world.token("patient/Condition.rs").issue();
+    world.get(&unscoped, "Patient/pasient-01/Encounter").await.refused(403, "forbidden");
+    world.get(&token, "Patient/pasient-01/Practitioner").await.refused(405, "not-supported");
+    let pages = world.get(&token, "Patient/pasient-01/Observation?_count=4").await;
+    assert_eq!(world.get(&token, &link(&pages.json(), "next").unwrap()).await.ids().len(), 4);
+}
+
+#[tokio::test]
+async fn a_code_system_is_found_by_its_other_names_only_where_that_is_switched_on() {
+    let path = "Condition?code=http://hl7.org/fhir/sid/icpc-2|L03";
+    let strict = World::start().await;
+    assert!(strict.get(&strict.token("patient/Condition.rs").issue(), path).await.ids().is_empty());
+    let lax = World::with(|config: &mut FhirConfig| config.switches.terminology_aliases = true).await;
+    assert_eq!(lax.get(&lax.token("patient/Condition.rs").issue(), path).await.ids(), ["tilstand-01-3"]);
+    // Scopes are taken by the letter.
+    let scoped = lax.token("patient/Condition.rs?code=http://hl7.org/fhir/sid/icpc-2|L03").issue();
+    assert!(lax.get(&scoped, path).await.ids().is_empty());
 }
 
 #[tokio::test]

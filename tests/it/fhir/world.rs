@@ -72,6 +72,8 @@ pub struct World {
     pub base: String,
     pub ops: String,
     pub clock: Arc<FixedClock>,
+    /// The same server without a connection.
+    pub public: Router,
     http: reqwest::Client,
 }
 
@@ -171,9 +173,10 @@ impl World {
         change(&mut config);
         let clock = Arc::new(FixedClock::at(NOW));
         let (public, ops) = router(config, clock.clone(), Arc::new(SeededRandom::new(7))).unwrap();
-        tokio::spawn(async move { axum::serve(listener, public).await.unwrap() });
+        let served = public.clone();
+        tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
         let ops = listen(ops).await;
-        Self { issuing, issuer, base, ops, clock, http: reqwest::Client::new() }
+        Self { issuing, issuer, base, ops, clock, public, http: reqwest::Client::new() }
     }
 
     pub fn token(&self, scope: &str) -> Token<'_> {

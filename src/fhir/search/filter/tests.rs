@@ -22,6 +22,14 @@ fn parameters_match_or_do_not() {
         "name": [{"family": "Årstad-Lie", "given": ["Signe", "Máret"]}],
         "telecom": [{"system": "phone", "value": "123"}, {"system": "email", "value": "a@b"}]
     });
+    let observation = json!({
+        "resourceType": "Observation", "id": "o1", "subject": {"identifier": {"system": "urn:oid:2.16.578.1.12.4.1.4.1", "value": "12848548241"}},
+        "valueQuantity": {"value": 5.0, "unit": "mg", "system": "http://unitsofmeasure.org", "code": "mg"}
+    });
+    let typed = json!({
+        "resourceType": "Patient", "deceasedDateTime": "2026-01-01",
+        "identifier": [{"type": {"coding": [{"system": "urn:types", "code": "MR"}], "text": "Journalnummer"}, "system": "urn:a", "value": "7"}, {"value": "8"}]
+    });
     let group = json!({"resourceType": "Condition", "id": "c2", "subject": {"reference": "Group/p1"}});
     let answer = json!({"resourceType": "QuestionnaireResponse", "questionnaire": "http://x/q|2"});
     for (body, kind, name, value, yes) in [
@@ -71,6 +79,27 @@ fn parameters_match_or_do_not() {
         (&patient, "Patient", "active", "true", true),
         (&patient, "Patient", "phone", "123", true),
         (&patient, "Patient", "email", "123", false),
+        (&condition, "Condition", "code:text", "rYg", true),
+        (&condition, "Condition", "code:text", "gg", false),
+        (&condition, "Condition", "_id:not", "c1", false),
+        (&condition, "Condition", "_id", "C1", false),
+        (&condition, "Condition", "code", r"http://hl7.org/fhir/sid/icpc-2|L03", false),
+        (&patient, "Patient", "deceased", "false", true),
+        (&patient, "Patient", "deceased:not", "true", true),
+        (&patient, "Patient", "deceased:missing", "true", false),
+        (&typed, "Patient", "deceased", "true", true),
+        (&typed, "Patient", "deceased", "true,false", true),
+        (&typed, "Patient", "identifier:of-type", "urn:types|MR|7", true),
+        (&typed, "Patient", "identifier:of-type", "urn:types|MR|8", false),
+        (&typed, "Patient", "identifier:of-type", "urn:types|SS|7", false),
+        (&typed, "Patient", "identifier:text", "journal", true),
+        (&typed, "Patient", "identifier", "|8", true),
+        (&observation, "Observation", "subject:identifier", "urn:oid:2.16.578.1.12.4.1.4.1|12848548241", true),
+        (&observation, "Observation", "subject:identifier", "urn:oid:2.16.578.1.12.4.1.4.2|12848548241", false),
+        (&observation, "Observation", "patient", "12848548241", false),
+        (&observation, "Observation", "value-quantity", "5||mg", true),
+        (&observation, "Observation", "value-quantity", "gt4,lt1", true),
+        (&observation, "Observation", "value-quantity", "gt5", false),
         (&answer, "QuestionnaireResponse", "questionnaire", "http://x/q", true),
         (&answer, "QuestionnaireResponse", "questionnaire", "http://x/q|2", true),
         (&answer, "QuestionnaireResponse", "questionnaire", "http://x/q|1", false),
@@ -93,8 +122,38 @@ fn what_cannot_be_evaluated_is_refused() {
         ("Condition", "code:missing", "maybe", ParamError::Value("true or false")),
         ("Condition", "encounter", "a/b", ParamError::Value("a reference")),
         ("Condition", "code", ",", ParamError::Value("a list of values")),
+        ("Condition", "code", "|", ParamError::Value("a token")),
+        ("Condition", "code:of-type", "a|b|c", ParamError::Modifier),
+        ("Condition", "code:above", "a", ParamError::Modifier),
+        ("Condition", "onset-date:not", "2026", ParamError::Modifier),
+        ("Patient", "identifier:of-type", "a|b", ParamError::Value("system|code|value")),
+        ("Patient", "deceased", "perhaps", ParamError::Value("true or false")),
+        ("Patient", "family:text", "x", ParamError::Modifier),
+        ("Observation", "value-quantity", "5|mg", ParamError::Value("a quantity")),
+        ("Observation", "value-quantity:not", "5", ParamError::Modifier),
+        ("QuestionnaireResponse", "questionnaire:below", "x", ParamError::Modifier),
     ] {
         assert_eq!(reads(kind, name, value), Err(why), "{name}={value}");
     }
     assert_eq!(reads("Condition", "code", ""), Ok(None));
+}
+
+#[test]
+fn a_code_system_goes_by_several_names_where_that_is_wanted() {
+    let coded = |system: &str| json!({"code": {"coding": [{"system": system, "code": "L03"}]}});
+    let icpc = [
+        "urn:oid:2.16.578.1.12.4.1.1.7170",
+        "http://hl7.org/fhir/sid/icpc-2",
+        "urn:oid:2.16.840.1.113883.6.139",
+        "http://helsedir.no/fhir/CodeSystem/no-kodeverk-7170",
+    ];
+    for asked in icpc {
+        for held in icpc {
+            let mut filter = reads("Condition", "code", &format!("{asked}|L03")).unwrap().unwrap();
+            assert_eq!(filter.matches(&coded(held)), asked == held, "{asked} {held}");
+            filter.use_aliases();
+            assert!(filter.matches(&coded(held)), "{asked} {held}");
+            assert!(!filter.matches(&coded("urn:oid:2.16.578.1.12.4.1.1.7110")));
+        }
+    }
 }
