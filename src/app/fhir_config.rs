@@ -70,6 +70,7 @@ struct RawSwitches {
     nav_complete_codings: RawFor,
     nav_general_practitioner: RawFor,
     refuse_national_id_in_url: bool,
+    terminology_aliases: bool,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -137,6 +138,7 @@ impl From<RawSwitches> for Switches {
             nav_complete_codings: raw.nav_complete_codings.into(),
             nav_general_practitioner: raw.nav_general_practitioner.into(),
             refuse_national_id_in_url: raw.refuse_national_id_in_url,
+            terminology_aliases: raw.terminology_aliases,
         }
     }
 }
