@@ -39,16 +39,15 @@ impl Server {
         parts: &Parts,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
-        let data = self.data.snapshot();
+        let data = self.snapshot_for(row);
+        let switches = self.switches();
         let base = &self.config.base;
-        let access = Access::new(context, &data, base, self.config.switches.policy);
+        let access = Access::new(context, &data, base, switches.policy);
         match access.decide(Action::Search, On::Type(row)) {
             Decision::Allow(ground) => note.allowed(&ground),
             Decision::Hide => note.set("hide", "nothing of this type is within reach"),
-            Decision::Deny(Denied::Scope(scope)) => {
-                note.set("deny", format!("no scope covers this; {scope} would"));
-                return Err(Refusal::Scope { scope });
-            }
+            Decision::Deny(Denied::Scope(scope)) => return Err(Refusal::Scope { scope }),
+            Decision::Deny(Denied::Outside) => return Err(Refusal::Outside),
         }
         let now = self.clock.now();
         // Every filter runs before paging, and access is one of them: no count, order or page tells of what is hidden (§6 rule 6).
@@ -64,7 +63,7 @@ impl Server {
         let query = Query::read(Reading { row, base, now }, pairs, handling.unwrap_or(Handling::Lenient))?;
         let mut found: Vec<Arc<Resource>> = data.of_type(row.name).filter(|resource| query.matches(resource) && visible(resource)).cloned().collect();
         let before = found.len();
-        found.retain(|resource| self.config.switches.lists(&context.client_id, resource));
+        found.retain(|resource| switches.lists(&context.client_id, resource));
         if found.len() < before {
             tracing::info!(switch = "nav_complete_codings", client_id = context.client_id, left_out = before - found.len(), "incompletely coded");
         }
@@ -93,7 +92,7 @@ impl Server {
         let size = place.matches.page_size;
         let shown = found.iter().skip(place.offset).take(size).flatten();
         let matches = shown.map(|resource| {
-            let json = self.config.switches.serve(&context.client_id, resource, data, &self.config.base);
+            let json = self.switches().serve(&context.client_id, resource, data, &self.config.base);
             (resource.row.name, resource.id.to_string(), json)
         });
         let mut links = vec![("self", place.own.clone())];
