@@ -23,7 +23,7 @@ use crate::demo::walk::{WalkSummary, walk};
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
-use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Switches};
+use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Kept, Switches};
 use crate::jose::KeyError;
 use crate::listen::{Limits, Listener, serve};
 use crate::protocol::ids::{FhirBase, IdError, Issuer};
@@ -147,7 +147,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         cors_origins: cors_origins.into_iter().collect(),
         introspection_cache: Duration::ZERO,
         data: DataSource::BuiltIn,
-        kept: None,
+        kept: Some(Kept { path: options.data.join("fhir.ndjson"), fresh: options.fresh, sync: false }),
         switches: Switches {
             nav_complete_codings: nav_clients(),
             nav_general_practitioner: nav_clients(),
@@ -235,7 +235,9 @@ impl Demo {
 fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
     let brought = |client: &Client| client.id.as_str() == "syk-inn" || !presets.facts.contains_key(client.id.as_str());
     let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
-    launched.map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string() }).collect()
+    launched
+        .map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string() })
+        .collect()
 }
 
 /// <https://no-color.org>

@@ -24,6 +24,9 @@ pub struct Access {
     pub context: Arc<AccessContext>,
     /// <https://hl7.org/fhir/R4/valueset-restful-interaction.html>
     pub interaction: &'static str,
+    /// The patients it was about: those of the resource, where there was one. A patient's own view of the log goes by these, so nobody
+    /// else's may stand beside them.
+    pub patients: Vec<Arc<str>>,
     /// Type and, where one resource was meant and the token may know of it, id.
     pub kind: Option<&'static str>,
     pub id: Option<String>,
@@ -139,14 +142,14 @@ fn body(access: &Access) -> Value {
         "requestor": context.fhir_user.is_none()
     }));
     let mut entities = Vec::new();
-    if let Some(patient) = &context.patient {
+    for patient in &access.patients {
         entities.push(json!({
             "what": {"reference": format!("Patient/{patient}")},
             "role": {"system": "http://terminology.hl7.org/CodeSystem/object-role", "code": "1", "display": "Patient"}
         }));
     }
     match (access.kind, &access.id) {
-        (Some("Patient"), Some(id)) if context.patient.as_deref() == Some(id) => {}
+        (Some("Patient"), Some(id)) if access.patients.iter().any(|patient| **patient == **id) => {}
         (Some(kind), Some(id)) => entities.push(json!({"what": {"reference": format!("{kind}/{id}")}})),
         (Some(kind), None) => entities.push(json!({"description": kind})),
         (None, _) => {}
@@ -189,7 +192,8 @@ mod tests {
         let add = |number: usize| {
             let (kind, id) = if number.is_multiple_of(2) { (Some("Condition"), None) } else { (Some("Patient"), Some("q".to_owned())) };
             let interaction = if number.is_multiple_of(2) { "search-type" } else { "read" };
-            audit.add(Access { at: UnixTime(number as i64), context: Arc::clone(&context), interaction, kind, id, status: 200 });
+            let patients = vec!["p".into()];
+            audit.add(Access { at: UnixTime(number as i64), context: Arc::clone(&context), interaction, patients, kind, id, status: 200 });
         };
         (0..3).for_each(add);
         let data = Snapshot::default();

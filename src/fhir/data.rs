@@ -1,23 +1,19 @@
 //! The resources of one server: where they come from, how they are found, and how they change. A reader takes a snapshot and holds it as
 //! long as it likes; a write makes the next one beside it, sharing what did not change.
 
+mod load;
 mod log;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
-use serde_json::Value;
-
 use self::log::Log;
 use super::FhirError;
-use super::resource::{Key, Resource, Unfit};
+use super::resource::{Key, Resource};
 use crate::protocol::ids::FhirBase;
 use crate::time::UnixTime;
-
-const DIRECTORY: &str = include_str!("../../data/bundles/00-directory.json");
-const PATIENTS: &str = include_str!("../../data/bundles/patients.ndjson");
+use arc_swap::ArcSwap;
 
 /// How many earlier versions of one resource are kept.
 const KEPT_VERSIONS: usize = 1000;
@@ -27,7 +23,8 @@ const KEPT_VERSIONS: usize = 1000;
 pub enum DataSource {
     /// The synthetic Norwegian set of `data/`, carried in the binary.
     BuiltIn,
-    /// Files of Bundles or resources: JSON, or one JSON document a line (`.ndjson`). Later files win over earlier ones.
+    /// Files of Bundles or resources: JSON, or one JSON document a line (`.ndjson`); of a directory all of these, in the order of their
+    /// names. Later files win over earlier ones. Types this server does not have are left out, and the log says how many.
     Paths(Vec<PathBuf>),
 }
 
@@ -180,51 +177,6 @@ impl Snapshot {
             self.remember(key, Version { number: before.version, at: before.last_updated, resource: Some(before) });
         }
     }
-
-    /// # Errors
-    /// [`FhirError::Data`] for a file that cannot be read or holds what this server cannot.
-    pub fn load(source: &DataSource, base: &FhirBase) -> Result<Self, FhirError> {
-        let mut snapshot = Self::default();
-        match source {
-            DataSource::BuiltIn => {
-                snapshot.add_text("00-directory.json", DIRECTORY, false, base)?;
-                snapshot.add_text("patients.ndjson", PATIENTS, true, base)?;
-            }
-            DataSource::Paths(paths) => {
-                for path in paths {
-                    let file = path.display().to_string();
-                    let text = std::fs::read_to_string(path).map_err(|why| FhirError::Data { file: file.clone(), why: why.to_string() })?;
-                    snapshot.add_text(&file, &text, path.extension().is_some_and(|ext| ext == "ndjson"), base)?;
-                }
-            }
-        }
-        Ok(snapshot)
-    }
-
-    fn add_text(&mut self, file: &str, text: &str, by_line: bool, base: &FhirBase) -> Result<(), FhirError> {
-        let whole = [text];
-        let documents: Box<dyn Iterator<Item = &str>> = if by_line { Box::new(text.lines()) } else { Box::new(whole.into_iter()) };
-        for document in documents.filter(|document| !document.trim().is_empty()) {
-            let value = serde_json::from_str(document).map_err(|why| FhirError::Data { file: file.to_owned(), why: why.to_string() })?;
-            self.add(value, base).map_err(|why| FhirError::Data { file: file.to_owned(), why: why.to_string() })?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, mut value: Value, base: &FhirBase) -> Result<(), Unfit> {
-        if value.get("resourceType").and_then(Value::as_str) != Some("Bundle") {
-            self.insert(Arc::new(Resource::new(base, value)?));
-            return Ok(());
-        }
-        if let Some(Value::Array(entries)) = value.get_mut("entry").map(Value::take) {
-            for mut entry in entries {
-                if let Some(resource) = entry.get_mut("resource") {
-                    self.insert(Arc::new(Resource::new(base, resource.take())?));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The current [`Snapshot`] and the one it began with.
@@ -303,14 +255,6 @@ mod tests {
 
     fn base() -> FhirBase {
         FhirBase::parse("https://epj.example/fhir").unwrap()
-    }
-
-    #[test]
-    fn the_built_in_set_loads_whole() {
-        let all = Snapshot::load(&DataSource::BuiltIn, &base()).unwrap();
-        assert_eq!(all.len(), 544);
-        let binary = all.of_type("Binary").next().unwrap();
-        assert!(all.referrers(&binary.key()).any(|r| r.row.name == "DocumentReference"));
     }
 
     fn condition(id: &str, version: u64, encounter: &str) -> Arc<Resource> {

@@ -90,14 +90,19 @@ impl Resource {
         let id: Arc<str> = crate::protocol::ids::FhirId::parse(id).map_err(|_| Unfit::Id(row.name))?.as_str().into();
         let meta = body.get("meta").and_then(Value::as_object).cloned().unwrap_or_default();
         let version = meta.get("versionId").and_then(Value::as_str).and_then(|v| v.parse().ok()).unwrap_or(1);
-        let last_updated = meta
-            .get("lastUpdated")
-            .and_then(Value::as_str)
-            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-            .map(|at| UnixTime(at.as_second()))
-            .ok_or(Unfit::LastUpdated(row.name))?;
+        // Not knowing is the same every time the data is loaded.
+        let last_updated = match meta.get("lastUpdated") {
+            None => UnixTime(0),
+            Some(told) => {
+                let at = told.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+                at.map(|at| UnixTime(at.as_second())).ok_or(Unfit::LastUpdated(row.name))?
+            }
+        };
         let mut owned = Map::new();
         owned.insert("versionId".to_owned(), Value::String(version.to_string()));
+        if !meta.contains_key("lastUpdated") {
+            owned.insert("lastUpdated".to_owned(), Value::String(moment(last_updated)));
+        }
         owned.extend(meta.into_iter().filter(|(name, _)| name != "versionId"));
         if let Some(fields) = body.as_object_mut() {
             fields.insert("meta".to_owned(), Value::Object(owned));

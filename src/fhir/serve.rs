@@ -73,6 +73,8 @@ struct Note {
     interaction: Option<Interaction>,
     /// The id the server gave what was created.
     created: Option<String>,
+    /// Whose the resource is that was disclosed or changed, where it is somebody's.
+    about: Option<Vec<Arc<str>>>,
 }
 
 impl Note {
@@ -195,7 +197,8 @@ impl Server {
             let (code, row) = interaction.told();
             // What was refused is named by its type alone.
             let id = if entry.decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
-            self.audit.add(audit::Access { at: now, context, interaction: code, kind: row.map(|row| row.name), id, status: entry.status });
+            let patients = note.about.unwrap_or_else(|| context.patient.iter().cloned().collect());
+            self.audit.add(audit::Access { at: now, context, interaction: code, patients, kind: row.map(|row| row.name), id, status: entry.status });
         }
         self.journal.add(entry, now);
     }

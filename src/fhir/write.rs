@@ -65,6 +65,8 @@ pub struct Written {
     pub resource: Option<Arc<Resource>>,
     pub outcome: Outcome,
     pub ground: Ground,
+    /// Whose it is, where it is somebody's.
+    pub about: Option<Vec<Arc<str>>>,
     /// The resources with it.
     pub data: Arc<Snapshot>,
 }
@@ -110,8 +112,10 @@ impl Writer<'_> {
             tracing::error!(%why, "a write cannot be kept");
             Refusal::Unavailable(Upstream::Log)
         };
-        let (resource, outcome, ground) = self.data.write(lost, |data| self.decide(row, verb, body, data))?;
-        Ok(Written { resource, outcome, ground, data: self.data.snapshot() })
+        let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data))?;
+        let about = resource.patients(self.base);
+        let resource = (outcome != Outcome::Deleted).then_some(resource);
+        Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
     }
 
     /// The resource of the body, sound by itself.
@@ -165,7 +169,7 @@ impl Writer<'_> {
                     && let Some(found) = self.matching(row, query, data, &access)?
                 {
                     let ground = permit(access.decide(Action::Search, On::Resource(&found)))?;
-                    return Ok((None, (Some(found), Outcome::Found, ground)));
+                    return Ok((None, Decided { resource: found, outcome: Outcome::Found, ground }));
                 }
                 self.put(row, self.new_id(data, row), body, data, &access, Action::Create)
             }
@@ -252,7 +256,7 @@ impl Writer<'_> {
         self.conditions(before.map(|before| &**before))?;
         let after = Arc::new(after);
         let outcome = if before.is_some() { Outcome::Updated } else { Outcome::Created };
-        Ok((Some(Edit::Put(Arc::clone(&after))), (Some(after), outcome, ground)))
+        Ok((Some(Edit::Put(Arc::clone(&after))), Decided { resource: after, outcome, ground }))
     }
 
     fn delete(&self, row: &'static TypeRow, id: &str, data: &Snapshot, access: &Access<'_>) -> Result<(Option<Edit>, Decided), Refusal> {
@@ -260,11 +264,11 @@ impl Writer<'_> {
         let Some(stood) = data.find(row.name, id).or(buried) else { return Err(Refusal::NotFound) };
         let ground = permit(access.decide(Action::Delete, On::Change(Change { row, before: Some(stood), after: None })))?;
         if buried.is_some() {
-            return Ok((None, (None, Outcome::Deleted, ground)));
+            return Ok((None, Decided { resource: Arc::clone(stood), outcome: Outcome::Deleted, ground }));
         }
         self.conditions(Some(stood))?;
         let edit = Edit::Delete { key: stood.key(), version: stood.version + 1, at: self.now };
-        Ok((Some(edit), (None, Outcome::Deleted, ground)))
+        Ok((Some(edit), Decided { resource: Arc::clone(stood), outcome: Outcome::Deleted, ground }))
     }
 
     /// RFC 9110 §13.1; FHIR R4 http, managing resource contention.
@@ -303,7 +307,12 @@ impl Writer<'_> {
     }
 }
 
-type Decided = (Option<Arc<Resource>>, Outcome, Ground);
+/// What was decided about which resource: the one written, found or deleted.
+struct Decided {
+    resource: Arc<Resource>,
+    outcome: Outcome,
+    ground: Ground,
+}
 
 /// A decision as the way on or the refusal it means.
 ///

@@ -95,6 +95,7 @@ impl Server {
         };
         let written = writer.write(row, verb, payload)?;
         note.allowed(&written.ground);
+        note.about.clone_from(&written.about);
         note.created = written.resource.as_ref().map(|resource| resource.id.to_string());
         Ok(self.written(&written, parts, query, context))
     }

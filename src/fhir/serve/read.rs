@@ -32,6 +32,7 @@ impl Server {
         let found = FhirId::parse(id).ok().and_then(|id| data.get(&Key { kind: row.name, id: id.as_str().into() }));
         if let Some(resource) = found {
             note.allowed(&permit(access.decide(Action::Read, On::Resource(resource)))?);
+            note.about = resource.patients(&self.config.base);
             return self.serve(resource, context, &data, parts, query);
         }
         permit(access.decide(Action::Read, On::Type(row)))?;
@@ -66,6 +67,7 @@ impl Server {
         match from_here.next().and_then(|version| version.resource.as_ref()) {
             Some(resource) => {
                 note.allowed(&permit(visible(resource))?);
+                note.about = resource.patients(&self.config.base);
                 self.serve(resource, context, &data, parts, query)
             }
             None => match from_here.find_map(|version| version.resource.as_ref()) {
@@ -97,6 +99,7 @@ impl Server {
             let told_by = versions.iter().skip(place).find_map(|version| version.resource.as_ref());
             if let Some(Decision::Allow(by)) = told_by.map(|resource| access.decide(Action::Read, On::Resource(resource))) {
                 ground.get_or_insert(by);
+                note.about = note.about.take().or_else(|| told_by.and_then(|resource| resource.patients(base)));
                 shown.push(version);
             }
         }

@@ -186,6 +186,12 @@ async fn every_access_leaves_an_event_that_its_own_scope_reads() {
     // The patient's own scope reads what is about the patient.
     let other = world.token("patient/AuditEvent.rs").with("patient", "pasient-02").issue();
     assert_eq!(world.get(&other, "AuditEvent?action=C").await.json()["total"], 0);
+    // What a user with one patient in context does with another's is in that one's log alone.
+    let both = world.token("user/*.rs").issue();
+    assert_eq!(world.get(&both, "Observation/obs-02-1").await.status, 200);
+    let own = world.token("patient/AuditEvent.rs").issue();
+    assert!(!world.get(&own, "AuditEvent?_count=200").await.text.contains("obs-02-1"));
+    assert!(world.get(&other, "AuditEvent?_count=200").await.text.contains("obs-02-1"));
     assert_eq!(world.ops("POST", "reset", &Value::Null).await.status, 204);
     assert_eq!(world.get(&auditor, "AuditEvent?action=C").await.json()["total"], 0);
 }

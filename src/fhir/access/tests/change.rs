@@ -214,3 +214,43 @@ fn blocked_documents_open_for_the_purpose_they_need() {
         assert_eq!(access.decide(Read, On::Resource(blocked)).allows(), expected, "{policy} {purpose:?}");
     }
 }
+
+/// Every resource of the data set against every action: what a launched app reaches names its patient and nobody else.
+#[test]
+fn a_patient_scope_reaches_nothing_that_names_another_patient() {
+    let world = World::new();
+    let patients: Vec<String> = world.data.of_type("Patient").map(|patient| patient.id.to_string()).collect();
+    for patient in &patients {
+        let token = Token { scope: "patient/*.cruds patient/AuditEvent.cruds", patient: Some(patient), user: None };
+        let mut reached = 0;
+        for row in TypeRow::all() {
+            for resource in world.data.of_type(row.name) {
+                let text = std::str::from_utf8(&resource.json).unwrap();
+                let others = || patients.iter().filter(|other| *other != patient && text.contains(&format!("\"Patient/{other}\"")));
+                let target = format!("{}/{}", row.name, resource.id);
+                for action in [Read, Search] {
+                    if world.decide(&token, Policy::default(), action, &target) == "allow" {
+                        // A relative or a link may be named in what is the patient's own.
+                        assert!(
+                            others().next().is_none() || text.contains(&format!("\"Patient/{patient}\"")) || row.name == "Patient",
+                            "{patient} {action:?} {target}"
+                        );
+                        reached += 1;
+                    }
+                }
+                let mut stolen = resource.body.clone();
+                if let Some(subject) = stolen.get_mut("subject") {
+                    *subject = json!({"reference": format!("Patient/{patient}")});
+                }
+                for action in [Update, Delete] {
+                    let after = (action == Update).then(|| stolen.clone());
+                    if world.change(&token, Told::default(), Policy::default(), action, &target, after) == "allow" {
+                        assert_eq!(world.decide(&token, Policy::default(), Read, &target), "allow", "{patient} {action:?} {target}");
+                        assert!(!matches!(row.belongs, Belongs::Directory) && row.name != "AuditEvent", "{target}");
+                    }
+                }
+            }
+        }
+        assert!(reached > 0, "{patient}");
+    }
+}
