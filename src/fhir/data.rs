@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use self::log::Log;
 use super::FhirError;
 use super::resource::{Key, Resource};
 use crate::protocol::ids::FhirBase;
 use crate::time::UnixTime;
-use arc_swap::ArcSwap;
 
 /// How many earlier versions of one resource are kept.
 const KEPT_VERSIONS: usize = 1000;

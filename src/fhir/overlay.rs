@@ -103,6 +103,17 @@ impl Switches {
         resource.row.name != "Condition" || !self.nav_complete_codings.holds(client_id) || is_completely_coded(&resource.body)
     }
 
+    /// Whether a search by these parameters would tell what is left out of the record, or find who must not be found by name.
+    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource) -> bool {
+        if !self.protect_addresses || resource.row.name != "Patient" {
+            return false;
+        }
+        let asks = |telling: &[&str]| pairs.iter().any(|(name, _)| telling.contains(&name.split([':', '.']).next().unwrap_or_default()));
+        let address = ["address", "address-city", "address-postalcode"];
+        let all = ["name", "family", "given", "telecom", "phone", "email", "general-practitioner", "organization"];
+        (is_labelled(resource, "V") && (asks(&address) || asks(&all))) || (is_labelled(resource, "R") && asks(&address))
+    }
+
     /// The resource as this client is served it.
     pub fn serve(&self, client_id: &str, resource: &Resource, data: &Snapshot, base: &FhirBase) -> Bytes {
         if resource.row.name == "Patient"
@@ -124,18 +135,18 @@ impl Switches {
 
 const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 
+fn is_labelled(resource: &Resource, wanted: &str) -> bool {
+    let text = |label: &Value, name: &str| label.get(name).and_then(Value::as_str).map(str::to_owned);
+    let is = |label: &Value| text(label, "system").as_deref() == Some(CONFIDENTIALITY) && text(label, "code").as_deref() == Some(wanted);
+    resource.body.pointer("/meta/security").and_then(Value::as_array).is_some_and(|labels| labels.iter().any(is))
+}
+
 /// `None` where nothing is to be left out.
 fn without_address(resource: &Resource) -> Option<Value> {
-    let labels = resource.body.pointer("/meta/security").and_then(Value::as_array);
-    let label = |wanted: &str| {
-        let is =
-            |label: &Value| label.get("system").and_then(Value::as_str) == Some(CONFIDENTIALITY) && label.get("code").and_then(Value::as_str) == Some(wanted);
-        labels.is_some_and(|labels| labels.iter().any(is))
-    };
     let hidden: &[&str] = match resource.row.name {
-        "Patient" if label("V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
-        "Patient" if label("R") => &["address"],
-        "Encounter" if label("V") => &["location"],
+        "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
+        "Patient" if is_labelled(resource, "R") => &["address"],
+        "Encounter" if is_labelled(resource, "V") => &["location"],
         _ => return None,
     };
     let mut body = resource.body.clone();

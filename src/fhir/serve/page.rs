@@ -63,7 +63,7 @@ impl Server {
         let query = Query::read(Reading { row, base, now }, pairs, handling.unwrap_or(Handling::Lenient))?;
         let mut found: Vec<Arc<Resource>> = data.of_type(row.name).filter(|resource| query.matches(resource) && visible(resource)).cloned().collect();
         let before = found.len();
-        found.retain(|resource| switches.lists(&context.client_id, resource));
+        found.retain(|resource| switches.lists(&context.client_id, resource) && !switches.hides(pairs, resource));
         if found.len() < before {
             tracing::info!(switch = "nav_complete_codings", client_id = context.client_id, left_out = before - found.len(), "incompletely coded");
         }

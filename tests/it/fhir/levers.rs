@@ -135,6 +135,11 @@ async fn overlays_show_what_they_should() {
     let shown = world.get(&address, "Patient").await.json()["entry"][0]["resource"].clone();
     assert!(stored["address"].is_array());
     assert_eq!((&shown["address"], &shown["telecom"]), (&Value::Null, &stored["telecom"]));
+    let by = async |query: &str| world.get(&strict, &format!("Patient?{query}")).await.ids();
+    let family = shown_family(&world.get(&strict, "Patient/pasient-06").await.json());
+    assert!(by(&format!("family={family}")).await.is_empty() && by("address-city:missing=false").await.is_empty());
+    assert_eq!(by("_id=pasient-06").await, ["pasient-06"]);
+    assert!(world.get(&address, "Patient?address-city:missing=false").await.ids().is_empty());
     // Blocked documents: pasient-25.
     let blocked = of("pasient-25");
     let before = world.get(&blocked, "DocumentReference").await.ids().len();
@@ -142,6 +147,42 @@ async fn overlays_show_what_they_should() {
     assert_eq!(world.get(&blocked, "DocumentReference").await.ids().len(), before - 1);
     let glass = world.token("patient/*.rs").with("patient", "pasient-25").with("purpose_of_use", "BTG").issue();
     assert_eq!(world.get(&glass, "DocumentReference").await.ids().len(), before);
+}
+
+fn shown_family(patient: &Value) -> String {
+    patient["name"][0]["family"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn rules_of_the_house_are_turned_on_one_by_one() {
+    let world = World::start().await;
+    let document = |id: &str, patient: &str, author: &str| {
+        json!({"resourceType": "DocumentReference", "id": id, "status": "current", "subject": {"reference": patient}, "author": [{"reference": author}],
+            "type": {"coding": [{"system": "urn:oid:2.16.578.1.12.4.1.1.9602", "code": "J01-2"}]},
+            "content": [{"attachment": {"contentType": "text/plain", "data": "aGVp"}}]})
+    };
+    let dead = world.token("patient/*.cruds").with("patient", "pasient-08").issue();
+    let nurse = world.token("patient/*.cruds").with("fhirUser", "Practitioner/sykepleier").issue();
+    let doctor = world.token("patient/*.cruds").issue();
+    let rows = [
+        ("refuse_for_deceased", &dead, "Patient/pasient-08", "Practitioner/lege-fastlege", "DocumentReference.subject"),
+        ("professional_category", &nurse, "Patient/pasient-01", "Practitioner/sykepleier", "DocumentReference.author"),
+        ("author_must_be_user", &doctor, "Patient/pasient-01", "Practitioner/lege-vikar", "DocumentReference.author"),
+    ];
+    for (switch, token, patient, author, place) in rows {
+        let put = async |id: &str| world.write(token, "PUT", &format!("DocumentReference/{id}"), &document(id, patient, author), &[]).await;
+        assert_eq!(put(&format!("before-{}", &switch[..4])).await.status, 201, "{switch}");
+        world.ops("PATCH", "switches", &json!({switch: true})).await;
+        let refused = put(&format!("after-{}", &switch[..4])).await;
+        refused.refused(422, "business-rule");
+        assert_eq!(refused.json()["issue"][0]["expression"][0], place, "{switch}");
+        assert_eq!(world.get(token, &format!("DocumentReference/before-{}", &switch[..4])).await.status, 200, "reads go on");
+        world.ops("PATCH", "switches", &json!({switch: false})).await;
+    }
+    // With all of them on, what is right still goes.
+    world.ops("PATCH", "switches", &json!({"refuse_for_deceased": true, "professional_category": true, "author_must_be_user": true})).await;
+    let good = document("good", "Patient/pasient-01", "Practitioner/lege-fastlege");
+    assert_eq!(world.write(&doctor, "PUT", "DocumentReference/good", &good, &[]).await.status, 201);
 }
 
 #[tokio::test]
