@@ -23,7 +23,7 @@ use crate::demo::walk::{WalkSummary, walk};
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
-use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Switches};
+use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Kept, Switches};
 use crate::jose::KeyError;
 use crate::listen::{Limits, Listener, serve};
 use crate::protocol::ids::{FhirBase, IdError, Issuer};
@@ -147,7 +147,16 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         cors_origins: cors_origins.into_iter().collect(),
         introspection_cache: Duration::ZERO,
         data: DataSource::BuiltIn,
-        switches: Switches { nav_complete_codings: nav_clients(), nav_general_practitioner: nav_clients(), ..Switches::default() },
+        kept: Some(Kept { path: options.data.join("fhir.ndjson"), fresh: options.fresh, sync: false }),
+        switches: Switches {
+            nav_complete_codings: nav_clients(),
+            nav_general_practitioner: nav_clients(),
+            nav_batch: nav_clients(),
+            nav_document_rules: nav_clients(),
+            nav_body_id: For::Clients(["nav-validator".to_owned()].into()),
+            nav_doubled_type: For::Clients(["nav-validator".to_owned()].into()),
+            ..Switches::default()
+        },
     };
     let (fhir_router, fhir_ops_router) = fhir::router(fhir_config, shared_clock.clone(), random.clone())?;
     let epj_config = EpjConfig {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::{Environment, Findings, Place, SystemEnvironment, estimated_bits};
-use crate::fhir::{DEFAULT_INTROSPECTION_CACHE, DataSource, FhirConfig, For, Policy, SupportingReads, Switches, UserPolicy};
+use crate::fhir::{DEFAULT_INTROSPECTION_CACHE, DataSource, FhirConfig, For, Kept, Policy, SupportingReads, Switches, UserPolicy};
 use crate::protocol::ids::{FhirBase, Issuer, is_loopback};
 use crate::random::Random;
 use crate::secret::Secret;
@@ -38,6 +38,7 @@ struct RawFhirServer {
     cors_origins: Vec<String>,
     introspection_cache: Option<String>,
     data: Option<Vec<String>>,
+    kept: Option<String>,
     #[serde(default)]
     switches: RawSwitches,
 }
@@ -69,8 +70,22 @@ struct RawSwitches {
     user: RawUser,
     nav_complete_codings: RawFor,
     nav_general_practitioner: RawFor,
+    nav_batch: RawFor,
+    nav_body_id: RawFor,
+    nav_doubled_type: RawFor,
+    nav_document_rules: RawFor,
     refuse_national_id_in_url: bool,
     terminology_aliases: bool,
+    encounter_must_match: bool,
+    block_documents: bool,
+    require_if_match: bool,
+    unchecked_references: bool,
+    unchecked_structure: bool,
+    no_delete: bool,
+    author_must_be_user: bool,
+    refuse_for_deceased: bool,
+    professional_category: bool,
+    protect_addresses: bool,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -134,9 +149,21 @@ impl From<RawSwitches> for Switches {
             RawUser::CareRelation => UserPolicy::CareRelation,
         };
         Self {
-            policy: Policy { supporting_reads, user },
+            policy: Policy { supporting_reads, user, encounter_must_match: raw.encounter_must_match, block_documents: raw.block_documents },
             nav_complete_codings: raw.nav_complete_codings.into(),
             nav_general_practitioner: raw.nav_general_practitioner.into(),
+            nav_batch: raw.nav_batch.into(),
+            nav_body_id: raw.nav_body_id.into(),
+            nav_doubled_type: raw.nav_doubled_type.into(),
+            nav_document_rules: raw.nav_document_rules.into(),
+            require_if_match: raw.require_if_match,
+            unchecked_references: raw.unchecked_references,
+            unchecked_structure: raw.unchecked_structure,
+            no_delete: raw.no_delete,
+            author_must_be_user: raw.author_must_be_user,
+            refuse_for_deceased: raw.refuse_for_deceased,
+            professional_category: raw.professional_category,
+            protect_addresses: raw.protect_addresses,
             refuse_national_id_in_url: raw.refuse_national_id_in_url,
             terminology_aliases: raw.terminology_aliases,
         }
@@ -250,6 +277,7 @@ impl Checking<'_> {
             cors_origins: raw.cors_origins,
             introspection_cache: introspection_cache?,
             data,
+            kept: raw.kept.as_deref().map(|path| Kept { path: self.environment.resolve(path), fresh: false, sync: true }),
             switches: raw.switches.into(),
         };
         Some(FhirServerConfig { fhir, listen: listen?, ops_listen: ops_listen? })

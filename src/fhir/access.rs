@@ -1,11 +1,15 @@
-//! Who may see what: one pure decision that reads, searches and everything else call. fhir-server.md §12–§14.
+//! Who may see and change what: one pure decision that reads, searches, writes and everything else call. fhir-server.md §12–§14.
 //!
 //! Nothing is disclosed by the shape of a refusal: what a token may not see is [`Decision::Hide`], answered like what is not there.
 //! `Patient.link` is not followed: a `patient/` scope stays with the record that was launched (SAL-209).
 
+mod change;
+
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::context::{AccessContext, Grant};
 use super::data::Snapshot;
@@ -21,6 +25,10 @@ pub enum Action {
     Read,
     /// search by GET, POST or compartment
     Search,
+    Create,
+    /// update, update-as-create included (SAL-205)
+    Update,
+    Delete,
 }
 
 impl Action {
@@ -28,15 +36,28 @@ impl Action {
         match self {
             Self::Read => Interactions::READ,
             Self::Search => Interactions::SEARCH,
+            Self::Create => Interactions::CREATE,
+            Self::Update => Interactions::UPDATE,
+            Self::Delete => Interactions::DELETE,
         }
     }
 }
 
-/// What it is done to: a type as such, before anything is looked up, or one resource.
+/// What it is done to: a type as such, before anything is looked up, one resource (or one version of it), or a change from one version
+/// to the next.
 #[derive(Clone, Copy, Debug)]
 pub enum On<'a> {
     Type(&'static TypeRow),
     Resource(&'a Resource),
+    Change(Change<'a>),
+}
+
+/// A write: `before` is what stands there, `after` what would. One of them is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    pub row: &'static TypeRow,
+    pub before: Option<&'a Resource>,
+    pub after: Option<&'a Resource>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,10 +90,13 @@ pub enum Ground {
 pub enum Denied {
     /// No scope covers the type; this one would.
     Scope(String),
+    /// The type is covered, and what is written would lie outside what the token reaches. Tells nothing: the caller has the content.
+    Outside,
 }
 
 /// What patients' resources refer to and share: when may a token without a scope for the type read it? §14.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SupportingReads {
     /// What a resource visible to the token refers to.
     #[default]
@@ -84,7 +108,8 @@ pub enum SupportingReads {
 }
 
 /// Which patients `user/` scopes reach. §14, user/ policy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UserPolicy {
     All,
     /// Patients with an Encounter or `managingOrganization` at one of the user's organizations or below.
@@ -95,10 +120,16 @@ pub enum UserPolicy {
 }
 
 /// How this server decides where SMART leaves it open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Policy {
     pub supporting_reads: SupportingReads,
     pub user: UserPolicy,
+    /// What is written with `patient/` scopes names the encounter in context, or none.
+    pub encounter_must_match: bool,
+    /// Documents the patient has blocked (9603 `NORS`) are hidden but for the purpose `BTG`, those withheld from parents (`NORN_FORANS`)
+    /// from a RelatedPerson. fhir-server.md §15.
+    pub block_documents: bool,
 }
 
 /// Decides for one token over one snapshot of the data.
@@ -128,6 +159,7 @@ impl<'a> Access<'a> {
     pub fn decide(&self, action: Action, on: On<'_>) -> Decision {
         match on {
             On::Type(row) => self.decide_type(action, row),
+            On::Change(change) => self.decide_change(action, change),
             On::Resource(resource) => match self.ground(action, resource) {
                 Some(ground) => Decision::Allow(ground),
                 None => match self.decide_type(action, resource.row) {
@@ -139,6 +171,9 @@ impl<'a> Access<'a> {
     }
 
     fn decide_type(&self, action: Action, row: &'static TypeRow) -> Decision {
+        if matches!(action, Action::Create | Action::Update | Action::Delete) {
+            return self.decide_write_of_type(action, row);
+        }
         if let Some(grant) = self.usable().find(|grant| grant.may.includes(action.letter()) && grant.reaches(row.name)) {
             return Decision::Allow(Ground::Scope(grant.text.clone()));
         }
@@ -171,9 +206,10 @@ impl<'a> Access<'a> {
             self.context.grants.first().map_or(Level::Patient, |grant| grant.level)
         };
         let (level, kind) = match row.belongs {
+            Belongs::Directory if !matches!(action, Action::Read | Action::Search) => (Level::System, row.name),
             // `patient/` scopes alone open no shared resource, and no document content.
             Belongs::Directory if level == Level::Patient => (Level::User, row.name),
-            Belongs::Pointed if level != Level::System => (level, "DocumentReference"),
+            Belongs::Pointed if level != Level::System && matches!(action, Action::Read | Action::Create) => (level, "DocumentReference"),
             Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) | Belongs::Pointed | Belongs::Directory => (level, row.name),
         };
         Decision::Deny(Denied::Scope(format!("{}/{kind}.{}", level.as_str(), action.letter())))
@@ -191,7 +227,7 @@ impl<'a> Access<'a> {
             Belongs::Directory => {
                 self.opens_in_support(resource.row) && (self.policy.supporting_reads == SupportingReads::Any || self.is_referred_to(resource))
             }
-            Belongs::Pointed => action == Action::Read && self.is_pointed_at(resource),
+            Belongs::Pointed => action == Action::Read && (self.is_pointed_at(resource) || self.is_own_upload(resource)),
             Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) => false,
         };
         supporting.then_some(Ground::Supporting)
@@ -213,7 +249,26 @@ impl<'a> Access<'a> {
 
     fn gives(&self, grant: &Grant, letter: Interactions, resource: &Resource) -> bool {
         let kind = resource.row.name;
-        grant.may.includes(letter) && grant.reaches(kind) && grant.admits(kind, &resource.body) && self.is_within(grant.level, resource)
+        !self.is_blocked(resource)
+            && grant.may.includes(letter)
+            && grant.reaches(kind)
+            && grant.admits(kind, &resource.body)
+            && self.is_within(grant.level, resource)
+    }
+
+    fn is_blocked(&self, resource: &Resource) -> bool {
+        if !self.policy.block_documents || resource.row.name != "DocumentReference" {
+            return false;
+        }
+        let labels = super::resource::values(&resource.body, &["securityLabel.coding", "meta.security"]);
+        let has = |wanted: &str| {
+            labels.iter().any(|label| {
+                label.get("system").and_then(serde_json::Value::as_str) == Some("urn:oid:2.16.578.1.12.4.1.1.9603")
+                    && label.get("code").and_then(serde_json::Value::as_str) == Some(wanted)
+            })
+        };
+        (has("NORS") && self.context.purpose.as_deref() != Some("BTG"))
+            || (has("NORN_FORANS") && self.context.fhir_user.as_ref().is_some_and(|user| user.kind == "RelatedPerson"))
     }
 
     /// Whether the level's own filter lets the resource through. SAL §4.4.
@@ -238,7 +293,7 @@ impl<'a> Access<'a> {
                         })
                     })
             }
-            Belongs::Pointed => self.is_pointed_at(resource),
+            Belongs::Pointed => self.is_pointed_at(resource) || self.is_own_upload(resource),
             Belongs::Directory => level == Level::User || self.policy.supporting_reads == SupportingReads::Any || self.is_referred_to(resource),
         }
     }
@@ -299,16 +354,21 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// The signed-in user as a member of staff.
+    fn practitioner(&self) -> Option<Key> {
+        let user = self.data.get(self.context.fhir_user.as_ref()?)?;
+        match user.row.name {
+            "Practitioner" => Some(user.key()),
+            "PractitionerRole" => user.references_at(self.base, &["practitioner"]).pop(),
+            _ => None,
+        }
+    }
+
     fn reach_of_user(&self) -> Reach {
         let Some(user) = self.context.fhir_user.as_ref().and_then(|key| self.data.get(key)) else { return Reach::These(BTreeSet::new()) };
-        let practitioner = match user.row.name {
-            "Practitioner" => user.key(),
-            "PractitionerRole" => match user.references_at(self.base, &["practitioner"]).pop() {
-                Some(key) => key,
-                None => return Reach::These(BTreeSet::new()),
-            },
+        let Some(practitioner) = self.practitioner() else {
             // A patient reaches themselves, a relative whom they are related to, whatever the policy for staff.
-            _ => return Reach::These(user.patients(self.base).unwrap_or_default().into_iter().collect()),
+            return Reach::These(user.patients(self.base).unwrap_or_default().into_iter().collect());
         };
         let organizations = match self.policy.user {
             UserPolicy::All => return Reach::Everybody,

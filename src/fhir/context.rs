@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::resource::Key;
+use super::resource::{Creator, Key};
 use super::search::{Filter, ParamError, Reading};
 use super::table::TypeRow;
 use crate::protocol::ids::FhirBase;
@@ -16,6 +16,10 @@ pub struct AccessContext {
     pub client_id: String,
     /// The patient in context: `patient/` scopes reach this one and nobody else.
     pub patient: Option<Arc<str>>,
+    /// The encounter in context.
+    pub encounter: Option<Arc<str>>,
+    /// What the access is for, where the authorization server says: `TREAT`, `BTG` (v3-PurposeOfUse).
+    pub purpose: Option<String>,
     /// The signed-in user's own resource here. `user/` scopes grant nothing without it.
     pub fhir_user: Option<Key>,
     /// Whether the `fhirUser` scope was granted.
@@ -98,6 +102,8 @@ pub struct Told<'a> {
     pub client_id: &'a str,
     pub scope: &'a str,
     pub patient: Option<&'a str>,
+    pub encounter: Option<&'a str>,
+    pub purpose: Option<&'a str>,
     pub fhir_user: Option<&'a str>,
     pub bound: bool,
 }
@@ -115,6 +121,8 @@ impl AccessContext {
         Self {
             client_id: told.client_id.to_owned(),
             patient: told.patient.map(|id| id.strip_prefix("Patient/").unwrap_or(id).into()),
+            encounter: told.encounter.map(|id| id.strip_prefix("Encounter/").unwrap_or(id).into()),
+            purpose: told.purpose.map(str::to_owned),
             fhir_user: told.fhir_user.and_then(|text| Key::of_reference(base, text)),
             knows_fhir_user: scopes.contains(&Scope::FhirUser),
             grants,
@@ -122,6 +130,11 @@ impl AccessContext {
             expires_at,
             scopes: scopes.to_string(),
         }
+    }
+
+    /// Who uploads with this token.
+    pub fn creator(&self) -> Creator {
+        Creator { client_id: self.client_id.clone(), patient: self.patient.clone() }
     }
 
     /// Client, user and patient: two tokens of the same three turn each other's pages.

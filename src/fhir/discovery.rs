@@ -7,7 +7,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::include;
+use super::overlay::Switches;
 use super::refusal::{Refusal, Upstream};
+use super::route::{is_written, offered};
 use super::table::TypeRow;
 use crate::protocol::ids::{FhirBase, Issuer};
 use crate::time::{Clock, UnixTime};
@@ -74,7 +76,7 @@ const OAUTH_URIS: &[(&str, &str)] = &[
 ];
 
 /// Made from the table that routes and searches, so that it cannot say anything else. Without `smart` the endpoints are left out.
-pub fn capability_statement(base: &FhirBase, smart: Option<&Value>) -> Value {
+pub fn capability_statement(base: &FhirBase, smart: Option<&Value>, switches: &Switches) -> Value {
     let endpoints: Vec<Value> = smart.map_or_else(Vec::new, |smart| {
         let uris = OAUTH_URIS.iter().filter_map(|(name, member)| Some(json!({"url": name, "valueUri": smart.get(member)?.as_str()?})));
         uris.collect()
@@ -96,24 +98,24 @@ pub fn capability_statement(base: &FhirBase, smart: Option<&Value>) -> Value {
         "implementation": {"description": "Synthetic Norwegian test data", "url": base.as_str()},
         "fhirVersion": "4.0.1",
         "format": ["json", "application/fhir+json"],
-        "rest": [{"mode": "server", "security": security, "resource": TypeRow::all().map(resource).collect::<Vec<_>>()}]
+        "rest": [{"mode": "server", "security": security, "interaction": [{"code": "batch"}],
+            "resource": TypeRow::all().map(|row| resource(row, switches)).collect::<Vec<_>>()}]
     })
 }
 
-fn resource(row: &'static TypeRow) -> Value {
-    let mut interactions = vec![json!({"code": "read"})];
-    if row.search {
-        interactions.push(json!({"code": "search-type"}));
-    }
+fn resource(row: &'static TypeRow, switches: &Switches) -> Value {
+    let codes = offered(row).into_iter().filter(|code| *code != "delete" || !switches.no_delete);
+    let interactions: Vec<Value> = codes.map(|code| json!({"code": code})).collect();
+    let written = is_written(row);
     let mut said = json!({
         "type": row.name,
         "interaction": interactions,
-        "versioning": "versioned",
-        "readHistory": false,
-        "updateCreate": false,
-        "conditionalCreate": false,
+        "versioning": "versioned-update",
+        "readHistory": true,
+        "updateCreate": written,
+        "conditionalCreate": written && row.search,
         "conditionalRead": "full-support",
-        "conditionalUpdate": false,
+        "conditionalUpdate": written && row.search,
         "conditionalDelete": "not-supported"
     });
     if let Some(fields) = said.as_object_mut() {
@@ -128,4 +130,18 @@ fn resource(row: &'static TypeRow) -> Value {
         }
     }
     said
+}
+
+/// RFC 9728 §2. Without `smart` the scopes are left out.
+pub fn protected_resource(base: &FhirBase, issuer: &Issuer, smart: Option<&Value>) -> Value {
+    let mut document = json!({
+        "resource": base.as_str(),
+        "authorization_servers": [issuer.as_str()],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Helsebro FHIR mock"
+    });
+    if let (Some(fields), Some(scopes)) = (document.as_object_mut(), smart.and_then(|smart| smart.get("scopes_supported"))) {
+        fields.insert("scopes_supported".to_owned(), scopes.clone());
+    }
+    document
 }

@@ -1,6 +1,7 @@
 //! What a token stands for, asked of the authorization server and of nobody else. RFC 7662, SAL §5.6, fhir-server.md §12.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -28,6 +29,8 @@ struct Answer {
     iss: Option<String>,
     aud: Option<Value>,
     patient: Option<String>,
+    encounter: Option<String>,
+    purpose_of_use: Option<String>,
     #[serde(rename = "fhirUser")]
     fhir_user: Option<String>,
     cnf: Option<Value>,
@@ -48,8 +51,8 @@ pub struct Introspector {
     client_secret: Secret<String>,
     issuer: String,
     base: FhirBase,
-    /// How long a positive answer is used again; zero asks every time.
-    lifetime: Duration,
+    /// How many seconds a positive answer is used again; zero asks every time.
+    lifetime_s: AtomicU64,
     remembered: quick_cache::sync::Cache<[u8; 32], Arc<Remembered>>,
     clock: Arc<dyn Clock>,
 }
@@ -64,7 +67,7 @@ impl Introspector {
             client_secret: Secret::new(encoded(config.client_secret.expose())),
             issuer: config.issuer.as_str().to_owned(),
             base: config.base.clone(),
-            lifetime: config.introspection_cache,
+            lifetime_s: AtomicU64::new(config.introspection_cache.as_secs()),
             remembered: quick_cache::sync::Cache::new(REMEMBERED),
             clock,
         }
@@ -77,16 +80,33 @@ impl Introspector {
         let now = self.clock.now();
         if let Some(known) = self.remembered.get(&name) {
             let age = now.since(known.asked_at);
-            if age >= 0 && u64::try_from(age).is_ok_and(|age| age < self.lifetime.as_secs()) && now < known.context.expires_at {
+            if age >= 0 && u64::try_from(age).is_ok_and(|age| age < self.lifetime_s()) && now < known.context.expires_at {
                 return Ok(Arc::clone(&known.context));
             }
-            self.remembered.remove(&name);
         }
         let context = Arc::new(self.read(self.ask(token).await?, now)?);
-        if !self.lifetime.is_zero() {
-            self.remembered.insert(name, Arc::new(Remembered { asked_at: now, context: Arc::clone(&context) }));
-        }
+        self.remembered.insert(name, Arc::new(Remembered { asked_at: now, context: Arc::clone(&context) }));
         Ok(context)
+    }
+
+    /// What was last known of a token, however long ago: the fault `stale_introspection`. Asks where nothing is known.
+    ///
+    /// # Errors
+    /// As [`Introspector::context`].
+    pub async fn stale_context(&self, token: &Secret<String>) -> Result<Arc<AccessContext>, Refusal> {
+        match self.remembered.get(token.digest().bytes()) {
+            Some(known) => Ok(Arc::clone(&known.context)),
+            None => self.context(token).await,
+        }
+    }
+
+    /// How many seconds a positive answer is used again.
+    pub fn lifetime_s(&self) -> u64 {
+        self.lifetime_s.load(Ordering::Relaxed)
+    }
+
+    pub fn set_lifetime_s(&self, seconds: u64) {
+        self.lifetime_s.store(seconds, Ordering::Relaxed);
     }
 
     /// Forgets every answer.
@@ -140,6 +160,8 @@ impl Introspector {
             client_id: &client_id,
             scope: &scope,
             patient: answer.patient.as_deref(),
+            encounter: answer.encounter.as_deref(),
+            purpose: answer.purpose_of_use.as_deref(),
             fhir_user: answer.fhir_user.as_deref(),
             bound: answer.cnf.is_some_and(|cnf| !cnf.is_null()),
         };

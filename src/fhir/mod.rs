@@ -4,27 +4,36 @@
 //! ```text
 //!   serve ─► route (who may be asked what) ─► introspect (what is the token worth) ─► access (one pure decision)
 //!     │                                                                                   │
-//!     └──► search ──► table (one row per type) ◄── discovery                    data (snapshots)
+//!     ├──► search ──► table (one row per type) ◄── discovery                    data (snapshots, versions, log)
+//!     └──► write ──► check (is it FHIR) ──► rules (does it fit) ─────────────────────────┘
 //! ```
+//!
+//! What is left open by SMART and FHIR is decided in `access` and turned in `overlay`. `Patient.link` is never followed (SAL-209).
 
 mod access;
+mod audit;
+mod check;
 mod context;
 mod data;
 mod discovery;
+mod faults;
 mod include;
 mod introspect;
 mod journal;
+mod json;
 mod ops;
 mod overlay;
 mod refusal;
 mod resource;
 mod route;
 mod rows;
+mod rules;
 mod search;
 mod serve;
 mod subset;
 mod table;
 mod wire;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +41,7 @@ use std::time::Duration;
 use axum::Router;
 
 pub use access::{Policy, SupportingReads, UserPolicy};
-pub use data::DataSource;
+pub use data::{DataSource, Kept};
 pub use overlay::{For, Switches};
 
 use crate::protocol::ids::{FhirBase, Issuer};
@@ -59,6 +68,8 @@ pub struct FhirConfig {
     /// How long a positive introspection answer is used again, in whole seconds; zero asks every time. Never beyond the token's `exp`.
     pub introspection_cache: Duration,
     pub data: DataSource,
+    /// Where writes are kept; in memory without.
+    pub kept: Option<Kept>,
     pub switches: Switches,
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::Policy;
@@ -10,14 +11,42 @@ use super::data::Snapshot;
 use super::resource::{Key, Resource};
 use crate::protocol::ids::FhirBase;
 
-/// For whom a switch is on.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// For whom a switch is on. Written as `true`, `false` or a list of client ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ForWire", into = "ForWire")]
 pub enum For {
     #[default]
     Nobody,
     Everybody,
     /// The clients of these ids.
     Clients(BTreeSet<String>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ForWire {
+    All(bool),
+    These(BTreeSet<String>),
+}
+
+impl From<ForWire> for For {
+    fn from(wire: ForWire) -> Self {
+        match wire {
+            ForWire::All(true) => Self::Everybody,
+            ForWire::All(false) => Self::Nobody,
+            ForWire::These(ids) => Self::Clients(ids),
+        }
+    }
+}
+
+impl From<For> for ForWire {
+    fn from(switch: For) -> Self {
+        match switch {
+            For::Nobody => Self::All(false),
+            For::Everybody => Self::All(true),
+            For::Clients(ids) => Self::These(ids),
+        }
+    }
 }
 
 impl For {
@@ -30,8 +59,9 @@ impl For {
     }
 }
 
-/// Everything that can be turned. The default is a strict server that shows what is stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Everything that can be turned, at the start and while the server runs. The default is a strict server that shows what is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Switches {
     pub policy: Policy,
     /// Searches leave out a Condition that has no coding, or one without system, code and display: NAV's client cannot read a list
@@ -39,17 +69,52 @@ pub struct Switches {
     pub nav_complete_codings: For,
     /// `Patient.generalPractitioner` is served with identifier and display, or left out: NAV's client demands both. NAV §4.2.
     pub nav_general_practitioner: For,
+    /// A batch is taken at `Bundle` too, and with `method` and `url` on the entry itself. NAV-089, NAV §4.11.
+    pub nav_batch: For,
+    /// Where the id in a body differs from the id in the address, the address counts. NAV §5.3 (2).
+    pub nav_body_id: For,
+    /// A reference with its type doubled, `Practitioner/Practitioner/x`, is stored as sent. NAV §5.3 (1).
+    pub nav_doubled_type: For,
+    /// A DocumentReference must name its encounter. NAV-085.
+    pub nav_document_rules: For,
     /// A national identity number in the query of a GET is refused with 400. fhir-server.md §6.
     pub refuse_national_id_in_url: bool,
     /// A search by one name of a code system finds its other names too: the OID of ICPC-2 and the URL HL7 gave it. Scopes are not
     /// widened by it. fhir-server.md §6.
     pub terminology_aliases: bool,
+    /// A write to what is there already needs `If-Match`; without it 428.
+    pub require_if_match: bool,
+    /// References are stored unresolved.
+    pub unchecked_references: bool,
+    /// The structure of what is written is not looked at.
+    pub unchecked_structure: bool,
+    /// DELETE is not offered: what was wrong is marked `entered-in-error`.
+    pub no_delete: bool,
+    /// Documents and questionnaire responses name the signed-in user as author.
+    pub author_must_be_user: bool,
+    /// Nothing new is opened, prescribed or certified for the dead. fhir-server.md §15.
+    pub refuse_for_deceased: bool,
+    /// Sykmelding documents come from a Practitioner whose category may write them. fhir-server.md §15.
+    pub professional_category: bool,
+    /// Address and what leads to it are left out where the record is labelled V (all of it) or R (the postal address). fhir-server.md §15.
+    pub protect_addresses: bool,
 }
 
 impl Switches {
     /// Whether a search by this client shows the resource.
     pub fn lists(&self, client_id: &str, resource: &Resource) -> bool {
         resource.row.name != "Condition" || !self.nav_complete_codings.holds(client_id) || is_completely_coded(&resource.body)
+    }
+
+    /// Whether a search by these parameters would tell what is left out of the record, or find who must not be found by name.
+    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource) -> bool {
+        if !self.protect_addresses || resource.row.name != "Patient" {
+            return false;
+        }
+        let asks = |telling: &[&str]| pairs.iter().any(|(name, _)| telling.contains(&name.split([':', '.']).next().unwrap_or_default()));
+        let address = ["address", "address-city", "address-postalcode"];
+        let all = ["name", "family", "given", "telecom", "phone", "email", "general-practitioner", "organization"];
+        (is_labelled(resource, "V") && (asks(&address) || asks(&all))) || (is_labelled(resource, "R") && asks(&address))
     }
 
     /// The resource as this client is served it.
@@ -61,8 +126,45 @@ impl Switches {
             tracing::info!(switch = "nav_general_practitioner", client_id, patient = &*resource.id, "served with identifier and display");
             return Bytes::from(body.to_string());
         }
+        if self.protect_addresses
+            && let Some(body) = without_address(resource)
+        {
+            tracing::info!(switch = "protect_addresses", client_id, kind = resource.row.name, id = &*resource.id, "served without its address");
+            return Bytes::from(body.to_string());
+        }
         resource.json.clone()
     }
+}
+
+const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
+
+fn is_labelled(resource: &Resource, wanted: &str) -> bool {
+    let text = |label: &Value, name: &str| label.get(name).and_then(Value::as_str).map(str::to_owned);
+    let is = |label: &Value| text(label, "system").as_deref() == Some(CONFIDENTIALITY) && text(label, "code").as_deref() == Some(wanted);
+    resource.body.pointer("/meta/security").and_then(Value::as_array).is_some_and(|labels| labels.iter().any(is))
+}
+
+/// `None` where nothing is to be left out.
+fn without_address(resource: &Resource) -> Option<Value> {
+    let hidden: &[&str] = match resource.row.name {
+        "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
+        "Patient" if is_labelled(resource, "R") => &["address"],
+        "Encounter" if is_labelled(resource, "V") => &["location"],
+        _ => return None,
+    };
+    let mut body = resource.body.clone();
+    let fields = body.as_object_mut()?;
+    let before = fields.len();
+    for name in hidden {
+        fields.shift_remove(*name);
+        fields.shift_remove(&format!("_{name}"));
+    }
+    if fields.len() == before {
+        return None;
+    }
+    let redacted = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "REDACTED", "display": "redacted"});
+    body.pointer_mut("/meta/security")?.as_array_mut()?.push(redacted);
+    Some(body)
 }
 
 fn is_completely_coded(condition: &Value) -> bool {

@@ -5,6 +5,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
+use super::json::JsonError;
 use super::search::QueryError;
 
 /// Why a token is not accepted.
@@ -31,6 +32,24 @@ pub enum TokenFault {
 pub enum Upstream {
     Introspection,
     SmartConfiguration,
+    /// The file writes are kept in.
+    Log,
+}
+
+/// One problem of an OperationOutcome. Names elements, never their values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issue {
+    /// <https://hl7.org/fhir/R4/valueset-issue-type.html>
+    pub code: &'static str,
+    pub text: String,
+    /// The element at fault: `DocumentReference.context.encounter`.
+    pub expression: Option<String>,
+}
+
+impl Issue {
+    pub fn at(code: &'static str, place: &str, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), expression: (!place.is_empty()).then(|| place.to_owned()) }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,10 +73,38 @@ pub enum Refusal {
     Method { allow: &'static str },
     #[error("only JSON is served")]
     NotAcceptable,
-    #[error("the body must be application/x-www-form-urlencoded")]
+    /// Application/x-www-form-urlencoded for a search, JSON for a write.
+    #[error("the body is not of a content type that is taken here")]
     MediaType,
     #[error("the body cannot be read")]
     Body,
+    #[error("the body is not JSON as FHIR writes it: {0}")]
+    Json(#[from] JsonError),
+    /// The body is readable, and not what the address asks for.
+    #[error("{0}")]
+    Request(&'static str),
+    #[error("the resource is not acceptable")]
+    Unfit(Vec<Issue>),
+    /// What is written would lie outside what the token reaches.
+    #[error("this is outside what the token may write")]
+    Outside,
+    #[error("the resource was deleted")]
+    Deleted,
+    #[error("this is not the current version")]
+    NotCurrent,
+    #[error("If-Match is needed here")]
+    ConditionNeeded,
+    #[error("the condition has several matches")]
+    SeveralMatches,
+    #[error("{0} is not supported")]
+    NotSupported(&'static str),
+    #[error("the Bundle has more than {0} entries")]
+    TooManyEntries(usize),
+    #[error("the answer to the Bundle has become too large; send this entry again on its own")]
+    TooMuch,
+    /// A lever was pulled.
+    #[error("a fault was asked for")]
+    Fault(StatusCode),
     #[error("the body is too large")]
     TooLarge,
     #[error("{0}")]
@@ -92,7 +139,18 @@ impl Refusal {
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "not-supported"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-supported"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported"),
-            Self::Body => (StatusCode::BAD_REQUEST, "structure"),
+            Self::Body | Self::Json(_) => (StatusCode::BAD_REQUEST, "structure"),
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid"),
+            Self::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "processing"),
+            Self::Outside => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Deleted => (StatusCode::GONE, "deleted"),
+            Self::NotCurrent => (StatusCode::PRECONDITION_FAILED, "conflict"),
+            Self::ConditionNeeded => (StatusCode::PRECONDITION_REQUIRED, "required"),
+            Self::SeveralMatches => (StatusCode::PRECONDITION_FAILED, "multiple-matches"),
+            Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not-supported"),
+            Self::TooManyEntries(_) | Self::TooMuch => (StatusCode::PAYLOAD_TOO_LARGE, "too-costly"),
+            Self::Fault(StatusCode::TOO_MANY_REQUESTS) => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
+            Self::Fault(status) => (*status, "transient"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),
             Self::Query(error) => (StatusCode::BAD_REQUEST, error.code()),
             Self::IdentityInUrl => (StatusCode::BAD_REQUEST, "security"),
@@ -116,6 +174,18 @@ impl Refusal {
             | Self::NotAcceptable
             | Self::MediaType
             | Self::Body
+            | Self::Json(_)
+            | Self::Request(_)
+            | Self::Unfit(_)
+            | Self::Outside
+            | Self::Deleted
+            | Self::NotCurrent
+            | Self::ConditionNeeded
+            | Self::SeveralMatches
+            | Self::NotSupported(_)
+            | Self::TooManyEntries(_)
+            | Self::TooMuch
+            | Self::Fault(_)
             | Self::TooLarge
             | Self::Query(_)
             | Self::IdentityInUrl
@@ -134,11 +204,19 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code) = self.codes();
-        let mut issue = json!({"severity": "error", "code": code, "details": {"text": self.to_string()}});
-        if let (Some(place), Some(issue)) = (self.expression(), issue.as_object_mut()) {
-            issue.insert("expression".to_owned(), json!([place]));
-        }
-        let body = json!({"resourceType": "OperationOutcome", "issue": [issue]}).to_string();
+        let own = [Issue { code, text: self.to_string(), expression: self.expression() }];
+        let issues = if let Self::Unfit(issues) = &self { issues.as_slice() } else { &own };
+        let issues: Vec<_> = issues
+            .iter()
+            .map(|issue| {
+                let mut told = json!({"severity": "error", "code": issue.code, "details": {"text": issue.text}});
+                if let (Some(place), Some(told)) = (&issue.expression, told.as_object_mut()) {
+                    told.insert("expression".to_owned(), json!([place]));
+                }
+                told
+            })
+            .collect();
+        let body = json!({"resourceType": "OperationOutcome", "issue": issues}).to_string();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::wire::FHIR_JSON));
@@ -149,7 +227,7 @@ impl IntoResponse for Refusal {
         if let Self::Method { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response

@@ -44,6 +44,25 @@ pub struct Resource {
     pub json: Bytes,
     /// Everything on this server it refers to, attachments' URLs included.
     pub refers_to: Vec<Key>,
+    /// Whose token wrote it, for a Binary that no document points at yet.
+    pub creator: Option<Creator>,
+}
+
+/// Who uploaded a Binary: the client, and the patient its token was for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Creator {
+    pub client_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<Arc<str>>,
+}
+
+/// What the server gives a resource when it is written.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    pub id: Arc<str>,
+    pub version: u64,
+    pub at: UnixTime,
+    pub creator: Option<Creator>,
 }
 
 /// Why something is not a resource this server can hold.
@@ -71,24 +90,56 @@ impl Resource {
         let id: Arc<str> = crate::protocol::ids::FhirId::parse(id).map_err(|_| Unfit::Id(row.name))?.as_str().into();
         let meta = body.get("meta").and_then(Value::as_object).cloned().unwrap_or_default();
         let version = meta.get("versionId").and_then(Value::as_str).and_then(|v| v.parse().ok()).unwrap_or(1);
-        let last_updated = meta
-            .get("lastUpdated")
-            .and_then(Value::as_str)
-            .and_then(|text| text.parse::<jiff::Timestamp>().ok())
-            .map(|at| UnixTime(at.as_second()))
-            .ok_or(Unfit::LastUpdated(row.name))?;
+        // Not knowing is the same every time the data is loaded.
+        let last_updated = match meta.get("lastUpdated") {
+            None => UnixTime(0),
+            Some(told) => {
+                let at = told.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+                at.map(|at| UnixTime(at.as_second())).ok_or(Unfit::LastUpdated(row.name))?
+            }
+        };
         let mut owned = Map::new();
         owned.insert("versionId".to_owned(), Value::String(version.to_string()));
+        if !meta.contains_key("lastUpdated") {
+            owned.insert("lastUpdated".to_owned(), Value::String(moment(last_updated)));
+        }
         owned.extend(meta.into_iter().filter(|(name, _)| name != "versionId"));
         if let Some(fields) = body.as_object_mut() {
             fields.insert("meta".to_owned(), Value::Object(owned));
         }
+        Ok(Self::of(base, row, Stamp { id, version, at: last_updated, creator: None }, body))
+    }
+
+    /// A version as it is written: id, `meta.versionId` and `meta.lastUpdated` are the server's, everything else stays as it came, in
+    /// its order.
+    pub fn written(base: &FhirBase, row: &'static TypeRow, stamp: Stamp, mut body: Value) -> Self {
+        if let Some(fields) = body.as_object_mut() {
+            let mut meta = Map::new();
+            meta.insert("versionId".to_owned(), Value::String(stamp.version.to_string()));
+            meta.insert("lastUpdated".to_owned(), Value::String(moment(stamp.at)));
+            if let Some(Value::Object(sent)) = fields.get("meta") {
+                meta.extend(sent.iter().filter(|(name, _)| *name != "versionId" && *name != "lastUpdated").map(|(name, value)| (name.clone(), value.clone())));
+            }
+            let id = Value::String(stamp.id.to_string());
+            match fields.get_mut("id") {
+                Some(place) => *place = id,
+                None => drop(fields.shift_insert(1.min(fields.len()), "id".to_owned(), id)),
+            }
+            match fields.get_mut("meta") {
+                Some(place) => *place = Value::Object(meta),
+                None => drop(fields.shift_insert(2.min(fields.len()), "meta".to_owned(), Value::Object(meta))),
+            }
+        }
+        Self::of(base, row, stamp, body)
+    }
+
+    fn of(base: &FhirBase, row: &'static TypeRow, stamp: Stamp, body: Value) -> Self {
         let json = Bytes::from(body.to_string());
         let mut refers_to = Vec::new();
         collect_references(base, &body, &mut refers_to);
         refers_to.sort_unstable();
         refers_to.dedup();
-        Ok(Self { row, id, version, last_updated, body, json, refers_to })
+        Self { row, id: stamp.id, version: stamp.version, last_updated: stamp.at, body, json, refers_to, creator: stamp.creator }
     }
 
     pub fn key(&self) -> Key {
@@ -121,6 +172,11 @@ impl Resource {
             Belongs::Targets(_) | Belongs::Pointed | Belongs::Directory => None,
         }
     }
+}
+
+/// An instant as it is written here: UTC, to the second.
+pub fn moment(at: UnixTime) -> String {
+    jiff::Timestamp::from_second(at.0).unwrap_or_default().to_string()
 }
 
 /// The values at these paths, arrays flattened. See [`super::table::Param::paths`] for how a path is written.

@@ -12,15 +12,25 @@ use super::wire::Audience;
 pub enum Route {
     Metadata,
     SmartConfiguration,
-    /// The base itself, or an operation on it.
+    /// RFC 9728 §3.1: the well-known name stands before the path of the base, or (as SMART has it) behind it.
+    ProtectedResource,
+    /// The base itself.
     System,
+    /// An operation on the whole server.
+    SystemOperation,
+    /// Not a type that is stored: a batch, from clients that send it there. NAV-089.
+    Bundle,
     Type(&'static TypeRow),
     /// `{type}/_search`
     Search(&'static TypeRow),
     Instance(&'static TypeRow, String),
-    /// `Patient/{id}/{type}`: what of a type is in the compartment of the patient of this id.
+    /// `{type}/{id}/_history`
+    History(&'static TypeRow, String),
+    /// `{type}/{id}/_history/{version}`
+    Version(&'static TypeRow, String, String),
+    /// `Patient/{id}/{type}`
     Compartment(String, &'static TypeRow),
-    /// Below a type or an instance: history, operations, compartments.
+    /// Below a type or an instance: operations and what else is not offered.
     Below(&'static TypeRow),
     UnknownType,
     /// Outside the base, or no FHIR path at all.
@@ -32,12 +42,89 @@ pub enum Route {
 pub enum Interaction {
     Capabilities,
     SmartConfiguration,
+    ProtectedResource,
     Read(&'static TypeRow, String),
+    ReadVersion(&'static TypeRow, String, String),
+    History(&'static TypeRow, String),
     Search(&'static TypeRow),
-    /// A search within the compartment of the patient of this id.
-    SearchCompartment(String, &'static TypeRow),
     /// A search whose parameters are in the body too.
     SearchByPost(&'static TypeRow),
+    /// A search within the compartment of the patient of this id.
+    SearchCompartment(String, &'static TypeRow),
+    Create(&'static TypeRow),
+    Update(&'static TypeRow, String),
+    ConditionalUpdate(&'static TypeRow),
+    Delete(&'static TypeRow, String),
+    Batch,
+    /// A batch at `Bundle`.
+    BatchAtBundle,
+}
+
+impl Interaction {
+    /// Whether the body says something.
+    pub fn takes_body(&self) -> bool {
+        match self {
+            Self::SearchByPost(_) | Self::Create(_) | Self::Update(..) | Self::ConditionalUpdate(_) | Self::Batch | Self::BatchAtBundle => true,
+            Self::Capabilities
+            | Self::SmartConfiguration
+            | Self::ProtectedResource
+            | Self::Read(..)
+            | Self::ReadVersion(..)
+            | Self::History(..)
+            | Self::Search(_)
+            | Self::SearchCompartment(..)
+            | Self::Delete(..) => false,
+        }
+    }
+
+    /// The id of the one resource that is meant, where the address names one.
+    pub fn id(&self) -> Option<&str> {
+        match self {
+            Self::Read(_, id) | Self::ReadVersion(_, id, _) | Self::History(_, id) | Self::Update(_, id) | Self::Delete(_, id) => Some(id),
+            Self::Capabilities
+            | Self::SmartConfiguration
+            | Self::ProtectedResource
+            | Self::Search(_)
+            | Self::SearchByPost(_)
+            | Self::SearchCompartment(..)
+            | Self::Create(_)
+            | Self::ConditionalUpdate(_)
+            | Self::Batch
+            | Self::BatchAtBundle => None,
+        }
+    }
+
+    /// The code and the type. <https://hl7.org/fhir/R4/valueset-restful-interaction.html>
+    pub fn told(&self) -> (&'static str, Option<&'static TypeRow>) {
+        match self {
+            Self::Capabilities | Self::SmartConfiguration | Self::ProtectedResource => ("capabilities", None),
+            Self::Read(row, _) => ("read", Some(row)),
+            Self::ReadVersion(row, ..) => ("vread", Some(row)),
+            Self::History(row, _) => ("history-instance", Some(row)),
+            Self::Search(row) | Self::SearchByPost(row) | Self::SearchCompartment(_, row) => ("search-type", Some(row)),
+            Self::Create(row) => ("create", Some(row)),
+            Self::Update(row, _) | Self::ConditionalUpdate(row) => ("update", Some(row)),
+            Self::Delete(row, _) => ("delete", Some(row)),
+            Self::Batch | Self::BatchAtBundle => ("batch", None),
+        }
+    }
+}
+
+/// The interactions offered on a type: what the router takes and the CapabilityStatement says.
+pub fn offered(row: &TypeRow) -> Vec<&'static str> {
+    let mut codes = vec!["read", "vread", "history-instance"];
+    if is_written(row) {
+        codes.extend(["create", "update", "delete"]);
+    }
+    if row.search {
+        codes.push("search-type");
+    }
+    codes
+}
+
+/// Clients write everything but the log.
+pub fn is_written(row: &TypeRow) -> bool {
+    row.name != "AuditEvent"
 }
 
 impl PartialEq for TypeRow {
@@ -49,14 +136,19 @@ impl PartialEq for TypeRow {
 impl Route {
     /// Reads a path; `under` is the path of the base without a trailing slash.
     pub fn of(path: &str, under: &str) -> Self {
+        if path.strip_prefix("/.well-known/oauth-protected-resource").is_some_and(|rest| rest == under) {
+            return Self::ProtectedResource;
+        }
         let Some(rest) = path.strip_prefix(under).filter(|rest| rest.is_empty() || rest.starts_with('/')) else { return Self::Unknown };
         let decoded: Vec<String> = rest.trim_start_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned()).collect();
         let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
         match parts.as_slice() {
             [""] => Self::System,
-            [operation] if operation.starts_with(['$', '_']) => Self::System,
+            [operation] if operation.starts_with(['$', '_']) => Self::SystemOperation,
             ["metadata"] => Self::Metadata,
             [".well-known", "smart-configuration"] => Self::SmartConfiguration,
+            [".well-known", "oauth-protected-resource"] => Self::ProtectedResource,
+            ["Bundle"] => Self::Bundle,
             [kind, rest @ ..] => match (TypeRow::named(kind), rest) {
                 (None, _) if kind.starts_with('.') => Self::Unknown,
                 (None, _) => Self::UnknownType,
@@ -64,6 +156,8 @@ impl Route {
                 (Some(row), ["_search"]) => Self::Search(row),
                 (Some(row), [below]) if below.starts_with(['$', '_']) => Self::Below(row),
                 (Some(row), [id] | [id, ""]) => Self::Instance(row, (*id).to_owned()),
+                (Some(row), [id, "_history"]) => Self::History(row, (*id).to_owned()),
+                (Some(row), [id, "_history", version]) => Self::Version(row, (*id).to_owned(), (*version).to_owned()),
                 (Some(row), [id, kind] | [id, kind, ""]) if row.name == "Patient" => {
                     match TypeRow::named(kind).filter(|row| row.search && row.in_compartment()) {
                         Some(of) => Self::Compartment((*id).to_owned(), of),
@@ -81,10 +175,15 @@ impl Route {
         match self {
             Self::Metadata => "/metadata".to_owned(),
             Self::SmartConfiguration => "/.well-known/smart-configuration".to_owned(),
+            Self::ProtectedResource => "/.well-known/oauth-protected-resource".to_owned(),
             Self::System => "/".to_owned(),
+            Self::SystemOperation => "/{operation}".to_owned(),
+            Self::Bundle => "/Bundle".to_owned(),
             Self::Type(row) => format!("/{}", row.name),
             Self::Search(row) => format!("/{}/_search", row.name),
             Self::Instance(row, _) => format!("/{}/{{id}}", row.name),
+            Self::History(row, _) => format!("/{}/{{id}}/_history", row.name),
+            Self::Version(row, ..) => format!("/{}/{{id}}/_history/{{version}}", row.name),
             Self::Compartment(_, row) => format!("/Patient/{{id}}/{}", row.name),
             Self::Below(row) => format!("/{}/…", row.name),
             Self::UnknownType => "/{unknown type}".to_owned(),
@@ -97,17 +196,52 @@ impl Route {
     }
 
     pub fn is_public(&self) -> bool {
-        matches!(self, Self::Metadata | Self::SmartConfiguration)
+        matches!(self, Self::Metadata | Self::SmartConfiguration | Self::ProtectedResource)
+    }
+
+    /// The type it is about.
+    pub fn kind(&self) -> Option<&'static str> {
+        match self {
+            Self::Type(row)
+            | Self::Search(row)
+            | Self::Instance(row, _)
+            | Self::History(row, _)
+            | Self::Version(row, ..)
+            | Self::Compartment(_, row)
+            | Self::Below(row) => Some(row.name),
+            Self::Metadata
+            | Self::SmartConfiguration
+            | Self::ProtectedResource
+            | Self::System
+            | Self::SystemOperation
+            | Self::Bundle
+            | Self::UnknownType
+            | Self::Unknown => None,
+        }
     }
 
     /// The methods it takes, for `Allow`.
     pub fn allow(&self) -> &'static str {
         match self {
-            Self::Metadata | Self::SmartConfiguration | Self::Instance(..) => "GET, HEAD, OPTIONS",
-            Self::Compartment(..) => "GET, HEAD, OPTIONS",
+            Self::Instance(row, _) if is_written(row) => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Self::Type(row) if is_written(row) => {
+                if row.search {
+                    "GET, HEAD, POST, PUT, OPTIONS"
+                } else {
+                    "POST, OPTIONS"
+                }
+            }
+            Self::Metadata
+            | Self::SmartConfiguration
+            | Self::ProtectedResource
+            | Self::Instance(..)
+            | Self::History(..)
+            | Self::Version(..)
+            | Self::Compartment(..) => "GET, HEAD, OPTIONS",
             Self::Type(row) if row.search => "GET, HEAD, OPTIONS",
             Self::Search(row) if row.search => "POST, OPTIONS",
-            Self::Type(_) | Self::Search(_) | Self::System | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
+            Self::System => "POST, OPTIONS",
+            Self::Type(_) | Self::Search(_) | Self::SystemOperation | Self::Bundle | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
         }
     }
 
@@ -122,16 +256,30 @@ impl Route {
             Self::Unknown => Err(Refusal::UnknownPath),
             Self::Metadata if get => Ok(Interaction::Capabilities),
             Self::SmartConfiguration if get => Ok(Interaction::SmartConfiguration),
+            Self::ProtectedResource if get => Ok(Interaction::ProtectedResource),
             Self::Instance(row, id) if get => Ok(Interaction::Read(row, id.clone())),
-            Self::Type(row) if get && row.search => Ok(Interaction::Search(row)),
+            Self::Instance(row, id) if method == Method::PUT && is_written(row) => Ok(Interaction::Update(row, id.clone())),
+            Self::Instance(row, id) if method == Method::DELETE && is_written(row) => Ok(Interaction::Delete(row, id.clone())),
+            Self::History(row, id) if get => Ok(Interaction::History(row, id.clone())),
+            Self::Version(row, id, version) if get => Ok(Interaction::ReadVersion(row, id.clone(), version.clone())),
             Self::Compartment(id, row) if get => Ok(Interaction::SearchCompartment(id.clone(), row)),
+            Self::Type(row) if get && row.search => Ok(Interaction::Search(row)),
+            Self::Type(row) if method == Method::POST && is_written(row) => Ok(Interaction::Create(row)),
+            Self::Type(row) if method == Method::PUT && is_written(row) && row.search => Ok(Interaction::ConditionalUpdate(row)),
             Self::Search(row) if method == Method::POST && row.search => Ok(Interaction::SearchByPost(row)),
+            Self::System if method == Method::POST => Ok(Interaction::Batch),
+            Self::Bundle if method == Method::POST => Ok(Interaction::BatchAtBundle),
             Self::Metadata
             | Self::SmartConfiguration
+            | Self::ProtectedResource
             | Self::System
+            | Self::SystemOperation
+            | Self::Bundle
             | Self::Type(_)
             | Self::Search(_)
             | Self::Instance(..)
+            | Self::History(..)
+            | Self::Version(..)
             | Self::Compartment(..)
             | Self::Below(_) => Err(Refusal::Method { allow: self.allow() }),
         }
@@ -154,12 +302,17 @@ mod tests {
             ("/fhir/Patient/", "/Patient"),
             ("/fhir/Patient/_search", "/Patient/_search"),
             ("/fhir/Patient/p1", "/Patient/{id}"),
-            ("/fhir/Patient/p1/Observation", "/Patient/{id}/Observation"),
-            ("/fhir/Patient/p1/Practitioner", "/Patient/…"),
-            ("/fhir/Encounter/e1/Observation", "/Encounter/…"),
-            ("/fhir/Patient/p1/_history/1", "/Patient/…"),
+            ("/fhir/Patient/p1/_history/1", "/Patient/{id}/_history/{version}"),
+            ("/fhir/Patient/p1/_history", "/Patient/{id}/_history"),
+            ("/fhir/Patient/p1/Condition", "/Patient/{id}/Condition"),
+            ("/fhir/Patient/p1/Organization", "/Patient/…"),
+            ("/fhir/Patient/_history", "/Patient/…"),
             ("/fhir/Patient/%24export", "/Patient/…"),
-            ("/fhir/$reindex", "/"),
+            ("/fhir/$reindex", "/{operation}"),
+            ("/fhir/Bundle", "/Bundle"),
+            ("/.well-known/oauth-protected-resource/fhir", "/.well-known/oauth-protected-resource"),
+            ("/fhir/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource"),
+            ("/.well-known/oauth-protected-resource", "{elsewhere}"),
             ("/fhir/Nonsense/1", "/{unknown type}"),
             ("/fhirPatient/p1", "{elsewhere}"),
             ("/", "{elsewhere}"),

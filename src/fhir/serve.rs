@@ -1,34 +1,42 @@
 //! One request from its first line to its last header. fhir-server.md §2.
 
+mod batch;
+mod change;
 mod page;
+mod read;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::access::{Access, Action, Decision, Denied, Ground, On};
+use super::access::Ground;
+use super::audit::{self, Audit};
 use super::context::AccessContext;
 use super::data::{Data, Snapshot};
-use super::discovery::{SmartConfiguration, capability_statement};
+use super::discovery::{SmartConfiguration, capability_statement, protected_resource};
+use super::faults::{Effect, Faults};
 use super::introspect::{Introspector, check_binding, read_authorization};
 use super::journal::{Entry, Journal};
+use super::overlay::Switches;
 use super::refusal::Refusal;
-use super::resource::{Key, Resource};
 use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
-use super::search::{Query, names_a_person};
+use super::search::names_a_person;
 use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
+use super::write::Payload;
 use super::{FhirConfig, FhirError};
-use crate::protocol::ids::FhirId;
 use crate::random::Random;
 use crate::secret::Digest;
 use crate::time::Clock;
@@ -42,13 +50,18 @@ pub struct Server {
     pub data: Data,
     pub introspector: Introspector,
     pub journal: Journal,
+    pub audit: Audit,
+    pub faults: Faults,
     pub ops_token: Digest,
+    switches: ArcSwap<Switches>,
     smart: SmartConfiguration,
     cursors: Cursors,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     /// The path of the base without a trailing slash.
     under: String,
+    /// Where RFC 9728 metadata is, as challenges name it.
+    metadata_url: String,
 }
 
 /// What the journal is told about a request.
@@ -57,6 +70,11 @@ struct Note {
     context: Option<Arc<AccessContext>>,
     decision: &'static str,
     reason: String,
+    interaction: Option<Interaction>,
+    /// The id the server gave what was created.
+    created: Option<String>,
+    /// Whose the resource is that was disclosed or changed, where it is somebody's.
+    about: Option<Vec<Arc<str>>>,
 }
 
 impl Note {
@@ -79,13 +97,21 @@ type Pairs = Vec<(String, String)>;
 
 impl Server {
     pub fn new(config: FhirConfig, http: reqwest::Client, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, FhirError> {
-        let data = Data::new(Snapshot::load(&config.data, &config.base)?);
-        let under = url::Url::parse(config.base.as_str()).map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        let data = Data::new(Snapshot::load(&config.data, &config.base)?, config.kept.as_ref(), &config.base)?;
+        let url = url::Url::parse(config.base.as_str());
+        let under = url.as_ref().map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default();
+        // RFC 9728 §3.1
+        let origin = config.base.as_str().strip_suffix(under.as_str()).unwrap_or_default();
+        let metadata_url = format!("{origin}/.well-known/oauth-protected-resource{under}");
         Ok(Self {
             data,
             introspector: Introspector::new(&config, http.clone(), Arc::clone(&clock)),
             smart: SmartConfiguration::new(&config.issuer, http, Arc::clone(&clock)),
             journal: Journal::default(),
+            audit: Audit::new(&*random),
+            faults: Faults::default(),
+            switches: ArcSwap::from_pointee(config.switches.clone()),
+            metadata_url,
             cursors: Cursors::default(),
             ops_token: config.ops_token.digest(),
             clock,
@@ -95,20 +121,32 @@ impl Server {
         })
     }
 
+    /// The switches as they stand now.
+    pub fn switches(&self) -> Arc<Switches> {
+        self.switches.load_full()
+    }
+
+    pub fn turn(&self, switches: Switches) {
+        self.switches.store(Arc::new(switches));
+    }
+
     async fn handle(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let route = Route::of(parts.uri.path(), &self.under);
         let request_id = wire::request_id(&parts.headers, &*self.random);
         let preflight = parts.method == Method::OPTIONS;
         let mut note = Note::default();
-        let answered = if preflight { Ok(self.options(&route)) } else { self.answer(&route, &parts, body, &mut note).await };
-        let mut response = answered.unwrap_or_else(|refusal| {
-            // Access may have been open and the request still no good.
-            if matches!(note.decision, "" | "allow") {
-                note.set("refuse", refusal.to_string());
-            }
-            refusal.into_response()
-        });
+        let fault = if preflight { Effect::default() } else { self.faults.meet(parts.method.as_str(), route.kind()) };
+        if fault.delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
+        }
+        let answered = match fault.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+            _ if preflight => Ok(self.options(&route)),
+            Some(status) => Err(Refusal::Fault(status)),
+            None => self.answer(&route, &parts, body, &fault, &mut note).await,
+        };
+        let mut response = answered.unwrap_or_else(|refusal| note.refused(refusal));
+        self.point_to_metadata(&mut response);
         let headers = response.headers_mut();
         wire::cors(&parts.headers, headers, route.audience(), &self.config.cors_origins, preflight);
         if !route.is_public() {
@@ -116,17 +154,29 @@ impl Server {
         }
         headers.insert(wire::REQUEST_ID, request_id.clone());
         if !preflight {
-            self.note(&parts, &route, response.status(), &request_id, note);
+            self.note(&parts.method, &route, response.status(), &request_id, note);
         }
-        response
+        if fault.drop || fault.malformed { spoil(response, &fault).await } else { response }
     }
 
-    fn note(&self, parts: &Parts, route: &Route, status: StatusCode, request_id: &HeaderValue, note: Note) {
+    /// RFC 9728 §5.1
+    fn point_to_metadata(&self, response: &mut Response) {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return;
+        }
+        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
+        let pointed = challenge.map(|challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
+        if let Some(pointed) = pointed.and_then(|text| HeaderValue::try_from(text).ok()) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, pointed);
+        }
+    }
+
+    fn note(&self, method: &Method, route: &Route, status: StatusCode, request_id: &HeaderValue, note: Note) {
         let context = note.context.as_deref();
         let entry = Entry {
             at: 0,
             request_id: request_id.to_str().unwrap_or_default().to_owned(),
-            method: parts.method.to_string(),
+            method: method.to_string(),
             route: route.template(),
             status: status.as_u16(),
             client_id: context.map(|context| context.client_id.clone()),
@@ -142,34 +192,60 @@ impl Server {
             reason = entry.reason,
             request_id = entry.request_id
         );
-        self.journal.add(entry, self.clock.now());
+        let now = self.clock.now();
+        if let (Some(context), Some(interaction)) = (note.context, note.interaction) {
+            let (code, row) = interaction.told();
+            // What was refused is named by its type alone.
+            let id = if entry.decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
+            let patients = note.about.unwrap_or_else(|| context.patient.iter().cloned().collect());
+            self.audit.add(audit::Access { at: now, context, interaction: code, patients, kind: row.map(|row| row.name), id, status: entry.status });
+        }
+        self.journal.add(entry, now);
     }
 
     fn options(&self, route: &Route) -> Response {
         (StatusCode::NO_CONTENT, [(ALLOW, route.allow())]).into_response()
     }
 
-    async fn answer(&self, route: &Route, parts: &Parts, body: Body, note: &mut Note) -> Result<Response, Refusal> {
+    async fn answer(&self, route: &Route, parts: &Parts, body: Body, fault: &Effect, note: &mut Note) -> Result<Response, Refusal> {
         if *route == Route::Unknown {
             return Err(Refusal::UnknownPath);
         }
         let query: Pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         if route.is_public() {
             return match route.interaction(&parts.method)? {
-                Interaction::Capabilities => self.capabilities(parts, &query).await,
                 Interaction::SmartConfiguration => self.smart_configuration().await,
-                Interaction::Read(..) | Interaction::Search(_) | Interaction::SearchCompartment(..) | Interaction::SearchByPost(_) => Err(Refusal::UnknownPath),
+                Interaction::ProtectedResource => self.protected_resource().await,
+                _ => self.capabilities(parts, &query).await,
             };
         }
-        let context = self.authorize(parts, &query).await?;
+        let context = self.authorize(parts, &query, fault).await?;
         note.context = Some(Arc::clone(&context));
-        match route.interaction(&parts.method)? {
-            Interaction::Capabilities | Interaction::SmartConfiguration => Err(Refusal::UnknownPath),
-            Interaction::Read(row, id) => self.read(row, &id, &context, parts, &query, note),
+        let interaction = route.interaction(&parts.method)?;
+        note.interaction = Some(interaction.clone());
+        let body = if interaction.takes_body() { read_body(parts, body).await? } else { Bytes::new() };
+        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note)
+    }
+
+    /// What is asked for, with a token that is good. Entries of a batch come in here too.
+    fn interact(
+        &self,
+        interaction: &Interaction,
+        parts: &Parts,
+        query: Pairs,
+        payload: Payload,
+        context: &AccessContext,
+        note: &mut Note,
+    ) -> Result<Response, Refusal> {
+        match interaction {
+            Interaction::Capabilities | Interaction::SmartConfiguration | Interaction::ProtectedResource => Err(Refusal::UnknownPath),
+            Interaction::Read(row, id) => self.read(row, id, context, parts, &query, note),
+            Interaction::ReadVersion(row, id, version) => self.read_version(row, id, version, context, parts, &query, note),
+            Interaction::History(row, id) => self.history(row, id, context, parts, &query, note),
             Interaction::Search(row) => {
                 wire::check_format(&parts.headers, &query)?;
                 self.keep_identity_out_of_urls(&query)?;
-                self.search(row, &query, &context, parts, note)
+                self.search(row, &query, context, parts, note)
             }
             Interaction::SearchCompartment(patient, row) => {
                 wire::check_format(&parts.headers, &query)?;
@@ -178,25 +254,37 @@ impl Server {
             }
             Interaction::SearchByPost(row) => {
                 wire::check_format(&parts.headers, &query)?;
-                let pairs = read_form(parts, body, query).await?;
-                self.search(row, &pairs, &context, parts, note)
+                let pairs = read_form(parts, payload, query)?;
+                self.search(row, &pairs, context, parts, note)
             }
+            Interaction::Create(row) => self.create(row, parts, &query, payload, context, note),
+            Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note),
+            Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note),
+            Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note),
+            Interaction::Batch => self.batch(parts, &query, payload, context, note),
+            Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note),
         }
     }
 
     fn keep_identity_out_of_urls(&self, query: &Pairs) -> Result<(), Refusal> {
-        let named = self.config.switches.refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value));
+        let named = self.switches().refuse_national_id_in_url && query.iter().any(|(_, value)| names_a_person(value));
         if named { Err(Refusal::IdentityInUrl) } else { Ok(()) }
+    }
+
+    /// The resources of this moment; for the log with what was logged.
+    fn snapshot_for(&self, row: &TypeRow) -> Arc<Snapshot> {
+        let data = self.data.snapshot();
+        if row.name == "AuditEvent" { Arc::new(self.audit.over(&data, &self.config.base)) } else { data }
     }
 
     /// Only the `Authorization` header carries a token. SAL-216: without it the request is simply not authenticated (RFC 6750 §3); with it,
     /// a second token in the query is a malformed request (§3.1).
-    async fn authorize(&self, parts: &Parts, query: &Pairs) -> Result<Arc<AccessContext>, Refusal> {
+    async fn authorize(&self, parts: &Parts, query: &Pairs, fault: &Effect) -> Result<Arc<AccessContext>, Refusal> {
         let (scheme, token) = read_authorization(&parts.headers)?;
         if query.iter().any(|(name, _)| name == "access_token") {
             return Err(Refusal::TwoTokens);
         }
-        let context = self.introspector.context(&token).await?;
+        let context = if fault.stale_introspection { self.introspector.stale_context(&token).await? } else { self.introspector.context(&token).await? };
         check_binding(scheme, &context).map_err(Refusal::Token)?;
         Ok(context)
     }
@@ -205,7 +293,7 @@ impl Server {
         wire::check_format(&parts.headers, query)?;
         // What this server can do does not depend on the authorization server being up.
         let smart = self.smart.get().await.ok();
-        let statement = capability_statement(&self.config.base, smart.as_deref().map(|document| &document.value));
+        let statement = capability_statement(&self.config.base, smart.as_deref().map(|document| &document.value), &self.switches());
         Ok(json_response(StatusCode::OK, statement.to_string().into_bytes(), query))
     }
 
@@ -214,66 +302,54 @@ impl Server {
         Ok(([(CONTENT_TYPE, "application/json")], document.text.clone()).into_response())
     }
 
-    fn read(&self, row: &'static TypeRow, id: &str, context: &AccessContext, parts: &Parts, query: &Pairs, note: &mut Note) -> Result<Response, Refusal> {
-        let data = self.data.snapshot();
-        let access = Access::new(context, &data, &self.config.base, self.config.switches.policy);
-        let found = FhirId::parse(id).ok().and_then(|id| data.get(&Key { kind: row.name, id: id.as_str().into() }));
-        let decision = access.decide(Action::Read, found.map_or(On::Type(row), |resource| On::Resource(resource)));
-        match (decision, found) {
-            (Decision::Deny(Denied::Scope(scope)), _) => {
-                note.set("deny", format!("no scope covers this; {scope} would"));
-                Err(Refusal::Scope { scope })
-            }
-            (Decision::Hide, _) => {
-                note.set("hide", "the resource is outside what the token reaches");
-                Err(Refusal::NotFound)
-            }
-            (Decision::Allow(_), None) => Err(Refusal::NotFound),
-            (Decision::Allow(ground), Some(resource)) => {
-                note.allowed(&ground);
-                self.serve(resource, context, &data, parts, query)
-            }
-        }
-    }
-
-    fn serve(&self, resource: &Resource, context: &AccessContext, data: &Snapshot, parts: &Parts, query: &Pairs) -> Result<Response, Refusal> {
-        let raw = raw_content(resource).filter(|(kind, _)| wire::wants_raw(&parts.headers, query, kind));
-        if raw.is_none() {
-            wire::check_format(&parts.headers, query)?;
-        }
-        let mut response = if wire::is_known(&parts.headers, resource) {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else if let Some((kind, bytes)) = raw {
-            let mut response = bytes.into_response();
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::try_from(kind).map_err(|_| Refusal::NotAcceptable)?);
-            headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            response
-        } else {
-            let json = self.config.switches.serve(&context.client_id, resource, data, &self.config.base);
-            let subset = Query::subset_of_read(query)?;
-            json_response(StatusCode::OK, subset.of(resource.row.name, resource.row.name, json), query)
-        };
-        let headers = response.headers_mut();
-        if let Ok(etag) = HeaderValue::try_from(resource.etag()) {
-            headers.insert(ETAG, etag);
-        }
-        if let Some(at) = wire::http_date(resource.last_updated) {
-            headers.insert(LAST_MODIFIED, at);
-        }
-        Ok(response)
+    async fn protected_resource(&self) -> Result<Response, Refusal> {
+        let smart = self.smart.get().await.ok();
+        let document = protected_resource(&self.config.base, &self.config.issuer, smart.as_deref().map(|document| &document.value));
+        Ok(([(CONTENT_TYPE, "application/json")], document.to_string()).into_response())
     }
 }
 
-/// The content of a Binary and its type.
-fn raw_content(resource: &Resource) -> Option<(&str, Vec<u8>)> {
-    use base64::Engine as _;
-    if resource.row.name != "Binary" {
-        return None;
+impl Note {
+    /// Writes down why, and answers.
+    fn refused(&mut self, refusal: Refusal) -> Response {
+        match &refusal {
+            Refusal::Scope { scope } => self.set("deny", format!("no scope covers this; {scope} would")),
+            Refusal::Outside => self.set("deny", refusal.to_string()),
+            Refusal::NotFound if self.decision.is_empty() => self.set("hide", "the resource is outside what the token reaches"),
+            // Access may have been open and the request still no good.
+            _ if matches!(self.decision, "" | "allow") => self.set("refuse", refusal.to_string()),
+            _ => {}
+        }
+        refusal.into_response()
     }
-    let text = |name: &str| resource.body.get(name).and_then(Value::as_str);
-    Some((text("contentType")?, base64::engine::general_purpose::STANDARD.decode(text("data")?).ok()?))
+}
+
+/// The answer as the fault leaves it.
+async fn spoil(response: Response, fault: &Effect) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if fault.drop {
+        // A body that fails at its first byte ends the connection before anything was sent.
+        let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("a fault was asked for")) });
+        return Response::from_parts(parts, Body::from_stream(broken));
+    }
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(bytes.slice(..bytes.len() / 2)))
+}
+
+/// # Errors
+/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off.
+async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    let told = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
+    if told.is_some_and(|length| length > MAX_BODY) {
+        return Err(Refusal::TooLarge);
+    }
+    let limited = http_body_util::Limited::new(body, MAX_BODY);
+    match http_body_util::BodyExt::collect(limited).await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(why) if why.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
+        Err(_) => Err(Refusal::Body),
+    }
 }
 
 /// `_pretty=true` is for people: the text is read and written again.
@@ -287,9 +363,9 @@ fn json_response(status: StatusCode, json: impl Into<bytes::Bytes>, pairs: &[(St
 }
 
 /// The parameters of the query and of the body together: both count.
-async fn read_form(parts: &Parts, body: Body, mut query: Pairs) -> Result<Pairs, Refusal> {
+fn read_form(parts: &Parts, payload: Payload, mut query: Pairs) -> Result<Pairs, Refusal> {
+    let Payload::Bytes(bytes) = payload else { return Err(Refusal::MediaType) };
     let kind = parts.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| Refusal::TooLarge)?;
     let is_form = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
     if !is_form && !bytes.is_empty() {
         return Err(Refusal::MediaType);

@@ -1,6 +1,6 @@
 //! What travels in headers: formats, preferences, conditions, CORS, request ids. fhir-server.md §5, SAL §7.2.
 
-use http::header::{ACCEPT, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY};
+use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
@@ -69,6 +69,82 @@ pub fn handling(headers: &HeaderMap) -> Option<Handling> {
     })
 }
 
+/// What a write answers with. FHIR R4 http, `Prefer: return=…`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Return {
+    Minimal,
+    Representation,
+    Outcome,
+}
+
+impl Return {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Minimal => "return=minimal",
+            Self::Representation => "return=representation",
+            Self::Outcome => "return=OperationOutcome",
+        }
+    }
+}
+
+/// `Prefer: return=…`, where the client says.
+pub fn wanted_return(headers: &HeaderMap) -> Option<Return> {
+    let prefers = headers.get_all("prefer");
+    let mut parts = prefers.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split([',', ';']));
+    parts.find_map(|part| match part.trim().to_ascii_lowercase().as_str() {
+        "return=minimal" => Some(Return::Minimal),
+        "return=representation" => Some(Return::Representation),
+        "return=operationoutcome" => Some(Return::Outcome),
+        _ => None,
+    })
+}
+
+/// What the body of a write is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentType {
+    Json,
+    /// None is named: read as JSON.
+    Missing,
+    /// Neither FHIR nor JSON: its media type.
+    Other(String),
+}
+
+/// # Errors
+/// [`Refusal::MediaType`] for FHIR in another format than JSON, another version than R4, another charset than UTF-8, or what is no
+/// media type.
+pub fn content_type(headers: &HeaderMap) -> Result<ContentType, Refusal> {
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    let Some(sent) = all.next() else { return Ok(ContentType::Missing) };
+    let text = sent.to_str().map_err(|_| Refusal::MediaType)?;
+    let mut parts = text.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    if all.next().is_some() || !kind.contains('/') || kind == "application/fhir+xml" || kind.starts_with("multipart/") || kind == "application/json-patch+json"
+    {
+        return Err(Refusal::MediaType);
+    }
+    if !JSON_TYPES.contains(&kind.as_str()) {
+        return Ok(ContentType::Other(kind));
+    }
+    let unfit = parts.filter_map(|part| part.split_once('=')).any(|(name, value)| {
+        let value = value.trim().trim_matches('"');
+        match name.trim().to_ascii_lowercase().as_str() {
+            "charset" => !value.eq_ignore_ascii_case("utf-8"),
+            "fhirversion" => !matches!(value, "4.0" | "4.0.1"),
+            _ => false,
+        }
+    });
+    if unfit { Err(Refusal::MediaType) } else { Ok(ContentType::Json) }
+}
+
+/// The version a write is conditional on. `W/"3"`, `"3"` and bare `3` are the same; `*` is any that is there. `Some` of nothing that is a
+/// version never matches. RFC 9110 §13.1.1.
+pub fn if_match(headers: &HeaderMap) -> Option<Vec<String>> {
+    headers.contains_key(IF_MATCH).then(|| {
+        let tags = headers.get_all(IF_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+        tags.map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"').to_owned()).collect()
+    })
+}
+
 /// `Sat, 21 Nov 2026 10:00:00 GMT`. RFC 9110 §5.6.7.
 pub fn http_date(at: UnixTime) -> Option<HeaderValue> {
     let at = jiff::Timestamp::from_second(at.0).ok()?;
@@ -105,8 +181,9 @@ pub enum Audience {
 }
 
 const EXPOSED: &str = "ETag, Location, Content-Location, Last-Modified, WWW-Authenticate, DPoP-Nonce, X-Request-Id, Preference-Applied";
-const ALLOWED: &str = "Authorization, DPoP, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id";
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const ALLOWED: &str =
+    "Authorization, DPoP, Content-Type, Accept, Prefer, If-Match, If-None-Match, If-None-Exist, If-Modified-Since, X-Request-Id, X-Security-Context";
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The CORS headers of an answer, errors included; none for an origin that is not registered. No cookies: tokens travel in a header.
 pub fn cors(request: &HeaderMap, response: &mut HeaderMap, audience: Audience, origins: &[String], preflight: bool) {

@@ -1,10 +1,15 @@
 //! The mock FHIR server over HTTP: an authorization server of a few lines beside it, and a clock that is moved.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod batch;
 mod discovery;
+mod history;
+mod levers;
+mod nav;
 mod oracle;
 mod refusals;
 mod schema;
 mod searches;
 mod tokens;
 mod world;
+mod write;

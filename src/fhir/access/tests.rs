@@ -42,7 +42,7 @@ impl World {
 
     /// `allow`, `hide`, or the scope that would do. An id that is not there is decided by its type.
     fn decide(&self, token: &Token<'_>, policy: Policy, action: Action, target: &str) -> String {
-        let told = Told { client_id: "app", scope: token.scope, patient: token.patient, fhir_user: token.user, bound: false };
+        let told = Told { client_id: "app", scope: token.scope, patient: token.patient, fhir_user: token.user, ..Told::default() };
         let context = AccessContext::new(told, UnixTime(i64::MAX), &self.base, UnixTime(1_795_000_000));
         let access = Access::new(&context, &self.data, &self.base, policy);
         let decision = match target.split_once('/') {
@@ -53,6 +53,7 @@ impl World {
             Decision::Allow(_) => "allow".to_owned(),
             Decision::Hide => "hide".to_owned(),
             Decision::Deny(Denied::Scope(scope)) => scope,
+            Decision::Deny(Denied::Outside) => "outside".to_owned(),
         }
     }
 }
@@ -308,3 +309,5 @@ fn corners_the_data_set_does_not_have() {
         ],
     );
 }
+
+mod change;

@@ -73,17 +73,15 @@ impl Server {
         parts: &Parts,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
-        let data = self.data.snapshot();
-        let switches = &self.config.switches;
+        let data = self.snapshot_for(row);
+        let switches = &*self.switches();
         let base = &self.config.base;
         let access = Access::new(context, &data, base, switches.policy);
         match access.decide(Action::Search, On::Type(row)) {
             Decision::Allow(ground) => note.allowed(&ground),
             Decision::Hide => note.set("hide", "nothing of this type is within reach"),
-            Decision::Deny(Denied::Scope(scope)) => {
-                note.set("deny", format!("no scope covers this; {scope} would"));
-                return Err(Refusal::Scope { scope });
-            }
+            Decision::Deny(Denied::Scope(scope)) => return Err(Refusal::Scope { scope }),
+            Decision::Deny(Denied::Outside) => return Err(Refusal::Outside),
         }
         let now = self.clock.now();
         let seeing = Seeing { context, access: &access, data: &data, switches };
@@ -107,7 +105,7 @@ impl Server {
             |found: &Resource| within.as_ref().is_none_or(|key| found.key() == *key || found.references_at(base, &row.compartment_paths()).contains(key));
         let mut found: Vec<Arc<Resource>> = candidates.filter(|found| inside(found) && query.matches(found) && seeing.lists(found)).cloned().collect();
         let before = found.len();
-        found.retain(|resource| switches.lists(&context.client_id, resource));
+        found.retain(|resource| switches.lists(&context.client_id, resource) && !switches.hides(pairs, resource));
         if found.len() < before {
             tracing::info!(switch = "nav_complete_codings", client_id = context.client_id, left_out = before - found.len(), "incompletely coded");
         }

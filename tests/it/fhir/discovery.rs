@@ -33,6 +33,16 @@ async fn the_statement_lists_exactly_what_the_router_takes() {
         let kind = resource["type"].as_str().unwrap();
         let offered: Vec<&str> = resource["interaction"].as_array().unwrap().iter().map(|i| i["code"].as_str().unwrap()).collect();
         world.get(&token, &format!("{kind}/ingen")).await.refused(404, "not-found");
+        world.get(&token, &format!("{kind}/ingen/_history")).await.refused(404, "not-found");
+        world.get(&token, &format!("{kind}/ingen/_history/1")).await.refused(404, "not-found");
+        for (method, path, code) in
+            [("POST", kind.to_owned(), "create"), ("PUT", format!("{kind}/ingen"), "update"), ("DELETE", format!("{kind}/ingen"), "delete")]
+        {
+            // Without a scope for it what is offered is 403, and what is not is 405.
+            let answer = World::send(world.request(method, &path).bearer_auth(&token)).await;
+            assert_eq!(answer.status, if offered.contains(&code) { 403 } else { 405 }, "{method} {path}");
+        }
+        assert!(["read", "vread", "history-instance"].iter().all(|code| offered.contains(code)));
         let search = world.get(&token, kind).await;
         if !offered.contains(&"search-type") {
             search.refused(405, "not-supported");

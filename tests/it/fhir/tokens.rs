@@ -32,7 +32,11 @@ async fn a_token_that_is_not_good_here_is_401() {
         let token = broken(world.token("patient/Patient.r")).issue();
         let answer = world.get(&token, "Patient/pasient-01").await;
         answer.refused(401, code);
-        assert_eq!(answer.header("www-authenticate"), format!(r#"Bearer realm="fhir", error="invalid_token", error_description="{description}""#), "{name}");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            format!(r#"Bearer realm="fhir", error="invalid_token", error_description="{description}", resource_metadata="{}""#, world.metadata()),
+            "{name}"
+        );
     }
     for good in [
         world.token("patient/Patient.r"),
@@ -63,7 +67,7 @@ async fn only_the_authorization_header_carries_a_token() {
         let answer = send(header, path).await;
         answer.refused(401, "login");
         // RFC 6750 §3: no error code where no token was sent in a way this server takes.
-        assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="fhir""#);
+        assert_eq!(answer.header("www-authenticate"), format!(r#"Bearer realm="fhir", resource_metadata="{}""#, world.metadata()));
     }
     let twice = send(Some(format!("Bearer {token}")), format!("Patient/pasient-01?access_token={token}")).await;
     twice.refused(400, "invalid");

@@ -168,6 +168,7 @@ impl World {
             cors_origins: vec![ORIGIN.to_owned()],
             introspection_cache: Duration::from_secs(5),
             data: DataSource::BuiltIn,
+            kept: None,
             switches: Switches::default(),
         };
         change(&mut config);
@@ -215,6 +216,26 @@ impl World {
 
     pub async fn post_search(&self, token: &str, kind: &str, form: &[(&str, &str)]) -> Answer {
         Self::send(self.request("POST", &format!("{kind}/_search")).bearer_auth(token).form(form)).await
+    }
+
+    /// Where challenges point. RFC 9728 §3.1.
+    pub fn metadata(&self) -> String {
+        self.base.replace("/fhir", "/.well-known/oauth-protected-resource/fhir")
+    }
+
+    /// A write, with headers.
+    pub async fn write(&self, token: &str, method: &str, path: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.request(method, path).bearer_auth(token).header("content-type", "application/fhir+json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Self::send(request.body(body.to_string())).await
+    }
+
+    /// A request to the operations listener.
+    pub async fn ops(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let request = self.request(method, &format!("{}/{path}", self.ops)).bearer_auth(OPS);
+        Self::send(if body.is_null() { request } else { request.json(body) }).await
     }
 
     pub async fn journal(&self) -> Vec<Value> {
