@@ -214,8 +214,8 @@ impl Server {
         let query: Pairs = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         if route.is_public() {
             return match route.interaction(&parts.method)? {
-                Interaction::SmartConfiguration => self.smart_configuration().await,
-                Interaction::ProtectedResource => self.protected_resource().await,
+                Interaction::SmartConfiguration => self.smart_configuration(parts).await,
+                Interaction::ProtectedResource => self.protected_resource(parts).await,
                 _ => self.capabilities(parts, &query).await,
             };
         }
@@ -297,15 +297,15 @@ impl Server {
         Ok(json_response(StatusCode::OK, statement.to_string().into_bytes(), query))
     }
 
-    async fn smart_configuration(&self) -> Result<Response, Refusal> {
+    async fn smart_configuration(&self, parts: &Parts) -> Result<Response, Refusal> {
         let document = self.smart.get().await?;
-        Ok(([(CONTENT_TYPE, "application/json")], document.text.clone()).into_response())
+        Ok(wire::open_document(&parts.headers, document.text.clone(), "application/json"))
     }
 
-    async fn protected_resource(&self) -> Result<Response, Refusal> {
+    async fn protected_resource(&self, parts: &Parts) -> Result<Response, Refusal> {
         let smart = self.smart.get().await.ok();
         let document = protected_resource(&self.config.base, &self.config.issuer, smart.as_deref().map(|document| &document.value));
-        Ok(([(CONTENT_TYPE, "application/json")], document.to_string()).into_response())
+        Ok(wire::open_document(&parts.headers, document.to_string().into(), "application/json"))
     }
 }
 

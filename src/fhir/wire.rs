@@ -1,12 +1,15 @@
 //! What travels in headers: formats, preferences, conditions, CORS, request ids. fhir-server.md §5, SAL §7.2.
 
-use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::refusal::Refusal;
 use super::resource::Resource;
 use super::search::Handling;
 use crate::random::Random;
+use crate::secret::Digest;
 use crate::time::UnixTime;
 
 pub const FHIR_JSON: &str = "application/fhir+json; charset=utf-8";
@@ -162,6 +165,22 @@ pub fn is_known(headers: &HeaderMap, resource: &Resource) -> bool {
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
     let since = since.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
     since.is_some_and(|since| resource.last_updated.0 <= since.as_second())
+}
+
+/// A document anybody may have and keep for five minutes, or 304 where the caller has it. RFC 9110 §13.1.2.
+pub fn open_document(headers: &HeaderMap, body: Bytes, kind: &'static str) -> Response {
+    let tag: String = Digest::of(&body).text().chars().take(22).collect();
+    let tag = format!("\"{tag}\"");
+    let shown = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim);
+    let known = shown.map(|shown| shown.strip_prefix("W/").unwrap_or(shown)).any(|shown| shown == "*" || shown == tag);
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { ([(CONTENT_TYPE, kind)], body).into_response() };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
 }
 
 /// The client's request id where it can be repeated, else a new one.

@@ -191,7 +191,9 @@ impl Query {
     /// reference parameter names, or by `owner`, whom everything the caller may see refers to.
     pub fn candidates<'a>(&self, data: &'a Snapshot, owner: Option<&Key>) -> Vec<&'a Arc<Resource>> {
         let of_owner = owner.map(|key| Narrowed::RefersTo(vec![key.clone()]));
-        let narrowed = self.filters.iter().filter_map(Filter::narrows).chain(of_owner);
+        // The log is laid over the resources of the moment, and what it refers to is not indexed.
+        let is_indexed = |narrowed: &Narrowed| self.row.name != "AuditEvent" || matches!(narrowed, Narrowed::Ids(_));
+        let narrowed = self.filters.iter().filter_map(Filter::narrows).chain(of_owner).filter(is_indexed);
         let sets = narrowed.map(|narrowed| {
             let found: BTreeMap<&str, &Arc<Resource>> = match &narrowed {
                 Narrowed::Ids(ids) => ids.iter().filter_map(|id| data.find(self.row.name, id)).map(|found| (&*found.id, found)).collect(),

@@ -12,6 +12,9 @@ async fn anybody_may_read_what_it_can_do_and_both_documents_agree() {
     for answer in [&metadata, &smart] {
         assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"));
     }
+    assert_eq!((smart.header("cache-control"), smart.header("x-content-type-options")), ("public, max-age=300", "nosniff"));
+    let again = world.request("GET", ".well-known/smart-configuration").header("if-none-match", smart.header("etag"));
+    assert_eq!(World::send(again).await.status, 304);
     let (metadata, smart) = (metadata.json(), smart.json());
     assert_eq!((&metadata["fhirVersion"], &metadata["kind"], &metadata["implementation"]["url"]), (&json!("4.0.1"), &json!("instance"), &json!(world.base)));
     let uris = metadata["rest"][0]["security"]["extension"][0]["extension"].as_array().unwrap().clone();
