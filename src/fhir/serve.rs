@@ -250,7 +250,7 @@ impl Server {
             Interaction::SearchCompartment(patient, row) => {
                 wire::check_format(&parts.headers, &query)?;
                 self.keep_identity_out_of_urls(&query)?;
-                self.search_within(&patient, row, &query, &context, parts, note)
+                self.search_within(patient, row, &query, context, parts, note)
             }
             Interaction::SearchByPost(row) => {
                 wire::check_format(&parts.headers, &query)?;
