@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, VerifiedRedirect};
+use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
 use super::issuer::{FhirServer, IssuerRules};
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
@@ -175,6 +175,8 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
     let handle = params.get("launch");
     let asked = params.get("scope").ok_or_else(|| wrong(OAuthError::invalid_scope("scope is missing")))?;
     let negotiated = negotiate(asked, client, rules, handle.is_some(), params.has("aud") || params.has("resource"));
+    let requires = |context: Required| handle.is_none() && client.requires.contains(&context);
+    let wants_encounter = negotiated.wants_encounter || requires(Required::Encounter);
     if negotiated.scopes.is_empty() {
         return Err(wrong(OAuthError::invalid_scope("nothing that was asked for can be granted")));
     }
@@ -193,8 +195,8 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         hinted: None,
         login_hint: params.get("login_hint").map(str::to_owned),
         ui_locales: params.get("ui_locales").map(str::to_owned),
-        wants_patient: negotiated.wants_patient,
-        wants_encounter: negotiated.wants_encounter,
+        wants_patient: negotiated.wants_patient || wants_encounter || requires(Required::Patient),
+        wants_encounter,
     })
 }
 
@@ -277,7 +279,7 @@ pub struct Negotiated {
 /// Steps 1 to 3 of SAL §4.8: what may be granted at most, before anybody is asked.
 pub fn negotiate(asked: &str, client: &Client, rules: &IssuerRules, launched: bool, base_named: bool) -> Negotiated {
     let asked = ScopeSet::parse_request(asked);
-    let mut scopes = asked.narrow(&client.scopes);
+    let mut scopes = asked.narrow(&client.scopes).limited();
     let introspect = rules.introspect_scope();
     // DESIGN §3, Profiles: without a FHIR base of its own choice a client gets no patient.
     let patients = base_named || client.profile == Profile::Smart;

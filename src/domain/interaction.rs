@@ -90,21 +90,26 @@ impl Interaction {
         self.request.prompt.contains(&prompt)
     }
 
-    /// A patient who signs in is the patient: there is nothing to choose. SAL §3.6.
-    pub fn imply_patient(&mut self) {
-        if let Some(user) = self.user.as_ref().filter(|user| user.fhir_user.kind.as_str() == "Patient") {
-            self.patient = Some(Picked { id: user.fhir_user.id.clone(), name: user.name.clone(), birth_date: None });
-        }
+    /// The patient of a standalone launch: the one that was picked, or the user where the user is a patient and one is wanted. SAL §3.6.
+    pub fn picked(&self) -> Option<Picked> {
+        let own = self.user.as_ref().filter(|user| self.request.wants_patient && user.fhir_user.kind.as_str() == "Patient");
+        own.map(|user| Picked { id: user.fhir_user.id.clone(), name: user.name.clone(), birth_date: None }).or_else(|| self.patient.clone())
+    }
+
+    /// Somebody else may be at the keyboard: nothing that was chosen before stays, for it was chosen with another person's rights.
+    pub fn change_user(&mut self, user: Option<KnownUser>) {
+        self.user = user;
+        (self.fresh_login, self.patient, self.encounter, self.consent) = (false, None, None, None);
     }
 
     /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.
-    pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>, now: UnixTime) -> Step {
+    pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>) -> Step {
         let silent = self.prompts(Prompt::None);
         // A request that came with a handle is never answered without its launch.
         if self.request.launch.is_some() && launch.is_none() {
             return Step::Refuse(LaunchError::Unknown.into());
         }
-        let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user, now)) else {
+        let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user)) else {
             return self.login(rules, silent);
         };
         if self.request.hinted.as_ref().is_some_and(|hinted| *hinted != user.subject) {
@@ -117,10 +122,10 @@ impl Interaction {
             return Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "the signed-in user is not the one who launched the app"));
         }
         if launch.is_none() {
-            if (self.request.wants_patient || client.requires.contains(&Required::Patient)) && self.patient.is_none() {
+            if self.request.wants_patient && self.picked().is_none() {
                 return if silent { interaction_required() } else { Step::PickPatient };
             }
-            if (self.request.wants_encounter || client.requires.contains(&Required::Encounter)) && self.encounter.is_none() {
+            if self.request.wants_encounter && self.encounter.is_none() {
                 return if silent { interaction_required() } else { Step::PickEncounter };
             }
         }
@@ -150,7 +155,7 @@ impl Interaction {
     }
 
     /// Whether this login still answers `prompt=login`, `select_account` and `max_age`. OIDC Core §3.1.2.1.
-    fn is_fresh_enough(&self, user: &KnownUser, now: UnixTime) -> bool {
+    fn is_fresh_enough(&self, user: &KnownUser) -> bool {
         if self.fresh_login {
             return true;
         }
@@ -161,7 +166,8 @@ impl Interaction {
             (None, _) => true,
             // Says the same as prompt=login, also within the second of the login.
             (Some(0), _) => false,
-            (Some(seconds), Some(auth)) => now.since(auth.auth_time) <= i64::from(seconds),
+            // Measured when the app asked: a person may take their time over a page.
+            (Some(seconds), Some(auth)) => self.created_at.since(auth.auth_time) <= i64::from(seconds),
             (Some(_), None) => false,
         }
     }
@@ -185,7 +191,7 @@ impl Interaction {
         let scopes = &self.request.scopes;
         let Some(launch) = launch else {
             return LaunchContext {
-                patient: self.patient.as_ref().map(|picked| picked.id.clone()),
+                patient: self.picked().map(|picked| picked.id),
                 encounter: match &self.encounter {
                     Some(PickedEncounter::One(id)) => Some(id.clone()),
                     Some(PickedEncounter::Without) | None => None,

@@ -45,6 +45,9 @@ pub struct Session {
     /// How often everything that hung on it was ended while the session itself went on: an app logged the person out, the EPJ did not.
     #[serde(default)]
     pub epoch: u32,
+    /// When that last happened.
+    #[serde(default)]
+    pub logged_out_at: Option<UnixTime>,
     pub expires_at: UnixTime,
 }
 
@@ -58,11 +61,16 @@ impl Session {
         self.is_live(now) && self.epoch == epoch
     }
 
+    /// Whether an id_token of then speaks of what is already over: its app logged out before, and somebody reloads the page.
+    pub fn outdates(&self, issued_at: UnixTime) -> bool {
+        self.logged_out_at.is_some_and(|at| issued_at < at)
+    }
+
     /// What a logout leaves. A session of ours is over; the EPJ's is the EPJ's to end, and only loses what was begun under it.
     #[must_use]
     pub fn logged_out(&self, now: UnixTime) -> Self {
         match self.way {
-            SessionWay::Ehr => Self { epoch: self.epoch.saturating_add(1), ..self.clone() },
+            SessionWay::Ehr => Self { epoch: self.epoch.saturating_add(1), logged_out_at: Some(now), ..self.clone() },
             SessionWay::Local => Self { ended_at: self.ended_at.or(Some(now)), ..self.clone() },
         }
     }

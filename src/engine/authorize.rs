@@ -128,7 +128,7 @@ impl Engine {
         };
         let now = self.now();
         let user = self.user_of(&request, &client, launch.as_ref(), browser).await?;
-        let mut interaction = Interaction {
+        let interaction = Interaction {
             id: self.random.id(),
             browser: browser_id,
             csrf: self.new_secret().expose().clone(),
@@ -142,7 +142,6 @@ impl Engine {
             expires_at: now + self.rules.lifetimes.interaction,
             request,
         };
-        interaction.imply_patient();
         if let Some(refused) = self.session_ended(launch.as_ref()).await? {
             return Ok(self.refuse(&interaction.request, refused));
         }
@@ -150,7 +149,7 @@ impl Engine {
             Some(user) => self.access(&user.subject, &client.id).await?,
             None => None,
         };
-        match interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref().map(|held| &held.value), now) {
+        match interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref().map(|held| &held.value)) {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &client, launch, access, scopes).await?))),
             Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
             Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
@@ -178,8 +177,7 @@ impl Engine {
             && self.live_session(session).await?.is_none()
         {
             // Logged out while the page stood open: whoever goes on must log in again.
-            held.value.user = None;
-            held.value.fresh_login = false;
+            held.value.change_user(None);
         }
         let interaction = &held.value;
         if browser.digest() != Some(interaction.browser) {
@@ -202,7 +200,7 @@ impl Engine {
         let step = match refused {
             Some(error) => Step::Refuse(error),
             None if client.disabled => Step::Refuse(OAuthError::new(crate::protocol::error::ErrorCode::UnauthorizedClient, "the client is disabled")),
-            None => interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref(), self.now()),
+            None => interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref()),
         };
         Ok(Pending { held, client, launch, access, step })
     }
@@ -214,7 +212,6 @@ impl Engine {
     pub async fn advance(&self, pending: Pending, change: impl FnOnce(&mut Interaction)) -> Result<Next, Stop> {
         let mut interaction = pending.held.value.clone();
         change(&mut interaction);
-        interaction.imply_patient();
         let access = match &interaction.user {
             Some(user) => self.access(&user.subject, &pending.client.id).await?,
             None => None,
@@ -223,7 +220,7 @@ impl Engine {
         let step = match pending.step {
             // What was refused before the person answered, no answer mends.
             Step::Refuse(error) => Step::Refuse(error),
-            _ => interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value), self.now()),
+            _ => interaction.next(&self.rules, &pending.client, launch, access.as_ref().map(|held| &held.value)),
         };
         interaction.answered = matches!(step, Step::Finish(_) | Step::Refuse(_));
         // Won before anything is issued: of two answers to one page only the first counts.

@@ -21,7 +21,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 impl Engine {
     pub(super) fn client_credentials(&self, client: &AuthenticatedClient, scope: &str, resource: Option<&str>) -> Result<TokenResponse, OAuthError> {
         let client = client.client();
-        let (for_us, for_fhir) = self.split(&ScopeSet::parse_request(scope).narrow(&client.scopes));
+        let (for_us, for_fhir) = self.split(&ScopeSet::parse_request(scope).narrow(&client.scopes).limited());
         let (scopes, aud, alg) = match (for_us.is_empty(), for_fhir.is_empty()) {
             (true, true) => return Err(OAuthError::invalid_scope("nothing that was asked for is registered for this client")),
             // RFC 9068 §3: one audience, one kind of scopes. DESIGN §3, Tokens.

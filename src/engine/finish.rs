@@ -8,7 +8,7 @@ use crate::domain::client::{Client, ConsentPolicy};
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::{Grant, GrantState};
 use crate::domain::interaction::{Interaction, KnownUser};
-use crate::domain::launch::{Launch, LaunchError};
+use crate::domain::launch::{Launch, LaunchError, LaunchState};
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::GrantId;
 use crate::protocol::scope::{Scope, ScopeSet};
@@ -32,11 +32,11 @@ impl Engine {
         let refused =
             |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
-        if let Some(held) = &launch {
-            // One code for one handle: whoever spends it first issues it.
-            if self.store.replace(held, &held.value.spend(self.now())).await? == Commit::Conflict {
-                return refused(LaunchError::Spent.into());
-            }
+        // One code for one handle: whoever spends it first issues it.
+        if let Some(held) = &launch
+            && !self.spend(held).await?
+        {
+            return refused(LaunchError::Spent.into());
         }
         let now = self.now();
         // A withdrawal kills what was made until then, to the second: what is made within that second counts as made after it.
@@ -76,6 +76,23 @@ impl Engine {
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 
+    /// Spends a launch; false where it is spent already. A conflict with a mere reservation is no reason to refuse who has got this far.
+    async fn spend(&self, launch: &Held<Launch>) -> Result<bool, StoreError> {
+        let mut held = launch.clone();
+        loop {
+            if matches!(held.value.state, LaunchState::Spent { .. }) {
+                return Ok(false);
+            }
+            if self.store.replace(&held, &held.value.spend(self.now())).await? == Commit::Applied {
+                return Ok(true);
+            }
+            match self.store.load::<Launch>(held.id()).await? {
+                Some(now) => held = now,
+                None => return Ok(false),
+            }
+        }
+    }
+
     /// Keeps what the person agreed to, and that the app was opened at all. Written only when it says something new. Agreements add
     /// up until something is taken back: then the last answer alone counts.
     async fn note_access(
@@ -89,7 +106,8 @@ impl Engine {
         let remembered = client.consent == ConsentPolicy::Once;
         let fresh = |before: Option<&AppAccess>| {
             let mut agreed = before.filter(|access| access.remembered == remembered && !took_back).map(|access| access.scopes.clone()).unwrap_or_default();
-            scopes.iter().cloned().for_each(|scope| agreed.push(scope));
+            let fresh: Vec<_> = scopes.iter().filter(|scope| !agreed.covers(&std::iter::once((*scope).clone()).collect())).cloned().collect();
+            fresh.into_iter().for_each(|scope| agreed.push(scope));
             AppAccess {
                 subject: user.subject.clone(),
                 client: client.id.clone(),

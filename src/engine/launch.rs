@@ -243,7 +243,9 @@ impl Engine {
             ehr: Some(ehr.id.clone()),
             cookie: None,
             ended_at: None,
-            epoch: 0,
+            // Never an epoch of a session of the same name before: what ended with that one stays dead.
+            epoch: u32::try_from(now.0).unwrap_or(0),
+            logged_out_at: None,
             expires_at: now + self.rules.lifetimes.session,
         };
         loop {

@@ -106,6 +106,7 @@ impl Engine {
 
 /// Whether a grant still has what it depends on.
 pub(super) fn stands(grant: &Grant, session: Option<&Session>, access: Option<&AppAccess>, now: crate::time::UnixTime) -> bool {
-    let session_lives = !grant.ends_with_session || session.is_some_and(|session| session.carries(grant.session_epoch, now));
+    let session_lives =
+        !grant.ends_with_session || session.is_some_and(|session| session.subject == grant.subject && session.carries(grant.session_epoch, now));
     session_lives && !access.is_some_and(|access| access.withdraws(grant.made_at))
 }

@@ -55,6 +55,7 @@ impl Engine {
             cookie: Some(secret.digest()),
             ended_at: None,
             epoch: 0,
+            logged_out_at: None,
             expires_at: now + self.rules.lifetimes.session,
         };
         match self.store.create(id.as_str(), &session).await? {

@@ -10,6 +10,7 @@ use crate::protocol::claims::IdTokenClaims;
 use crate::protocol::ids::{ClientId, SessionId};
 use crate::protocol::params::Params;
 use crate::store::{Commit, StoreError};
+use crate::time::UnixTime;
 
 /// A logout as it was asked for, once what can be checked is checked.
 pub struct Logout {
@@ -58,18 +59,21 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer.
     pub async fn log_out(&self, logout: &Logout, browser: &Browser) -> Result<(), StoreError> {
-        if let Some(sid) = logout.hint.as_ref().and_then(|hint| hint.sid.as_ref()) {
-            self.log_out_of(sid).await?;
+        if let Some((sid, issued_at)) = logout.hint.as_ref().and_then(|hint| Some((hint.sid.as_ref()?, hint.iat))) {
+            self.log_out_of(sid, Some(issued_at)).await?;
         }
         if let Some(session) = self.browser_session(browser).await? {
-            self.log_out_of(&session.id).await?;
+            self.log_out_of(&session.id, None).await?;
         }
         Ok(())
     }
 
-    async fn log_out_of(&self, id: &SessionId) -> Result<(), StoreError> {
+    async fn log_out_of(&self, id: &SessionId, hinted_at: Option<UnixTime>) -> Result<(), StoreError> {
         loop {
             let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(()) };
+            if hinted_at.is_some_and(|at| held.value.outdates(at)) {
+                return Ok(());
+            }
             if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
                 return Ok(());
             }

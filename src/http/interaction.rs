@@ -153,7 +153,7 @@ async fn log_in(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
     let next = app
         .engine
         .advance(pending, |interaction| {
-            interaction.user = Some(known);
+            interaction.change_user(Some(known));
             interaction.fresh_login = true;
         })
         .await;
@@ -215,7 +215,7 @@ async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params)
 }
 
 async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Response {
-    let Some(patient) = pending.held.value.patient.clone() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
+    let Some(patient) = pending.held.value.picked() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
     let open = match app.engine.open_encounters(&pending.held.value, &patient.id).await {
         Ok(open) => open,
         Err(down) => return unreachable(app, asked, &down),
@@ -285,7 +285,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
         Step::PickEncounter => {
-            let Some(patient) = &interaction.patient else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
+            let Some(patient) = interaction.picked() else { return stopped(app, asked, crate::engine::authorize::Stop::Gone) };
             let open = match app.engine.open_encounters(interaction, &patient.id).await {
                 Ok(open) => open,
                 Err(down) => return unreachable(app, asked, &down),
@@ -309,7 +309,8 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
         }
         Step::Consent(scopes) => {
             let context = interaction.context(pending.launch.as_ref().map(|held| &held.value));
-            let (name, birth_date) = match (&pending.launch, &interaction.patient) {
+            let picked = interaction.picked();
+            let (name, birth_date) = match (&pending.launch, &picked) {
                 (Some(launch), _) => (launch.value.patient_name.as_deref(), launch.value.patient_birth_date.as_deref()),
                 (None, Some(picked)) => (picked.name.as_deref(), picked.birth_date.as_deref()),
                 (None, None) => (None, None),

@@ -18,7 +18,7 @@ const MOST_BYTES: usize = 6 * 1024;
 pub struct ScopeSet(Vec<Scope>);
 
 impl ScopeSet {
-    /// Parses a list in which every item must be understood: configuration, and what we stored ourselves.
+    /// Parses a list in which every item must be understood: configuration, and the `scope` of a refresh.
     ///
     /// # Errors
     /// The first item that is no scope, or one too many, and why.
@@ -52,6 +52,13 @@ impl ScopeSet {
             }
         }
         set
+    }
+
+    /// As many of the items, from the first, as a token can carry. SAL-070.
+    #[must_use]
+    pub fn limited(&self) -> Self {
+        let mut room = Room::default();
+        Self(self.0.iter().take_while(|scope| room.take(&scope.to_string()).is_some()).cloned().collect())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -190,10 +197,11 @@ impl fmt::Display for ScopeSet {
     }
 }
 
+/// What we wrote ourselves is read whole, whatever the limits of today.
 impl TryFrom<String> for ScopeSet {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).map_err(|(item, why)| format!("`{item}`: {why}"))
+        text.split_ascii_whitespace().map(|item| Scope::parse(item).map_err(|why| format!("`{item}`: {why}"))).collect()
     }
 }
 
