@@ -336,3 +336,27 @@ async fn two_tabs_two_patients() {
     assert_eq!(context(&app, &first).await.0.as_deref(), Some("pasient-01"));
     assert_eq!(context(&app, &second).await.0.as_deref(), Some("pasient-02"));
 }
+
+#[tokio::test]
+async fn what_one_person_picked_is_not_kept_for_the_next() {
+    let world = World::start().await;
+    let app = world.app("growth-chart").set("scope", "openid fhirUser launch/patient patient/*.rs");
+    let mut browser = world.browser();
+    let login = app.authorize(&mut browser).await.is(303);
+    let login = browser.follow(login, world.issuer()).await.is(200);
+    let picker = browser.submit(&login, &[("user", "Practitioner/lege-fastlege")]).await;
+    let picker = browser.follow(picker, world.issuer()).await.is(200);
+    let consent = browser.submit(&picker, &[("patient", "pasient-01")]).await;
+    let consent = browser.follow(consent, world.issuer()).await.is(200);
+    // Logged out in another tab while the consent page stands open; the next person at the keyboard goes on.
+    let account = browser.get(&format!("{}/account/apps", world.issuer())).await.is(200);
+    let forms = account.reply.body.matches("<form").count();
+    browser.submit_nth(&account, forms - 1, &[]).await.is(303);
+    let login = browser.submit(&consent, &[]).await;
+    let login = browser.follow(login, world.issuer()).await.is(200);
+    let picker = browser.submit(&login, &[("user", "Practitioner/lege-solbakken")]).await;
+    let picker = browser.follow(picker, world.issuer()).await.is(200);
+    let (_, offered) = form_fields(&picker.reply.body, 0);
+    assert!(offered.iter().any(|(name, _)| name == "patient"), "they choose for themselves: {offered:?}");
+    assert!(!picker.reply.body.contains("pasient-01"), "and among their own patients");
+}
