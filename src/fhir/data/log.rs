@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -31,7 +32,8 @@ impl Log {
         if let Some(folder) = kept.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|why| failed(why.to_string()))?;
         }
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(kept.fresh).open(&kept.path);
+        // Records of patients, if only synthetic ones: nobody else on the machine reads along.
+        let opened = OpenOptions::new().read(true).write(true).create(true).mode(0o600).truncate(kept.fresh).open(&kept.path);
         let mut file = opened.map_err(|why| failed(why.to_string()))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|why| failed(why.to_string()))?;
