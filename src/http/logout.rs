@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::page::{Asked, RequestId, Trouble, show, trouble};
-use super::pages::{Form, Hidden, LangSwitch, LoggedOutPage, LogoutPage, Person, decision, field};
+use super::pages::{ContinuePage, Form, Hidden, LangSwitch, LoggedOutPage, LogoutPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
 use crate::engine::logout::Logout;
@@ -18,13 +18,17 @@ use crate::store::StoreError;
 
 const FORM: &str = "logout";
 
+/// Says that a form was sent again from our own page already.
+const CONTINUED: &str = "continued";
+
 /// What of the request the confirmation form carries on.
 const CARRIED: &[&str] = &["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
 
 pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     let headers = request.headers().clone();
     let plain = Asked::new(&app, &headers, &id, None);
-    let params = if request.method() == Method::POST {
+    let is_post = request.method() == Method::POST;
+    let params = if is_post {
         request::form(request, app.limits.authorize).await.ok()
     } else {
         Params::parse(request.uri().query().unwrap_or_default().as_bytes()).ok()
@@ -33,9 +37,20 @@ pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, re
         return trouble(&app, &plain, StatusCode::BAD_REQUEST, Trouble::Request, "the logout request cannot be read".to_owned());
     };
     let asked = Asked::new(&app, &headers, &id, params.get("ui_locales"));
+    if is_post && !params.has(CONTINUED) && !params.has("id_token_hint") && !headers.contains_key(header::COOKIE) {
+        return again(&app, &asked, &params);
+    }
     answer(&app, &asked, &headers, &params)
         .await
         .unwrap_or_else(|down| trouble(&app, &asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()))
+}
+
+/// A form of another site comes without our cookies: sent again from a page of ours it has them. DESIGN §3, Pages.
+fn again(app: &App, asked: &Asked, params: &Params) -> Response {
+    let carried = CARRIED.iter().filter_map(|name| params.get(name).map(|value| Hidden::new(*name, value)));
+    let fields = carried.chain([Hidden::new(CONTINUED, "1")]).collect();
+    let page = ContinuePage { lang: asked.lang, switch: LangSwitch::none(), app: None, action: format!("{}/logout", app.path), fields };
+    show(app, StatusCode::OK, &page, asked.lang, None)
 }
 
 async fn answer(app: &App, asked: &Asked, headers: &HeaderMap, params: &Params) -> Result<Response, StoreError> {

@@ -340,3 +340,16 @@ async fn logout_ends_online_grants_and_leaves_offline_ones() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_logout_posted_from_elsewhere_comes_back_with_its_cookies() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    world.app("growth-chart").set("scope", "openid launch/patient patient/*.rs").sign_in(&mut browser).await;
+    let foreign = world.browser().post(&format!("{}/logout", world.issuer()), &[("client_id".to_owned(), "growth-chart".to_owned())]).await.is(200);
+    assert!(!foreign.text().contains("Du er logget ut"), "nothing has ended yet");
+    let asked = browser.submit(&foreign, &[]).await.is(200);
+    assert!(asked.text().contains("Vil du logge ut?"), "{}", asked.text());
+    let done = browser.submit(&asked, &[]).await.is(200);
+    assert!(done.text().contains("Du er logget ut"), "{}", done.text());
+}
