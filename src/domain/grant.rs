@@ -64,7 +64,6 @@ pub enum EndedBecause {
     WrongVerifier,
     RefreshReused,
     Revoked,
-    AdminRevoked,
 }
 
 /// What a client brings to redeem a code. RFC 6749 §4.1.3.

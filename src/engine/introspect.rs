@@ -49,15 +49,14 @@ impl Engine {
     }
 
     async fn by_bearer(&self, bearer: &str) -> Result<Caller, OAuthError> {
-        let invalid = || OAuthError::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None });
-        let active = self.active(bearer).await?.ok_or_else(invalid)?;
+        let active = self.active(bearer).await?.ok_or_else(OAuthError::token_invalid)?;
         // SAL §5.6: a good token that is meant for something else is 403, as one of ours without the scope is.
         if !active.claims.scope.has_extension(&self.rules.introspect_scope()) {
             let error = OAuthError::new(ErrorCode::InsufficientScope, "the token does not carry the introspection scope");
             return Err(error.challenge(Challenge::Bearer { scope: None }));
         }
         if active.claims.aud != self.rules.issuer.as_str() {
-            return Err(invalid());
+            return Err(OAuthError::token_invalid());
         }
         Ok(Caller::Bearer)
     }

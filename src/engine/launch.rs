@@ -70,17 +70,15 @@ impl Engine {
     /// # Errors
     /// 401 without a good token, 403 without the scope, 503 without a store.
     pub async fn ehr_caller(&self, bearer: Option<&str>) -> Result<Arc<Client>, OAuthError> {
-        let missing = || OAuthError::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::BearerMissing);
-        let invalid = || OAuthError::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None });
-        let active = self.active(bearer.ok_or_else(missing)?).await?.ok_or_else(invalid)?;
+        let active = self.active(bearer.ok_or_else(OAuthError::token_missing)?).await?.ok_or_else(OAuthError::token_invalid)?;
         if active.claims.aud != self.rules.issuer.as_str() || active.grant.is_some() {
-            return Err(invalid());
+            return Err(OAuthError::token_invalid());
         }
         if !active.claims.scope.has_extension(LAUNCH_CREATE) {
             let error = OAuthError::new(ErrorCode::InsufficientScope, "the token does not carry launch:create");
             return Err(error.challenge(Challenge::Bearer { scope: Some(LAUNCH_CREATE) }));
         }
-        active.client.ok_or_else(invalid)
+        active.client.ok_or_else(OAuthError::token_invalid)
     }
 
     /// Makes a launch, once everything it names exists and belongs together.

@@ -19,7 +19,7 @@ pub mod picker;
 pub mod refresh;
 pub mod revoke;
 pub mod start;
-pub mod sweep;
+pub mod tend;
 pub mod token;
 pub mod userinfo;
 

@@ -13,9 +13,7 @@ impl Engine {
     /// # Errors
     /// 401 `invalid_token`, 403 `insufficient_scope` without `openid`, 503 without a store.
     pub async fn userinfo(&self, bearer: Option<&str>) -> Result<Map<String, Value>, OAuthError> {
-        let missing = || OAuthError::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::BearerMissing);
-        let invalid = || OAuthError::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None });
-        let active = self.active(bearer.ok_or_else(missing)?).await?.ok_or_else(invalid)?;
+        let active = self.active(bearer.ok_or_else(OAuthError::token_missing)?).await?.ok_or_else(OAuthError::token_invalid)?;
         let scope = &active.claims.scope;
         let (Some(grant), Some(client)) = (&active.grant, &active.client) else { return Err(insufficient()) };
         if !scope.contains(&Scope::OpenId) {

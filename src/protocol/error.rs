@@ -22,8 +22,6 @@ pub enum ErrorCode {
     /// RFC 6750 §3.1
     InvalidToken,
     InsufficientScope,
-    /// RFC 7009 §2.2.1
-    UnsupportedTokenType,
     /// OIDC Core §3.1.2.6
     LoginRequired,
     InteractionRequired,
@@ -49,7 +47,6 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
-            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::LoginRequired => "login_required",
             Self::InteractionRequired => "interaction_required",
             Self::ConsentRequired => "consent_required",
@@ -74,7 +71,6 @@ impl ErrorCode {
             | Self::InvalidScope
             | Self::AccessDenied
             | Self::InvalidTarget
-            | Self::UnsupportedTokenType
             | Self::LoginRequired
             | Self::InteractionRequired
             | Self::ConsentRequired
@@ -126,6 +122,16 @@ impl OAuthError {
     /// Any failure of client authentication. SAL-107.
     pub fn invalid_client() -> Self {
         Self { challenge: Some(Challenge::Basic), ..Self::new(ErrorCode::InvalidClient, "client authentication failed") }
+    }
+
+    /// No bearer token was sent where one is needed. RFC 6750 §3: the challenge says no more than that.
+    pub fn token_missing() -> Self {
+        Self::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::BearerMissing)
+    }
+
+    /// The bearer token is none of ours, has expired, was revoked or is meant for somebody else. RFC 6750 §3.1.
+    pub fn token_invalid() -> Self {
+        Self::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None })
     }
 
     /// Something we depend on is down: 503, never a guess. DESIGN §3, Failure.

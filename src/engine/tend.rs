@@ -1,4 +1,4 @@
-//! What is done now and then: forgetting what has expired, and looking whether the keys changed.
+//! What is done now and then: following what became of the keys.
 
 use super::Engine;
 use super::keys::KeysError;
