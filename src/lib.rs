@@ -6,9 +6,10 @@
 //!   cli ─► app ─► http ─► engine ─► domain ─► jose ─► protocol
 //!           │               ├─────► store ──► domain
 //!           │               ├─────► fhir_client ─► fetch   (how we read the EHR's FHIR server)
-//!           │               └─────► fetch ─► jose          (documents of clients: their keys)
+//!           │               ├─────► fetch ─► jose          (documents of clients: their keys)
+//!           │               └─────► upstream ─► fetch      (the identity provider behind us, as its client)
 //!           ├────► config ─► domain                        (what a file says, as domain types)
-//!           └────► fhir, demo    peers on the other side of the wire; they share words, never rules
+//!           └────► fhir, helseid, demo    peers on the other side of the wire; they share words, never rules
 //!
 //!   secret · time · random · listen    the leaves, open to all
 //! ```
@@ -27,9 +28,11 @@ pub mod http;
 pub mod jose;
 pub mod protocol;
 pub mod store;
+pub mod upstream;
 
 pub mod demo;
 pub mod fhir;
+pub mod helseid;
 
 pub mod app;
 pub mod cli;
