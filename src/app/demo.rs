@@ -13,11 +13,11 @@ use axum::Router;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::demo_clients::{DemoClients, Places};
+use super::demo_clients::{DemoClients, JOURNAL, Places, asks};
 use super::server::{self, Listeners, Running, StartError, bind};
 use crate::config::{self, Findings, SystemEnvironment, Text};
 use crate::demo::app::{AllowedServer, AppConfig, AppConfigError};
-use crate::demo::epj::{EpjConfig, EpjConfigError, OfferedApp};
+use crate::demo::epj::{EpjConfig, EpjConfigError, JournalConfig, OfferedApp};
 use crate::demo::facts::{DemoFacts, PatientFacts, UserFacts};
 use crate::demo::walk::{WalkSummary, walk};
 use crate::demo::{app as nav_app, epj};
@@ -164,6 +164,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         issuer: issuer.clone(),
         client_id: "epj".to_owned(),
         client_secret: client_secret("epj"),
+        journal: JournalConfig { fhir_base: fhir_base.clone(), client_id: JOURNAL.to_owned(), key: clients.journal_key.clone() },
         launches: ready.clone(),
         apps: rules.map(|rules| offered(rules, &clients)).unwrap_or_default(),
         on_the_way: Vec::new(),
@@ -236,7 +237,7 @@ fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
     let brought = |client: &Client| client.id.as_str() == "syk-inn" || !presets.facts.contains_key(client.id.as_str());
     let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
     launched
-        .map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string() })
+        .map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string(), asks: asks(&client.scopes) })
         .collect()
 }
 

@@ -8,6 +8,7 @@ pub mod epj;
 pub mod facts;
 pub mod page;
 pub mod sealed;
+pub mod sykmelding;
 pub mod walk;
 pub mod wire;
 

@@ -196,6 +196,12 @@ impl Fields {
     }
 }
 
+/// A day and its time in Norway, for people.
+pub fn local_time(at: UnixTime) -> String {
+    let zoned = jiff::Timestamp::from_second(at.0).ok().and_then(|stamp| stamp.in_tz("Europe/Oslo").ok());
+    zoned.map(|zoned| zoned.strftime("%d.%m.%Y %H:%M").to_string()).unwrap_or_default()
+}
+
 /// The time of day in Norway, for people.
 pub fn clock_time(at: UnixTime) -> String {
     let zoned = jiff::Timestamp::from_second(at.0).ok().and_then(|stamp| stamp.in_tz("Europe/Oslo").ok());

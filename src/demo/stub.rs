@@ -46,6 +46,10 @@ pub enum Fault {
     RefreshEndsOldTokens,
     ForgetsLogout,
     MixesPatients,
+    WritesForOthers,
+    ChangesTheId,
+    LosesDocuments,
+    HidesTheLog,
 }
 
 struct Grant {
@@ -68,6 +72,8 @@ struct Memory {
     ended: Vec<String>,
     drawn: u64,
     ehr_tokens: usize,
+    /// The latest last.
+    documents: Vec<Value>,
 }
 
 pub struct Stub {
@@ -121,7 +127,7 @@ impl Stub {
             .route("/token", post(token))
             .route("/introspect", post(introspect))
             .route("/fhir/{kind}", get(search))
-            .route("/fhir/{kind}/{id}", get(read))
+            .route("/fhir/{kind}/{id}", get(read).put(write))
             .with_state(stub.clone());
         serve(listener, router).await;
         stub
@@ -315,6 +321,17 @@ async fn token(State(stub): App, headers: HeaderMap, body: Bytes) -> Response {
     let asked = pairs(std::str::from_utf8(&body).unwrap());
     let client = if stub.is(Fault::ForgetsTheSecret) { Some("syk-inn".into()) } else { basic_of(&headers) };
     let no_store = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+    if asked["grant_type"] == "client_credentials" && asked.contains_key("client_assertion") {
+        let payload = asked["client_assertion"].split('.').nth(1).unwrap();
+        let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+        let left = claims["exp"].as_i64().unwrap() - stub.clock.now().0;
+        let good = claims["iss"] == "epj-journal" && claims["sub"] == claims["iss"] && claims["aud"] == format!("{}/token", stub.issuer) && left <= 300;
+        if !good || asked["scope"] != "system/DocumentReference.rs system/AuditEvent.rs" {
+            return refused(401, "invalid_client");
+        }
+        let said = json!({ "access_token": "journal-token", "token_type": "Bearer", "expires_in": 300, "scope": asked["scope"] });
+        return (no_store, Json(said)).into_response();
+    }
     if asked["grant_type"] == "client_credentials" {
         stub.memory.lock().unwrap().ehr_tokens += 1;
         let said = json!({ "access_token": "epj-token", "token_type": "Bearer", "expires_in": 300, "scope": asked["scope"] });
@@ -382,6 +399,13 @@ async fn read(State(stub): App, Path((kind, id)): Path<(String, String)>, header
         ("Organization", "org") => {
             json!({ "identifier": number("101", "313000028"), "name": "Fjellbris", "telecom": [{ "system": "phone", "value": "55550100" }] })
         }
+        ("DocumentReference", id) => {
+            let memory = stub.memory.lock().unwrap();
+            return match memory.documents.iter().find(|document| document["id"] == id) {
+                Some(document) => Json(document.clone()).into_response(),
+                None => outcome(404),
+            };
+        }
         _ => return outcome(404),
     };
     if kind == "Patient" && id != patient && !stub.is(Fault::ReadsOtherPatients) {
@@ -393,7 +417,47 @@ async fn read(State(stub): App, Path((kind, id)): Path<(String, String)>, header
     Json(found).into_response()
 }
 
-async fn search(State(stub): App, headers: HeaderMap) -> Response {
+async fn write(State(stub): App, Path((kind, id)): Path<(String, String)>, headers: HeaderMap, Json(mut body): Json<Value>) -> Response {
+    let Some(patient) = patient_of(&stub, &headers) else { return outcome(401) };
+    assert_eq!((kind.as_str(), body["id"].as_str()), ("DocumentReference", Some(id.as_str())));
+    assert_eq!((headers[header::CONTENT_TYPE].to_str().unwrap(), headers.get("prefer")), ("application/json", None), "NAV-093");
+    if body["subject"]["reference"] != format!("Patient/{patient}") && !stub.is(Fault::WritesForOthers) {
+        return outcome(403);
+    }
+    body["meta"] = json!({ "versionId": "1", "lastUpdated": jiff::Timestamp::from_second(stub.clock.now().0).unwrap().to_string() });
+    let location = [(header::LOCATION, format!("{}/DocumentReference/{id}/_history/1", stub.fhir))];
+    if !stub.is(Fault::LosesDocuments) {
+        stub.memory.lock().unwrap().documents.push(body.clone());
+    }
+    if stub.is(Fault::ChangesTheId) {
+        body["id"] = json!("another");
+    }
+    (StatusCode::CREATED, location, Json(body)).into_response()
+}
+
+/// Of one kind: the documents, or the log of who wrote them.
+fn journal(stub: &Stub, kind: &str, query: &str) -> Response {
+    let about = format!("Patient/{}", pairs(query)["patient"]);
+    let memory = stub.memory.lock().unwrap();
+    let found = memory.documents.iter().rev().filter(|document| document["subject"]["reference"] == about);
+    let told = |document: &Value| {
+        let what = format!("DocumentReference/{}", document["id"].as_str().unwrap());
+        json!({ "resourceType": "AuditEvent", "outcome": "0", "agent": [{ "who": { "identifier": { "value": "syk-inn" } } }],
+            "entity": [{ "what": { "reference": about } }, { "what": { "reference": what } }] })
+    };
+    let resources: Vec<Value> = if kind == "AuditEvent" { found.map(told).collect() } else { found.cloned().collect() };
+    let entries: Vec<Value> = resources.into_iter().map(|resource| json!({ "resource": resource })).collect();
+    Json(json!({ "resourceType": "Bundle", "type": "searchset", "entry": entries })).into_response()
+}
+
+async fn search(State(stub): App, Path(kind): Path<String>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let query = query.unwrap_or_default();
+    if bearer_of(&headers).as_deref() == Some("journal-token") {
+        return if kind == "AuditEvent" && stub.is(Fault::HidesTheLog) { outcome(403) } else { journal(&stub, &kind, &query) };
+    }
+    if kind == "DocumentReference" && patient_of(&stub, &headers).is_some() {
+        return journal(&stub, &kind, &query);
+    }
     let Some(patient) = patient_of(&stub, &headers) else { return outcome(401) };
     let coding = json!([{ "system": "urn:oid:2.16.578.1.12.4.1.1.7170", "code": "L03", "display": "Korsrygg symptomer/plager" }]);
     let condition = json!({ "resourceType": "Condition", "subject": { "reference": format!("Patient/{patient}") }, "code": { "coding": coding } });

@@ -9,6 +9,7 @@ mod hand;
 mod report;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -137,9 +138,26 @@ impl<'a> Walker<'a> {
 
     /// Opens an address in the browser and shows the way.
     async fn browse(&mut self, look: &mut Look, url: &str, until: Option<&str>) -> Option<browser::Landing> {
+        let forms_at = self.forms_at();
+        let landed = self.browser.open(url, until, &forms_at).await;
+        Self::landed(look, landed)
+    }
+
+    /// Presses the button of a form on the page at `url` and shows the way.
+    async fn press(&mut self, look: &mut Look, url: &str, form: form::Form) -> Option<browser::Landing> {
+        let forms_at = self.forms_at();
+        let landed = self.browser.press(url, form, &forms_at).await;
+        Self::landed(look, landed)
+    }
+
+    /// Whose pages only stand between.
+    fn forms_at(&self) -> Vec<String> {
         let upstream = self.facts.helseid.as_ref().map(|helseid| &helseid.issuer);
-        let forms_at: Vec<String> = [Some(&self.facts.issuer), upstream].into_iter().flatten().filter_map(|url| origin_of(url)).collect();
-        match self.browser.open(url, until, &forms_at).await {
+        [Some(&self.facts.issuer), upstream].into_iter().flatten().filter_map(|url| origin_of(url)).collect()
+    }
+
+    fn landed(look: &mut Look, landed: Result<browser::Landing, BrowseError>) -> Option<browser::Landing> {
+        match landed {
             Ok(landing) => {
                 look.way(&landing.hops);
                 Some(landing)

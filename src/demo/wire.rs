@@ -71,6 +71,10 @@ impl Wire {
         self.0.post(url)
     }
 
+    pub fn put(&self, url: &str) -> reqwest::RequestBuilder {
+        self.0.put(url)
+    }
+
     /// Sends a request and reads the answer to its end.
     ///
     /// # Errors

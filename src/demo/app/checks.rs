@@ -24,7 +24,7 @@ pub struct Check {
 
 impl Check {
     /// `what` is the check in bokmål and in English.
-    fn new(source: &'static str, what: (&'static str, &'static str), held: bool, otherwise: impl Into<String>) -> Self {
+    pub fn new(source: &'static str, what: (&'static str, &'static str), held: bool, otherwise: impl Into<String>) -> Self {
         let (nb, en) = what;
         Self { source, nb, en, failed: (!held).then(|| otherwise.into()), fatal: false }
     }

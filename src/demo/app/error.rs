@@ -33,6 +33,8 @@ pub enum AppError {
     NoPatient,
     #[error("the FHIR server did not answer as it should: {0}")]
     Fhir(String),
+    #[error("the document was not written: {0}")]
+    NotWritten(String),
     #[error("the form is not ours")]
     Form,
     #[error("no such page")]
@@ -56,6 +58,7 @@ impl AppError {
             Self::NoHpr => "no-valid-hpr",
             Self::NoPatient => "no-valid-patient",
             Self::Fhir(_) => "fhir-error",
+            Self::NotWritten(_) => "not-written",
             Self::Form => "invalid-form",
             Self::Unknown => "not-found",
         }
@@ -64,7 +67,7 @@ impl AppError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::LaunchIncomplete | Self::InvalidIssuer { .. } | Self::CallbackIncomplete | Self::State | Self::OtherIssuer => StatusCode::BAD_REQUEST,
-            Self::Discovery(_) | Self::Exchange(_) | Self::Answer(_) | Self::Fhir(_) => StatusCode::BAD_GATEWAY,
+            Self::Discovery(_) | Self::Exchange(_) | Self::Answer(_) | Self::Fhir(_) | Self::NotWritten(_) => StatusCode::BAD_GATEWAY,
             Self::Refused { .. } | Self::NoSession | Self::NoHpr | Self::NoPatient | Self::Form => StatusCode::FORBIDDEN,
             Self::Unknown => StatusCode::NOT_FOUND,
         }
@@ -82,6 +85,7 @@ impl AppError {
             Self::NoHpr => t.error_hpr(),
             Self::NoPatient => t.error_patient(),
             Self::Fhir(_) => t.error_fhir(),
+            Self::NotWritten(_) => t.error_not_written(),
             Self::Form => t.error_form(),
             Self::Unknown => t.error_unknown(),
         }
@@ -92,7 +96,7 @@ impl AppError {
         match self {
             Self::InvalidIssuer { iss } => Some(iss),
             Self::Refused { code } => Some(code),
-            Self::Discovery(why) | Self::Exchange(why) | Self::Answer(why) | Self::Fhir(why) => Some(why),
+            Self::Discovery(why) | Self::Exchange(why) | Self::Answer(why) | Self::Fhir(why) | Self::NotWritten(why) => Some(why),
             Self::LaunchIncomplete | Self::CallbackIncomplete | Self::State | Self::OtherIssuer | Self::NoSession | Self::NoHpr | Self::NoPatient => None,
             Self::Form | Self::Unknown => None,
         }

@@ -12,6 +12,7 @@ mod session;
 mod tests;
 mod texts;
 mod tokens;
+mod writes;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use serde_json::Value;
 
 use crate::demo::page::{self, Fields, Lang, Site, guard, html, see_other, style_sheet};
 use crate::demo::sealed::{Brief, Keys, SealError, SmartIdToken, VerifiedId};
+use crate::demo::sykmelding::new_id;
 use crate::demo::wire::Wire;
 use crate::random::Random;
 use crate::secret::Secret;
@@ -36,7 +38,7 @@ pub use discovery::AllowedServer;
 
 use discovery::Servers;
 use error::AppError;
-use pages::{ErrorPage, HomePage, PatientPage, Record, tabs};
+use pages::{ErrorPage, Forms, HomePage, PatientPage, Record, tabs};
 use reads::{ReadError, Reader};
 use session::{Login, OpenPatient, Refreshed, SESSION_S, Sessions, Shown};
 use texts::AppText;
@@ -103,6 +105,7 @@ pub fn router(config: AppConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
         .route("/fhir/callback", get(callback))
         .route("/fhir/{patient}", get(patient))
         .route("/fhir/{patient}/refresh", post(refresh))
+        .route("/fhir/{patient}/sykmelding", post(write))
         .route("/demo.css", get(style_sheet))
         .fallback(unknown)
         .with_state(nav)
@@ -142,6 +145,13 @@ async fn patient(State(nav): App, Path(patient): Path<String>, RawQuery(query): 
 async fn refresh(State(nav): App, Path(patient): Path<String>, headers: HeaderMap, body: Body) -> Response {
     match nav.refresh_on_request(&headers, &patient, body).await {
         Ok(()) => see_other(&format!("/fhir/{patient}"), None),
+        Err(why) => nav.error(&headers, &why),
+    }
+}
+
+async fn write(State(nav): App, Path(patient): Path<String>, headers: HeaderMap, body: Body) -> Response {
+    match nav.write_on_request(&headers, &patient, body).await {
+        Ok(()) => see_other(&format!("/fhir/{patient}#sykmelding"), None),
         Err(why) => nav.error(&headers, &why),
     }
 }
@@ -234,6 +244,7 @@ impl Nav {
                 shown: shown(&access),
                 checks,
                 refreshed: None,
+                written: Vec::new(),
                 name: String::new(),
             },
         );
@@ -258,17 +269,31 @@ impl Nav {
         }
     }
 
+    /// A patient open in this browser, with a token that has time left where one can be had.
+    async fn usable(&self, browser: &str, patient: &str) -> Result<OpenPatient, AppError> {
+        let open = self.sessions.patient(browser, patient).ok_or(AppError::NoSession)?;
+        // Checked again each time: taking an EPJ off the list ends its sessions.
+        self.servers.allowed(&open.iss)?;
+        if open.expires_at.since(self.clock.now()) >= REFRESH_BEFORE_S {
+            return Ok(open);
+        }
+        // A failed refresh is no error by itself: the old token is used until it fails.
+        let _ = self.refresh_tokens(browser, &open).await;
+        self.sessions.patient(browser, patient).ok_or(AppError::NoSession)
+    }
+
+    /// The browser a POST comes from and its fields: from our own page, with that page's token.
+    async fn posted(&self, headers: &HeaderMap, body: Body) -> Result<(String, Fields), AppError> {
+        let browser = self.browser(headers).ok_or(AppError::NoSession)?;
+        let fields = Fields::read(body).await.ok_or(AppError::Form)?;
+        let ours = self.site.is_own(headers) && fields.get("csrf").is_some_and(|sent| self.sessions.csrf_is(&browser, sent));
+        if ours { Ok((browser, fields)) } else { Err(AppError::Form) }
+    }
+
     /// The page of a patient open in this browser.
     async fn show(&self, headers: &HeaderMap, patient: &str) -> Result<Response, AppError> {
         let browser = self.browser(headers).ok_or(AppError::NoSession)?;
-        let mut open = self.sessions.patient(&browser, patient).ok_or(AppError::NoSession)?;
-        // Checked again each time: taking an EPJ off the list ends its sessions.
-        self.servers.allowed(&open.iss)?;
-        if open.expires_at.since(self.clock.now()) < REFRESH_BEFORE_S {
-            // A failed refresh is no error by itself: the old token is used until it fails.
-            let _ = self.refresh_tokens(&browser, &open).await;
-            open = self.sessions.patient(&browser, patient).ok_or(AppError::NoSession)?;
-        }
+        let mut open = self.usable(&browser, patient).await?;
         let record = match self.read(&open).await {
             Err(Unread::Unauthorized) => {
                 if self.refresh_tokens(&browser, &open).await.is_err() {
@@ -286,8 +311,9 @@ impl Nav {
         })?;
         self.sessions.change(&browser, patient, |open| open.name.clone_from(&record.person.name));
         let csrf = self.sessions.csrf(&browser).ok_or(AppError::NoSession)?.expose().clone();
+        let forms = Forms { csrf, sykmelding: writes::may_write(&open).then(|| new_id(&*self.random)) };
         let tabs = tabs(self.sessions.open_patients(&browser), patient);
-        let page = PatientPage::new(self.text(headers), &open, record, &self.registration.scopes, tabs, csrf, self.clock.now());
+        let page = PatientPage::new(self.text(headers), &open, record, &self.registration.scopes, tabs, forms, self.clock.now());
         Ok(html(StatusCode::OK, &page))
     }
 
@@ -318,12 +344,7 @@ impl Nav {
     }
 
     async fn refresh_on_request(&self, headers: &HeaderMap, patient: &str, body: Body) -> Result<(), AppError> {
-        let browser = self.browser(headers).ok_or(AppError::NoSession)?;
-        let fields = Fields::read(body).await.ok_or(AppError::Form)?;
-        let ours = self.site.is_own(headers) && fields.get("csrf").is_some_and(|sent| self.sessions.csrf_is(&browser, sent));
-        if !ours {
-            return Err(AppError::Form);
-        }
+        let (browser, _) = self.posted(headers, body).await?;
         let before = self.sessions.patient(&browser, patient).ok_or(AppError::NoSession)?;
         let (tokens, access) = match self.refresh_tokens(&browser, &before).await {
             Err(AppError::Exchange(code)) if code == "invalid_grant" => {

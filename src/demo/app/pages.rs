@@ -8,7 +8,7 @@ use crate::time::UnixTime;
 use super::checks::Check;
 use super::error::AppError;
 use super::reads::{Diagnosis, Doctor, Organization, Person, ReadError, Visit};
-use super::session::OpenPatient;
+use super::session::{OpenPatient, Receipt};
 use super::texts::AppText;
 
 /// A label and its value.
@@ -42,13 +42,21 @@ pub struct Record {
     pub diagnoses: Result<Vec<Diagnosis>, ReadError>,
 }
 
+/// What the forms of a page carry.
+pub struct Forms {
+    pub csrf: String,
+    /// The id of the next sick note; `None` where the app may not write one.
+    pub sykmelding: Option<String>,
+}
+
 #[derive(Template)]
 #[template(path = "demo/app_patient.html")]
 pub struct PatientPage {
     t: AppText,
     patient: String,
     name: String,
-    csrf: String,
+    forms: Forms,
+    written: Vec<Receipt>,
     tabs: Vec<Tab>,
     person: Vec<Row>,
     doctor: Vec<Row>,
@@ -66,7 +74,11 @@ pub struct PatientPage {
 }
 
 impl PatientPage {
-    pub fn new(t: AppText, open: &OpenPatient, record: Record, asked: &str, tabs: Vec<Tab>, csrf: String, now: UnixTime) -> Self {
+    fn written_line(&self, receipt: &Receipt) -> String {
+        self.t.written(&receipt.title, clock_time(receipt.at))
+    }
+
+    pub fn new(t: AppText, open: &OpenPatient, record: Record, asked: &str, tabs: Vec<Tab>, forms: Forms, now: UnixTime) -> Self {
         let Record { person, doctor, visit, organization, diagnoses } = record;
         let number = if person.d_number { t.dnr() } else { t.fnr() };
         let left = open.expires_at.since(now);
@@ -87,7 +99,8 @@ impl PatientPage {
             t,
             patient: open.patient.clone(),
             name: person.name.clone(),
-            csrf,
+            forms,
+            written: open.written.iter().rev().cloned().collect(),
             tabs,
             person: vec![row(t.full_name(), person.name), row(number, person.number), row(t.born(), person.born), row(t.fhir_id(), person.id)],
             doctor: vec![row(t.full_name(), doctor.name), row(t.hpr(), doctor.hpr), row(t.her(), doctor.her), row(t.fhir_id(), doctor.id)],

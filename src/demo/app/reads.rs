@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::demo::wire::{Wire, bearer, text_at};
+use crate::demo::wire::{Answer, Wire, WireError, bearer, text_at};
 use crate::secret::Secret;
 
 const FNR: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
@@ -76,12 +76,30 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// The HTTP status of reading something; `None` when there was no answer.
     pub async fn status(&self, path: &str) -> Option<u16> {
-        self.wire.send(self.request(path)).await.ok().map(|answer| answer.status)
+        self.get(path).await.ok().map(|answer| answer.status)
     }
 
     fn request(&self, path: &str) -> reqwest::RequestBuilder {
         let url = format!("{}/{path}", self.base.trim_end_matches('/'));
         self.wire.get(&url).header("authorization", bearer(self.token)).header("accept", "application/fhir+json")
+    }
+
+    /// An answer as it comes.
+    ///
+    /// # Errors
+    /// [`WireError`] when there is none.
+    pub async fn get(&self, path: &str) -> Result<Answer, WireError> {
+        self.wire.send(self.request(path)).await
+    }
+
+    /// `PUT`, as NAV's app sends it: as `application/json`, without `Prefer` and `If-Match`. NAV-084, NAV-093.
+    ///
+    /// # Errors
+    /// [`WireError`] when there is no answer.
+    pub async fn put(&self, path: &str, resource: &Value) -> Result<Answer, WireError> {
+        let url = format!("{}/{path}", self.base.trim_end_matches('/'));
+        let request = self.wire.put(&url).header("authorization", bearer(self.token)).header("accept", "application/fhir+json,application/json");
+        self.wire.send(request.json(resource)).await
     }
 
     async fn read(&self, path: &str, resource_type: &str) -> Result<Value, ReadError> {

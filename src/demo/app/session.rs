@@ -47,6 +47,20 @@ pub struct Refreshed {
     pub checks: Vec<Check>,
 }
 
+/// A document the journal took.
+#[derive(Clone)]
+pub struct Receipt {
+    pub id: String,
+    pub title: String,
+    /// The code of its type.
+    pub kind: &'static str,
+    /// The HTTP status of the write, and the `Location` that came with it.
+    pub status: u16,
+    pub location: String,
+    pub at: UnixTime,
+    pub checks: Vec<Check>,
+}
+
 /// A patient open in this browser, with the tokens that were given for that patient and no other.
 #[derive(Clone)]
 pub struct OpenPatient {
@@ -67,6 +81,8 @@ pub struct OpenPatient {
     pub shown: Shown,
     pub checks: Vec<Check>,
     pub refreshed: Option<Refreshed>,
+    /// What was written to the journal since the patient was opened.
+    pub written: Vec<Receipt>,
     /// The patient's name, once it was read.
     pub name: String,
 }

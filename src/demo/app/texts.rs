@@ -61,6 +61,13 @@ texts! {
     refresh(): "Forny tilgangen" | "Refresh access";
     refresh_what(): "Henter nytt tilgangstoken. Pasienten skal være den samme, og det gamle tokenet skal virke til det utløper." | "Gets a new access token. The patient must stay the same, and the old token must work until it expires.";
     refreshed(time): "Siste fornying kl. {time}" | "Last refreshed at {time}";
+    sykmelding(): "Sykmelding" | "Sick note";
+    write_what(): "Skriver et dokument av typen J01-2 (sykmelding) til pasientens journal: en PDF, knyttet til konsultasjonen, med deg som forfatter. Appen leser det tilbake for å se at det kom fram." | "Writes a document of type J01-2 (sick note) to the patient’s record: a PDF, tied to the encounter, with you as the author. The app reads it back to see that it arrived.";
+    write(): "Skriv sykmelding til journalen" | "Write a sick note to the record";
+    may_not_write(): "Appen har ikke fått lov til å skrive dokumenter i denne journalen." | "The app has not been allowed to write documents to this record.";
+    written(title, time): "{title}, skrevet kl. {time}" | "{title}, written at {time}";
+    written_as(kind, status, location): "{kind} · HTTP {status} · {location}" | "{kind} · HTTP {status} · {location}";
+    error_not_written(): "Sykmeldingen ble ikke skrevet til journalen. Den kan prøves på nytt." | "The sick note was not written to the record. It can be tried again.";
     error_title(): "Noe gikk galt" | "Something went wrong";
     error_code(): "Feilkode" | "Error code";
     error_detail(): "Detalj" | "Detail";

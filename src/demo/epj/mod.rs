@@ -1,8 +1,9 @@
 //! The EPJ: a list of patients, an open record, and a button that opens an app. Server-rendered, no JavaScript.
 //!
-//! It holds one credential (`launch:create`) and no FHIR token: what it shows comes with its construction, as an EPJ's own
-//! database would. Who the doctor is, is chosen from a list: this page is for loopback.
+//! It holds one credential to open apps (`launch:create`) and, as a service of its own, another to read which documents arrived. The
+//! patients come with its construction, as from an EPJ's own database. Who the doctor is, is chosen from a list: this page is for loopback.
 
+mod journal;
 mod pages;
 mod ready;
 mod server;
@@ -28,9 +29,11 @@ use crate::random::Random;
 use crate::secret::Secret;
 use crate::time::Clock;
 
+pub use journal::{JOURNAL_SCOPES, JournalConfig};
 pub use ready::{ReadyError, ready_launches};
 pub use server::{ContextItem, Ehr, EhrError, Handover};
 
+use journal::Journal;
 use pages::{ErrorPage, HomePage, PatientPage};
 use session::{Recent, Session, Sessions};
 use texts::EpjText;
@@ -46,6 +49,7 @@ pub struct EpjConfig {
     pub issuer: String,
     pub client_id: String,
     pub client_secret: Secret<String>,
+    pub journal: JournalConfig,
     pub launches: Vec<ReadyLaunch>,
     pub apps: Vec<OfferedApp>,
     /// Further origins a launch may pass through on its way to the app, such as an upstream login: some browsers hold the page's
@@ -71,6 +75,16 @@ pub struct OfferedApp {
     pub client_id: String,
     pub name: String,
     pub launch_url: String,
+    /// What it is registered to ask for, in words.
+    pub asks: Vec<Asked>,
+}
+
+/// One thing an app asks for: a sentence without a full stop, and the scope it says.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub nb: String,
+    pub en: String,
+    pub scope: String,
 }
 
 /// The configuration cannot be served.
@@ -82,6 +96,7 @@ struct Epj {
     site: Arc<Site>,
     public_url: String,
     ehr: Ehr,
+    journal: Journal,
     launches: Vec<ReadyLaunch>,
     apps: Vec<OfferedApp>,
     sessions: Sessions,
@@ -99,7 +114,9 @@ pub fn router(config: EpjConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
     let site = Site::new(&config.public_url, targets.map(String::as_str)).ok_or_else(|| EpjConfigError(config.public_url.clone()))?;
     let site = Arc::new(site);
     let first_user = config.launches.first().map(|launch| launch.fhir_user.clone()).unwrap_or_default();
+    let journal = Journal::new(Wire::new(), config.journal, clock.clone(), random.clone());
     let epj = Arc::new(Epj {
+        journal,
         site: site.clone(),
         public_url: config.public_url.trim_end_matches('/').to_owned(),
         ehr: Ehr::new(Wire::new(), &config.issuer, &config.client_id, config.client_secret, clock.clone()),
@@ -179,7 +196,11 @@ async fn patient(State(epj): App, Path(id): Path<String>, RawQuery(query): RawQu
         return epj.switch_language(lang, &format!("/patient/{}", ready.patient));
     }
     let (session, cookie) = epj.session(&headers);
-    let page = PatientPage::new(epj.text(&headers), &session, ready, &epj.apps, &epj.launches);
+    let documents = epj.journal.documents(&ready.patient).await;
+    if let Err(why) = &documents {
+        tracing::info!(%why, "the documents cannot be shown");
+    }
+    let page = PatientPage::new(epj.text(&headers), &session, ready, &epj.apps, &epj.launches, documents.ok());
     with_cookie(html(StatusCode::OK, &page), cookie)
 }
 
@@ -225,7 +246,13 @@ async fn launch(State(epj): App, headers: HeaderMap, body: Body) -> Response {
         session: fields.is_on("with_session").then(|| session.ehr_session()),
     };
     let result = epj.ehr.launch(&handover).await;
-    session.remember(Recent { at: epj.clock.now(), patient: ready.patient_name.clone(), app: app.name.clone(), handed_over: result.is_ok() });
+    session.remember(Recent {
+        at: epj.clock.now(),
+        id: ready.patient.clone(),
+        patient: ready.patient_name.clone(),
+        app: app.name.clone(),
+        handed_over: result.is_ok(),
+    });
     match result {
         Ok(start_url) => {
             if handover.session.is_some() {

@@ -3,11 +3,13 @@
 use askama::Template;
 use axum::http::StatusCode;
 
-use crate::demo::page::clock_time;
+use crate::demo::page::{clock_time, local_time};
 
+use super::journal::Document;
 use super::session::Session;
 use super::texts::EpjText;
 use super::{EhrError, OfferedApp, ReadyLaunch};
+use crate::demo::page::Lang;
 
 /// What the bar at the top shows on every page of a session.
 pub struct Bar {
@@ -70,13 +72,74 @@ pub struct PatientPage<'a> {
     t: EpjText,
     bar: Bar,
     ready: &'a ReadyLaunch,
-    apps: &'a [OfferedApp],
+    /// Who sits there.
+    me: String,
+    apps: Vec<App<'a>>,
     recent: Vec<Line>,
+    /// `None` where the journal does not answer.
+    documents: Option<Vec<Row>>,
+}
+
+/// An app, and what it gets in the language of the page: sentences and their scopes.
+struct App<'a> {
+    app: &'a OfferedApp,
+    asks: Vec<(&'a str, &'a str)>,
+}
+
+/// A document of the journal.
+struct Row {
+    id: String,
+    title: String,
+    kind: String,
+    author: String,
+    at: String,
+    status: String,
+    app: String,
+    /// It came after an app was last opened for this patient.
+    is_new: bool,
 }
 
 impl<'a> PatientPage<'a> {
-    pub fn new(t: EpjText, session: &Session, ready: &'a ReadyLaunch, apps: &'a [OfferedApp], launches: &[ReadyLaunch]) -> Self {
-        Self { t, bar: bar(session, launches), ready, apps, recent: recent(session) }
+    pub fn new(
+        t: EpjText,
+        session: &Session,
+        ready: &'a ReadyLaunch,
+        apps: &'a [OfferedApp],
+        launches: &[ReadyLaunch],
+        documents: Option<Vec<Document>>,
+    ) -> Self {
+        let since = session.opened(&ready.patient);
+        let row = |document: Document| Row {
+            is_new: since.is_some_and(|since| document.arrived >= since),
+            author: launches.iter().find(|launch| launch.fhir_user == document.author).map_or(document.author, |launch| launch.practitioner_name.clone()),
+            at: local_time(document.arrived),
+            status: document_status(t, document.status),
+            app: document.client_id.map_or_else(String::new, |id| apps.iter().find(|app| app.client_id == id).map_or(id, |app| app.name.clone())),
+            id: document.id,
+            title: document.title,
+            kind: document.kind,
+        };
+        let said = |app: &'a OfferedApp| app.asks.iter().map(|asked| (if t.0 == Lang::Nb { &*asked.nb } else { &*asked.en }, &*asked.scope)).collect();
+        let bar = bar(session, launches);
+        Self {
+            t,
+            me: bar.clinicians.iter().find(|clinician| clinician.chosen).map(|clinician| clinician.name.clone()).unwrap_or_default(),
+            bar,
+            ready,
+            apps: apps.iter().map(|app| App { app, asks: said(app) }).collect(),
+            recent: recent(session),
+            documents: documents.map(|all| all.into_iter().map(row).collect()),
+        }
+    }
+}
+
+/// The statuses of a DocumentReference in words; others as FHIR names them.
+fn document_status(t: EpjText, status: String) -> String {
+    match status.as_str() {
+        "current" => t.current(),
+        "superseded" => t.superseded(),
+        "entered-in-error" => t.entered_in_error(),
+        _ => status,
     }
 }
 

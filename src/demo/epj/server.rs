@@ -10,7 +10,7 @@ use crate::secret::Secret;
 use crate::time::{Clock, UnixTime};
 
 /// How long before its end a token is no longer used, in seconds.
-const MARGIN_S: i64 = 10;
+pub(super) const MARGIN_S: i64 = 10;
 
 /// What the EPJ hands over. Members that are `None` are not sent.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -63,9 +63,10 @@ pub enum EhrError {
     Answer(&'static str),
 }
 
-struct Held {
-    token: Secret<String>,
-    until: UnixTime,
+/// A token of the EPJ's own.
+pub(super) struct Held {
+    pub token: Secret<String>,
+    pub until: UnixTime,
 }
 
 /// The authorization server as the EPJ calls it.

@@ -16,6 +16,8 @@ const MOST_SESSIONS: usize = 1000;
 #[derive(Clone)]
 pub struct Recent {
     pub at: UnixTime,
+    /// The patient's id, and name.
+    pub id: String,
     pub patient: String,
     pub app: String,
     pub handed_over: bool,
@@ -80,6 +82,11 @@ impl Session {
         let mut inner = self.inner();
         inner.recent.push_front(recent);
         inner.recent.truncate(REMEMBERED);
+    }
+
+    /// When an app was last opened for this patient.
+    pub fn opened(&self, patient: &str) -> Option<UnixTime> {
+        self.inner().recent.iter().find(|recent| recent.handed_over && recent.id == patient).map(|recent| recent.at)
     }
 
     /// The latest first.

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::demo::stub::{Fault, SECRET, Stub};
 use crate::demo::tab::{Page, Tab};
+use crate::jose::{Alg, SigningKey};
 use crate::random::SeededRandom;
 use crate::secret::Secret;
 
-use super::{EpjConfig, OfferedApp, ReadyLaunch, router};
+use super::{Asked, EpjConfig, JournalConfig, OfferedApp, ReadyLaunch, router};
 
 const HERE: &str = "http://127.0.0.1:9405";
 
@@ -28,6 +29,10 @@ fn ready(patient: &str, name: &str, doctor: &str) -> ReadyLaunch {
     }
 }
 
+fn asks() -> Vec<Asked> {
+    vec![Asked { nb: "Lese dokumenter".into(), en: "Read documents".into(), scope: "patient/DocumentReference.read".into() }]
+}
+
 async fn epj() -> (Arc<Stub>, Tab) {
     let stub = Stub::start("http://127.0.0.1:9406", Fault::None).await;
     let config = EpjConfig {
@@ -35,10 +40,11 @@ async fn epj() -> (Arc<Stub>, Tab) {
         issuer: stub.issuer.clone(),
         client_id: "epj".into(),
         client_secret: Secret::new(SECRET.into()),
+        journal: JournalConfig { fhir_base: stub.fhir.clone(), client_id: "epj-journal".into(), key: SigningKey::generate(Alg::ES384).unwrap() },
         launches: vec![ready("p1", "Tapper Fjellrev", "lege"), ready("p2", "Munter Seilduk", "vikar"), ready("p9", "Ingen Der", "lege")],
         apps: vec![
-            OfferedApp { client_id: "syk-inn".into(), name: "Sykmelding".into(), launch_url: "http://127.0.0.1:9406/fhir/launch".into() },
-            OfferedApp { client_id: "growth-chart".into(), name: "Vekst".into(), launch_url: "http://127.0.0.1:9499/launch".into() },
+            OfferedApp { client_id: "syk-inn".into(), name: "Sykmelding".into(), launch_url: "http://127.0.0.1:9406/fhir/launch".into(), asks: asks() },
+            OfferedApp { client_id: "growth-chart".into(), name: "Vekst".into(), launch_url: "http://127.0.0.1:9499/launch".into(), asks: vec![] },
         ],
         on_the_way: vec!["http://127.0.0.1:9403".into()],
     };

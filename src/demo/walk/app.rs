@@ -32,6 +32,7 @@ impl Walker<'_> {
         let first = self.app_text(&mut look, &url).await;
         look.expect(shows(&first, &cast.first.patient, &grant.patient_name), "the first patient's page is gone or shows somebody else");
         self.report.add(look, "context belongs to the grant, not to the browser's session: two patients in two tabs are two grants: nav.md §3.7, §8 row 7");
+        self.write_from_the_app(cast).await;
         Ok(())
     }
 
@@ -44,12 +45,12 @@ impl Walker<'_> {
         self.report.add(look, "a logout in the EPJ reaches an app that was never told: nav.md §3.7, §3.9");
     }
 
-    fn app_page(&self, of: &PatientFacts) -> String {
+    pub(super) fn app_page(&self, of: &PatientFacts) -> String {
         format!("{}/fhir/{}", self.facts.app, of.patient)
     }
 
-    /// A page of the app, as text; empty when it did not come.
-    async fn app_text(&mut self, look: &mut Look, url: &str) -> String {
+    /// A page of a party, as text; empty when it did not come.
+    pub(super) async fn app_text(&mut self, look: &mut Look, url: &str) -> String {
         let landing = self.browse(look, url, None).await;
         landing.and_then(|landing| landing.answer).map(|answer| answer.text()).unwrap_or_default()
     }

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::demo::wire::{Answer, Wire, WireError};
 
-use super::form::first_form;
+use super::form::{Form, first_form};
 
 /// The most hops one click may lead through.
 const MOST_HOPS: usize = 20;
@@ -19,6 +19,8 @@ struct Cookie {
 
 /// One exchange of the browser, as it may be shown.
 pub struct Hop {
+    /// It sent a form.
+    pub posted: bool,
     pub request: String,
     pub status: u16,
     /// Where it was sent on to, in brief.
@@ -63,15 +65,28 @@ impl Browser {
     /// # Errors
     /// [`BrowseError`] when something does not answer, or the way does not end.
     pub async fn open(&mut self, url: &str, until: Option<&str>, forms_at: &[String]) -> Result<Landing, BrowseError> {
-        let mut at = Url::parse(url).map_err(|_| BrowseError::Address)?;
-        let mut send: Option<Vec<(String, String)>> = None;
+        self.go(Url::parse(url).map_err(|_| BrowseError::Address)?, None, until, forms_at).await
+    }
+
+    /// Sends a form of the page at `url`, as if its button were pressed, and goes on from there as [`Browser::open`].
+    ///
+    /// # Errors
+    /// As [`Browser::open`].
+    pub async fn press(&mut self, url: &str, form: Form, forms_at: &[String]) -> Result<Landing, BrowseError> {
+        let at = Url::parse(url).and_then(|page| page.join(&form.action)).map_err(|_| BrowseError::Address)?;
+        self.go(at, form.post.then_some(form.fields), None, forms_at).await
+    }
+
+    async fn go(&mut self, mut at: Url, mut send: Option<Vec<(String, String)>>, until: Option<&str>, forms_at: &[String]) -> Result<Landing, BrowseError> {
         let mut hops = Vec::new();
         while hops.len() < MOST_HOPS {
             if until.is_some_and(|until| at.as_str().starts_with(until)) {
                 return Ok(Landing { hops, url: at, answer: None });
             }
+            let posted = send.is_some();
             let answer = self.exchange(&at, send.take()).await?;
             let mut hop = Hop {
+                posted,
                 request: brief_url(&at),
                 status: answer.status,
                 to: None,

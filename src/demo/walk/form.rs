@@ -32,8 +32,17 @@ impl Tag<'_> {
 
 /// The page's first form, if it has one.
 pub fn first_form(page: &str) -> Option<Form> {
+    form_where(page, |_| true)
+}
+
+/// The page's first form with this action, as written.
+pub fn form_to(page: &str, action: &str) -> Option<Form> {
+    form_where(page, |form| form.get("action") == Some(action))
+}
+
+fn form_where(page: &str, is_it: impl Fn(&Tag<'_>) -> bool) -> Option<Form> {
     let tags = tags(page);
-    let start = tags.iter().position(|tag| tag.name == "form" && !tag.closing)?;
+    let start = tags.iter().position(|tag| tag.name == "form" && !tag.closing && is_it(tag))?;
     let mut inside = tags.iter().skip(start);
     let form = inside.next()?;
     let post = form.get("method").is_some_and(|method| method.eq_ignore_ascii_case("post"));

@@ -51,6 +51,7 @@ impl Walker<'_> {
         self.verify(cast, &at, &tokens).await;
         self.introspection(cast, &at, &tokens, &access).await;
         let patient_name = self.reads(cast, &access).await;
+        self.write_back(cast, &access).await;
         Ok(Grant {
             authorization: at.authorization,
             token: at.token,

@@ -43,7 +43,7 @@ impl Look {
     /// The browser's way after one click: where it began, and where each answer sent it.
     pub fn way(&mut self, hops: &[Hop]) {
         if let Some(first) = hops.first() {
-            self.request(format!("GET {}", first.request));
+            self.request(format!("{} {}", if first.posted { "POST" } else { "GET" }, first.request));
         }
         hops.iter().for_each(|hop| self.hop(hop));
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::demo::app::{AllowedServer, AppConfig, NAV_SCOPES};
+use crate::demo::epj::{EpjConfig, JournalConfig, ReadyLaunch};
 use crate::demo::facts::{ClientFacts, DemoFacts, PatientFacts};
 use crate::demo::stub::{Fault, SECRET, Stub, free_port, serve};
+use crate::jose::{Alg, SigningKey};
 use crate::random::SeededRandom;
 use crate::secret::Secret;
 
@@ -21,6 +23,26 @@ async fn walked(fault: Fault) -> (WalkSummary, String) {
         servers: vec![AllowedServer { name: "Prøve-EPJ".into(), fhir_base: stub.fhir.clone() }],
         scopes: NAV_SCOPES.into(),
     };
+    let (epj_listener, epj) = free_port().await;
+    let epj_config = EpjConfig {
+        public_url: epj.clone(),
+        issuer: stub.issuer.clone(),
+        client_id: "epj".into(),
+        client_secret: Secret::new(SECRET.into()),
+        journal: JournalConfig { fhir_base: stub.fhir.clone(), client_id: "epj-journal".into(), key: SigningKey::generate(Alg::ES384).unwrap() },
+        launches: vec![ReadyLaunch {
+            patient: "p1".into(),
+            patient_name: "Tapper Fjellrev".into(),
+            encounter: "e1".into(),
+            encounter_text: "Utredning".into(),
+            fhir_user: "Practitioner/lege".into(),
+            practitioner_name: "Rolig Stetoskop".into(),
+            about: String::new(),
+        }],
+        apps: vec![],
+        on_the_way: vec![],
+    };
+    serve(epj_listener, crate::demo::epj::router(epj_config, stub.clock.clone(), Arc::new(SeededRandom::new(3))).unwrap()).await;
     serve(listener, crate::demo::app::router(config, stub.clock.clone(), Arc::new(SeededRandom::new(1))).unwrap()).await;
     let client = |id: &str| {
         let redirect_uris = if id == "syk-inn" { vec![format!("{app}/fhir/callback")] } else { vec![] };
@@ -35,7 +57,7 @@ async fn walked(fault: Fault) -> (WalkSummary, String) {
         fhir: stub.fhir.clone(),
         fhir_ops: String::new(),
         helseid: None,
-        epj: String::new(),
+        epj,
         app: app.clone(),
         sample_api: None,
         clients: BTreeMap::from_iter(["epj", "fhir-server", "syk-inn"].map(client)),
@@ -51,7 +73,7 @@ async fn walked(fault: Fault) -> (WalkSummary, String) {
 async fn every_step_holds_against_a_server_that_is_right_and_nothing_secret_is_printed() {
     let (summary, printed) = walked(Fault::None).await;
     assert_eq!(summary.failed, 0, "{printed}");
-    assert_eq!(summary.held, 25, "{printed}");
+    assert_eq!(summary.held, 29, "{printed}");
     for secret in [SECRET, "epj-token", "eyJ", "never-shown", "\x1b"] {
         assert!(!printed.contains(secret), "{secret:?} is printed");
     }
@@ -78,6 +100,11 @@ const NOTICED: &[(Fault, &str)] = &[
     (Fault::ContextInRefresh, "A refresh changes the token and nothing else"),
     (Fault::RefreshEndsOldTokens, "A refresh changes the token and nothing else"),
     (Fault::ForgetsLogout, "The doctor logs out of the EPJ"),
+    (Fault::ChangesTheId, "The app writes a sick note to the journal"),
+    (Fault::WritesForOthers, "… and to nobody else's"),
+    (Fault::LosesDocuments, "The doctor writes a sick note in the app"),
+    (Fault::LosesDocuments, "The EPJ's page shows it arriving"),
+    (Fault::HidesTheLog, "The EPJ's page shows it arriving"),
     (Fault::MixesPatients, "Another patient opens beside the first"),
 ];
 
