@@ -50,6 +50,8 @@ pub enum Fault {
     ChangesTheId,
     LosesDocuments,
     HidesTheLog,
+    HidesTheJournal,
+    GrantsNoWriting,
 }
 
 struct Grant {
@@ -145,6 +147,17 @@ impl Stub {
     /// The EPJ sessions whose end was told.
     pub fn ended(&self) -> Vec<String> {
         self.memory.lock().unwrap().ended.clone()
+    }
+
+    /// What was written, the latest last.
+    pub fn documents(&self) -> Vec<Value> {
+        self.memory.lock().unwrap().documents.clone()
+    }
+
+    /// Something arrives in the journal now.
+    pub fn arrives(&self, mut document: Value) {
+        document["meta"] = json!({ "lastUpdated": jiff::Timestamp::from_second(self.clock.now().0).unwrap().to_string() });
+        self.memory.lock().unwrap().documents.push(document);
     }
 
     /// How often the EPJ asked for a token.
@@ -299,7 +312,10 @@ fn decide(stub: &Stub, asked: &HashMap<String, String>) -> Response {
         None => back.append_pair("error", "invalid_request"),
         Some(body) => {
             let text = |name: &str| body[name].as_str().map(str::to_owned);
-            let scope: Vec<&str> = asked["scope"].split(' ').filter(|scope| !scope.contains("Questionnaire")).collect();
+            let scope: Vec<&str> = asked["scope"]
+                .split(' ')
+                .filter(|scope| !scope.contains("Questionnaire") && !(stub.is(Fault::GrantsNoWriting) && scope.contains(".write")))
+                .collect();
             memory.grants.push(Grant {
                 patient: if stub.is(Fault::MixesPatients) { "p1".into() } else { text("patient").unwrap() },
                 encounter: text("encounter"),
@@ -453,7 +469,8 @@ fn journal(stub: &Stub, kind: &str, query: &str) -> Response {
 async fn search(State(stub): App, Path(kind): Path<String>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let query = query.unwrap_or_default();
     if bearer_of(&headers).as_deref() == Some("journal-token") {
-        return if kind == "AuditEvent" && stub.is(Fault::HidesTheLog) { outcome(403) } else { journal(&stub, &kind, &query) };
+        let hidden = stub.is(Fault::HidesTheJournal) || (kind == "AuditEvent" && stub.is(Fault::HidesTheLog));
+        return if hidden { outcome(403) } else { journal(&stub, &kind, &query) };
     }
     if kind == "DocumentReference" && patient_of(&stub, &headers).is_some() {
         return journal(&stub, &kind, &query);

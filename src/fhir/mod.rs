@@ -43,6 +43,8 @@ use axum::Router;
 pub use access::{Policy, SupportingReads, UserPolicy};
 pub use data::{DataSource, Kept};
 pub use overlay::{For, Switches};
+#[cfg(test)]
+pub(crate) use table::TypeRow;
 
 use crate::protocol::ids::{FhirBase, Issuer};
 use crate::random::Random;

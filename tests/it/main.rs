@@ -16,6 +16,7 @@ mod fhir;
 mod fhir_config;
 mod foreign;
 mod introspection;
+mod journal;
 mod launch;
 mod launch_api;
 mod launch_context;

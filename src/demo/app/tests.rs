@@ -227,6 +227,76 @@ async fn a_refresh_keeps_the_patient_and_the_old_token() {
 }
 
 #[tokio::test]
+async fn a_sick_note_is_written_once_and_read_back() {
+    let mut world = world(Fault::None).await;
+    let page = world.open("p1").await;
+    let id = page.attribute("input[name=sykmelding]", "value").unwrap();
+    let fields = [("csrf", page.csrf()), ("sykmelding", id.clone())];
+    let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for _ in 0..2 {
+        let sent = world.tab.post("/fhir/p1/sykmelding", &fields, &[("origin", HERE)]).await;
+        assert_eq!((sent.status, sent.location()), (303, "/fhir/p1#sykmelding"), "{}", sent.text);
+    }
+    let documents = world.stub.documents();
+    let [document] = documents.as_slice() else { panic!("pressed twice, written {} times", documents.len()) };
+    assert_eq!(document["id"], id);
+    assert_eq!(
+        document["type"]["coding"],
+        json!([{ "system": "urn:oid:2.16.578.1.12.4.1.1.9602", "code": "J01-2", "display": "Sykmeldinger og trygdesaker" }])
+    );
+    assert_eq!((&document["subject"]["reference"], &document["author"][0]["reference"]), (&json!("Patient/p1"), &json!("Practitioner/lege")));
+    assert_eq!(document["context"]["encounter"], json!([{ "reference": "Encounter/e1" }]), "NAV-085");
+    assert!(document["content"][0]["attachment"]["data"].as_str().unwrap().starts_with("JVBERi0"), "a PDF, in base64");
+
+    let page = world.tab.get("/fhir/p1").await;
+    let receipt = format!("[data-document=\"{id}\"]");
+    assert_eq!((page.count(&receipt), page.count(&format!("{receipt} span.ok")), page.count("span.no")), (1, 6, 0), "{}", page.text);
+    assert!(page.text.contains("HTTP 201") && page.text.contains(&format!("/fhir/DocumentReference/{id}/_history/1")));
+    assert_ne!(page.attribute("input[name=sykmelding]", "value").unwrap(), id, "the next one is another");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_answer_to_a_write_is_shown() {
+    for (fault, failing) in [(Fault::ChangesTheId, 1), (Fault::LosesDocuments, 1)] {
+        let mut world = self::world(fault).await;
+        let page = world.open("p1").await;
+        let (csrf, id) = (page.csrf(), page.attribute("input[name=sykmelding]", "value").unwrap());
+        world.tab.post("/fhir/p1/sykmelding", &[("csrf", &csrf), ("sykmelding", &id)], &[("origin", HERE)]).await;
+        assert_eq!(world.tab.get("/fhir/p1").await.count("span.no"), failing, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_app_that_may_not_write_has_no_button_and_writes_nothing() {
+    let mut world = world(Fault::GrantsNoWriting).await;
+    let page = world.open("p1").await;
+    assert!(page.text.contains("ikke fått lov til å skrive"), "{}", page.text);
+    assert_eq!(page.count("input[name=sykmelding]"), 0);
+    let csrf = page.csrf();
+    let forced = world.tab.post("/fhir/p1/sykmelding", &[("csrf", &csrf), ("sykmelding", "x")], &[("origin", HERE)]).await;
+    assert_eq!((forced.status, code(&forced).as_str()), (502, "not-written"));
+    assert!(world.stub.documents().is_empty());
+}
+
+#[tokio::test]
+async fn a_write_needs_our_own_form() {
+    let mut world = world(Fault::None).await;
+    let csrf = world.open("p1").await.csrf();
+    let rows = [
+        ("", HERE, "x"),
+        ("guess", HERE, "x"),
+        (csrf.as_str(), "http://127.0.0.1:9405", "x"),
+        (csrf.as_str(), HERE, ""),
+        (csrf.as_str(), HERE, "../Patient/p2"),
+    ];
+    for (token, origin, id) in rows {
+        let page = world.tab.post("/fhir/p1/sykmelding", &[("csrf", token), ("sykmelding", id)], &[("origin", origin)]).await;
+        assert_eq!((page.status, code(&page).as_str()), (403, "invalid-form"), "{token} {origin} {id}");
+    }
+    assert!(world.stub.documents().is_empty());
+}
+
+#[tokio::test]
 async fn a_refresh_needs_our_own_form() {
     let mut world = world(Fault::None).await;
     let csrf = world.open("p1").await.csrf();

@@ -94,7 +94,9 @@ struct Row {
     author: String,
     at: String,
     status: String,
+    /// The app that wrote it: its name, and its client id. Empty where the log does not tell.
     app: String,
+    client_id: String,
     /// It came after an app was last opened for this patient.
     is_new: bool,
 }
@@ -109,12 +111,15 @@ impl<'a> PatientPage<'a> {
         documents: Option<Vec<Document>>,
     ) -> Self {
         let since = session.opened(&ready.patient);
+        let name_of =
+            |id: Option<&str>| apps.iter().find(|app| Some(&*app.client_id) == id).map_or_else(|| id.unwrap_or_default().to_owned(), |app| app.name.clone());
         let row = |document: Document| Row {
             is_new: since.is_some_and(|since| document.arrived >= since),
             author: launches.iter().find(|launch| launch.fhir_user == document.author).map_or(document.author, |launch| launch.practitioner_name.clone()),
             at: local_time(document.arrived),
             status: document_status(t, document.status),
-            app: document.client_id.map_or_else(String::new, |id| apps.iter().find(|app| app.client_id == id).map_or(id, |app| app.name.clone())),
+            app: name_of(document.client_id.as_deref()),
+            client_id: document.client_id.unwrap_or_default(),
             id: document.id,
             title: document.title,
             kind: document.kind,

@@ -34,7 +34,11 @@ fn asks() -> Vec<Asked> {
 }
 
 async fn epj() -> (Arc<Stub>, Tab) {
-    let stub = Stub::start("http://127.0.0.1:9406", Fault::None).await;
+    epj_with(Fault::None).await
+}
+
+async fn epj_with(fault: Fault) -> (Arc<Stub>, Tab) {
+    let stub = Stub::start("http://127.0.0.1:9406", fault).await;
     let config = EpjConfig {
         public_url: HERE.into(),
         issuer: stub.issuer.clone(),
@@ -107,6 +111,62 @@ async fn the_options_are_what_the_server_is_told() {
     assert_eq!((styled.status, styled.header("access-control-allow-origin")), (200, "*"));
     assert!(serde_json::from_str::<Value>(&styled.text).unwrap()["color_background"].is_string());
     assert_eq!(tab.get("/style/other.json").await.status, 404);
+}
+
+fn note(id: &str, of: &str, status: &str) -> Value {
+    json!({ "resourceType": "DocumentReference", "id": id, "status": status, "description": format!("Notat {id} <b>"), "subject": { "reference": format!("Patient/{of}") },
+        "type": { "coding": [{ "display": "Journalnotat" }] }, "author": [{ "reference": "Practitioner/lege" }] })
+}
+
+#[tokio::test]
+async fn the_page_lists_what_arrived_and_marks_what_is_new() {
+    let (stub, mut tab) = epj().await;
+    stub.arrives(note("old", "p1", "superseded"));
+    stub.arrives(note("other", "p2", "current"));
+    stub.clock.advance(Duration::from_secs(60));
+    assert_eq!(tab.get("/patient/p1").await.count("li.new"), 0, "no app was opened yet");
+    open(&mut tab, "p1", &[]).await;
+    stub.clock.advance(Duration::from_secs(60));
+    stub.arrives(note("new", "p1", "current"));
+    let page = tab.get("/patient/p1").await;
+    assert_eq!(page.count("li[data-document]"), 2, "{}", page.text);
+    assert_eq!(page.attribute("li[data-document]", "data-document").as_deref(), Some("new"), "the newest first");
+    assert_eq!((page.count("li.new"), page.count("li.new[data-document=new] .tag")), (1, 1));
+    for text in ["Notat new &#60;b&#62;", "Journalnotat", "gjeldende", "erstattet", "skrevet av appen Sykmelding", "Forfatter: lege", "Hva Sykmelding får"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    assert_eq!(page.attribute("section[aria-labelledby=documents] a", "href").as_deref(), Some("/patient/p1"), "a link refreshes");
+    assert_eq!(page.count("meta[http-equiv]"), 0);
+    // For another patient nothing was opened: what is there is not new.
+    let other = tab.get("/patient/p2").await;
+    assert_eq!((other.count("li[data-document]"), other.count("li.new")), (1, 0));
+    assert!(tab.get("/patient/p9").await.text.contains("Ingen dokumenter."));
+}
+
+#[tokio::test]
+async fn a_journal_that_does_not_answer_leaves_the_rest_of_the_page() {
+    let (_, mut tab) = epj_with(Fault::HidesTheJournal).await;
+    let page = tab.get("/patient/p1").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("journalen svarer ikke") && page.text.contains("Åpne app"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn the_page_says_what_an_app_gets_before_it_is_opened() {
+    let (_, mut tab) = epj().await;
+    let page = tab.get("/patient/p1").await;
+    for text in [
+        "hvem pasienten er: Tapper Fjellrev",
+        "hvilken konsultasjon det gjelder: Utredning i dag",
+        "hvem du er: lege",
+        "Lese dokumenter",
+        "patient/DocumentReference.read",
+    ] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    tab.get("/?lang=en").await;
+    let page = tab.get("/patient/p1").await;
+    assert!(page.text.contains("who you are: lege") && page.text.contains("Read documents") && !page.text.contains("Lese dokumenter"), "{}", page.text);
 }
 
 #[tokio::test]

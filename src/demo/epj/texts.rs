@@ -24,7 +24,7 @@ texts! {
     apps(): "Velg app" | "Choose an app";
     open_app(): "Åpne app" | "Open app";
     new_tab(): "Appen åpnes i en ny fane." | "The app opens in a new tab.";
-    options(): "Hva appen får vite" | "What the app is told";
+    options(): "Endre hva appen får vite" | "Change what the app is told";
     option_encounter(): "Ta med konsultasjonen" | "Include the encounter";
     option_session(): "Knytt til EPJ-økten, så tilgangen slutter når du logger ut" | "Tie it to the EHR session, so that access ends when you sign out";
     option_style(): "Send EPJ-ens utseende (smart_style_url)" | "Send the EHR's look (smart_style_url)";
@@ -38,7 +38,7 @@ texts! {
     option_role(): "Rolle for referansen, en URI (valgfritt)" | "Role of the reference, a URI (optional)";
     hint_intent(): "For eksempel validate" | "For example validate";
     hint_context(): "For eksempel DocumentReference/…" | "For example DocumentReference/…";
-    gets(): "Hva appen får" | "What the app gets";
+    gets(app): "Hva {app} får" | "What {app} gets";
     gets_patient(name): "hvem pasienten er: {name}" | "who the patient is: {name}";
     gets_encounter(text): "hvilken konsultasjon det gjelder: {text}" | "which encounter it is about: {text}";
     gets_clinician(name): "hvem du er: {name}" | "who you are: {name}";
@@ -49,15 +49,13 @@ texts! {
     no_journal(): "Dokumentene kan ikke vises: journalen svarer ikke." | "The documents cannot be shown: the record does not answer.";
     refresh(): "Oppdater" | "Refresh";
     new(): "Ny" | "New";
-    title(): "Dokument" | "Document";
-    author(): "Forfatter" | "Author";
-    arrived(): "Mottatt" | "Arrived";
-    status(): "Status" | "Status";
-    written_by(): "Skrevet av" | "Written by";
+    author(name): "Forfatter: {name}" | "Author: {name}";
+    arrived(time): "mottatt {time}" | "arrived {time}";
+    written_by(app): "skrevet av appen {app}" | "written by the app {app}";
     current(): "gjeldende" | "current";
     superseded(): "erstattet" | "superseded";
     entered_in_error(): "feilført" | "entered in error";
-    come_back(): "Det den skriver til journalen, vises i listen under når du oppdaterer siden." | "What it writes to the record shows in the list below when you refresh this page.";
+    come_back(): "Det den skriver til journalen, vises blant dokumentene når du oppdaterer siden." | "What it writes to the record shows among the documents when you refresh this page.";
     recent(): "Siste åpninger" | "Recent launches";
     none_recent(): "Ingen apper er åpnet i denne økten." | "No app has been opened in this session.";
     at(): "Kl." | "Time";

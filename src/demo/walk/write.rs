@@ -99,12 +99,12 @@ impl Walker<'_> {
         let mut look = Look::new("browser → EPJ → FHIR server", "The EPJ's page shows it arriving");
         let url = format!("{}/patient/{}", self.facts.epj.trim_end_matches('/'), cast.first.patient);
         let page = self.app_text(&mut look, &url).await;
-        let row = id.and_then(|id| page.split("<tr ").find(|row| row.contains(&format!("data-document=\"{id}\""))).map(str::to_owned));
+        let row = id.and_then(|id| page.split("<li ").find(|row| row.contains(&format!("data-document=\"{id}\""))).map(str::to_owned));
         look.expect(row.is_some(), "the page does not list the document");
         if let Some(row) = row {
             look.response("the page lists the document");
             look.expect(row.contains("Sykmelding "), "it has another title");
-            look.expect(!row.contains(">–</td>"), "it does not say which app wrote it");
+            look.expect(row.contains(&format!("data-app=\"{}\"", cast.app.client_id)), "it does not say which app wrote it");
         }
         self.report
             .add(look, "the EPJ reads its journal with a key of its own and no user, and the log tells which app wrote: SAL-111, SAL-115, RFC 7523 §2.2");

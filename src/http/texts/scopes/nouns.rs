@@ -103,4 +103,12 @@ mod tests {
             assert!(!nb.is_empty() && !en.is_empty(), "{name}");
         }
     }
+
+    /// A type the mock FHIR server gains needs its noun here, or the consent page would show its FHIR name to a clinician.
+    #[test]
+    fn every_type_the_mock_serves_has_its_nouns() {
+        let without: Vec<&str> = crate::fhir::TypeRow::all().map(|row| row.name).filter(|name| find(name).is_none()).collect();
+        assert!(without.is_empty(), "no noun for {without:?}");
+        assert!(crate::fhir::TypeRow::all().count() > 20, "the rows are not the mock's");
+    }
 }
