@@ -314,7 +314,7 @@ fn decide(stub: &Stub, asked: &HashMap<String, String>) -> Response {
             let text = |name: &str| body[name].as_str().map(str::to_owned);
             let scope: Vec<&str> = asked["scope"]
                 .split(' ')
-                .filter(|scope| !scope.contains("Questionnaire") && !(stub.is(Fault::GrantsNoWriting) && scope.contains(".write")))
+                .filter(|scope| !(scope.contains("Questionnaire") || stub.is(Fault::GrantsNoWriting) && scope.contains(".write")))
                 .collect();
             memory.grants.push(Grant {
                 patient: if stub.is(Fault::MixesPatients) { "p1".into() } else { text("patient").unwrap() },

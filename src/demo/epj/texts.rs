@@ -48,7 +48,7 @@ texts! {
     no_documents(): "Ingen dokumenter." | "No documents.";
     no_journal(): "Dokumentene kan ikke vises: journalen svarer ikke." | "The documents cannot be shown: the record does not answer.";
     refresh(): "Oppdater" | "Refresh";
-    new(): "Ny" | "New";
+    is_new(): "Ny" | "New";
     author(name): "Forfatter: {name}" | "Author: {name}";
     arrived(time): "mottatt {time}" | "arrived {time}";
     written_by(app): "skrevet av appen {app}" | "written by the app {app}";
