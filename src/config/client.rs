@@ -140,6 +140,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         end_with_session: raw.end_with_session.get().copied().unwrap_or(false),
         launch_trust,
         refresh_context: raw.refresh_context.get().copied().unwrap_or(false),
+        may_act: each_once(&raw.may_act, found).into_iter().filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found)).collect(),
         disabled: raw.disabled.get().copied().unwrap_or(false),
     };
     rules(raw, &client, auth::outline(raw).is_some(), at, issuer, found);

@@ -8,6 +8,8 @@ use url::Url;
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
+use super::secrets::Environment;
+use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
@@ -21,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Every issuer of the file; clients come later. One whose URL is wrong gets a stand-in, so that the rest is checked too.
-pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, found: &mut Findings) -> Vec<IssuerConfig> {
+pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, environment: &dyn Environment, found: &mut Findings) -> Vec<IssuerConfig> {
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     match raw {
         Field::Given(list, place) if list.is_empty() => found.refuse(place, "is empty; write [[issuer]] and its url"),
@@ -38,7 +40,7 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, fo
             }
             None => stand_in(item.value.url.get()),
         };
-        let issuer = check(&item.value, url, server, &issuers, found);
+        let issuer = check(&item.value, url, server, environment, &issuers, found);
         issuers.push(issuer);
     }
     issuers
@@ -83,7 +85,7 @@ fn apart(new: &Issuer, old: &Issuer, place: &Place, found: &mut Findings) {
     }
 }
 
-fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig], found: &mut Findings) -> IssuerConfig {
+fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Environment, others: &[IssuerConfig], found: &mut Findings) -> IssuerConfig {
     let loopback = url.is_loopback();
     if loopback && !server.listen.ip().is_loopback() {
         found.warn(raw.url.place(), format!("is on loopback, with its leniencies, but {} can be reached from other machines", server.listen));
@@ -103,6 +105,8 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
         frame_ancestors: each_once(&raw.frame_ancestors, found).into_iter().filter_map(|item| origin(item, loopback, found)).collect(),
         fhir: bases(&raw.fhir, others, found),
         users,
+        exchange: Vec::new(),
+        trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
         issuer: url,
     };

@@ -77,6 +77,8 @@ raw_table! {
         key_overlap: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
+        exchange: Vec<Placed<RawExchange>>,
+        trusted: Vec<Placed<RawTrusted>>,
     }
 }
 
@@ -88,6 +90,36 @@ raw_table! {
 raw_table! {
     /// `[[issuer.user]]`
     RawUser { name: String, fhir_user: String }
+}
+
+raw_table! {
+    /// `[[issuer.exchange]]`
+    RawExchange {
+        name: String,
+        direction: String,
+        caller: String,
+        audience: String,
+        issuer: String,
+        scopes: String,
+        delivery: String,
+        gateway_url: String,
+        presenter: String,
+        subject_audience: String,
+        binding: String,
+        semantics: String,
+        actor_token: bool,
+        subject_types: Texts,
+        result_types: Texts,
+        max_depth: i64,
+        again: bool,
+        max_ttl: Duration,
+        max_age: Duration,
+    }
+}
+
+raw_table! {
+    /// `[[issuer.trusted]]`
+    RawTrusted { issuer: String, base: String, client_id: String, client_secret: RawSecret, clients: Texts, patient_systems: Texts, person_systems: Texts }
 }
 
 raw_table! {
@@ -120,6 +152,7 @@ raw_table! {
         end_with_session: bool,
         launch_trust: String,
         refresh_context: bool,
+        may_act: Texts,
         disabled: bool,
     }
 }
@@ -148,5 +181,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),
+    ("issuer.exchange", RawExchange::KEYS),
+    ("issuer.trusted", RawTrusted::KEYS),
     ("client", RawClient::KEYS),
 ];

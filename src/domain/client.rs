@@ -132,6 +132,9 @@ pub struct Client {
     pub launch_trust: LaunchTrust,
     /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
     pub refresh_context: bool,
+    /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.
+    #[serde(default)]
+    pub may_act: Vec<ClientId>,
     pub disabled: bool,
 }
 
@@ -149,6 +152,8 @@ pub enum GrantType {
     AuthorizationCode,
     RefreshToken,
     ClientCredentials,
+    /// Which exchanges, the policy says: a client without a row in it has none.
+    TokenExchange,
 }
 
 /// A URI that equals a registered one. Only this can be redirected to.
@@ -199,6 +204,7 @@ impl Client {
             GrantType::RefreshToken => {
                 self.may(GrantType::AuthorizationCode, issuer) && (self.scopes.contains(&Scope::OfflineAccess) || self.scopes.contains(&Scope::OnlineAccess))
             }
+            GrantType::TokenExchange => !self.is_public(),
             // SAL-111 (system/ needs an asymmetric key) is held by registration; RFC 6749 §4.4: confidential clients only.
             GrantType::ClientCredentials => {
                 !self.is_public()

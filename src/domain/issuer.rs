@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, introspect_scope};
+use super::exchange::ExchangeRow;
+use super::trusted::TrustedIssuer;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
@@ -98,6 +100,10 @@ pub struct IssuerRules {
     /// The first one is the default.
     pub fhir: Vec<FhirServer>,
     pub users: Vec<LocalUser>,
+    /// What may be exchanged; nothing where it is empty. DESIGN §3, Token exchange.
+    pub exchange: Vec<ExchangeRow>,
+    /// Other issuers whose tokens a row may take.
+    pub trusted: Vec<TrustedIssuer>,
     pub lifetimes: Lifetimes,
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,

@@ -59,6 +59,8 @@ impl Engine {
             amr: Vec::new(),
             cnf: None,
             act: None,
+            may_act: None,
+            src: Vec::new(),
             fhir_user: None,
             context: LaunchContext::default(),
         };
@@ -68,6 +70,7 @@ impl Engine {
             token_type: BEARER,
             expires_in: life.as_secs(),
             scope: scopes.to_string(),
+            issued_token_type: None,
             refresh_token: None,
             id_token: None,
             context: serde_json::Map::new(),

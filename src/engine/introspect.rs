@@ -42,7 +42,9 @@ impl Engine {
             Caller::Bearer => (true, true),
             Caller::Client(client) => {
                 let serves = self.rules.fhir.iter().any(|server| server.base.as_str() == active.claims.aud && server.resource_servers.contains(client.id()));
-                (serves || active.claims.client_id == *client.id(), serves)
+                // An exchange may have made it for another service of ours, by its name.
+                let meant = serves || active.claims.aud == client.id().as_str();
+                (meant || active.claims.client_id == *client.id(), meant)
             }
         };
         Ok(if may_see { self.described(&active, serves) } else { inactive() })
@@ -89,6 +91,10 @@ impl Engine {
         if let Some(auth) = &grant.auth {
             members.insert("auth_time".into(), auth.auth_time.0.into());
             members.insert("acr".into(), auth.acr.as_str().into());
+        }
+        // Ids of one FHIR server mean nothing, or somebody else, at another.
+        if self.rules.fhir.iter().any(|server| server.base.as_str() == claims.aud) && claims.aud != grant.base.as_str() {
+            return members;
         }
         // A FHIR server cannot apply `user/` scopes without knowing the user.
         let needs_user = to_resource_server && claims.scope.has_level(Level::User);

@@ -5,9 +5,9 @@ use super::keys::KeysError;
 use crate::domain::client::{Client, FhirUserForm};
 use crate::domain::grant::{Grant, GrantState};
 use crate::jose::{Alg, at_hash};
-use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, IdTokenClaims};
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, IdTokenClaims};
 use crate::protocol::error::OAuthError;
-use crate::protocol::ids::TokenId;
+use crate::protocol::ids::{Issuer, TokenId};
 use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::{RefreshToken, TokenResponse};
@@ -33,6 +33,12 @@ pub(super) fn fhir_user_for(grant: &Grant, client: &Client) -> Option<String> {
         FhirUserForm::Relative => user.to_string(),
         FhirUserForm::Absolute => format!("{}/{user}", grant.base),
     })
+}
+
+/// RFC 8693 §4.4 names one party; where several may act, the registration is asked instead.
+fn may_act(client: &Client, issuer: &Issuer) -> Option<Actor> {
+    let [actor] = client.may_act.as_slice() else { return None };
+    Some(Actor { sub: actor.to_string(), iss: Some(issuer.to_string()), client_id: None, act: None })
 }
 
 impl Engine {
@@ -64,6 +70,8 @@ impl Engine {
             amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
             cnf: None,
             act: None,
+            may_act: may_act(client, &self.rules.issuer),
+            src: Vec::new(),
             fhir_user: fhir_user_for(grant, client).filter(|_| context_in_token && scopes.contains(&Scope::FhirUser)),
             context: if context_in_token { grant.context.clone() } else { LaunchContext::default() },
         };
@@ -95,6 +103,8 @@ impl Engine {
             amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
             at_hash: Some(at_hash(access_token.expose(), client.id_token_alg)),
             sid: grant.session.clone(),
+            grant_id: Some(grant.id.clone()),
+            act: None,
             profile: grant.fhir_user.as_ref().filter(|_| profile && fhir_user.is_some()).map(|user| format!("{}/{user}", grant.base)),
             fhir_user,
             name: grant.user_name.clone().filter(|_| profile),
@@ -127,6 +137,7 @@ impl Engine {
             expires_in,
             scope: grant.scopes.to_string(),
             refresh_token,
+            issued_token_type: None,
             id_token,
             context: grant.context.members(),
         })
@@ -146,6 +157,6 @@ impl Engine {
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
         let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
-        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: scopes.to_string(), refresh_token, id_token, context })
+        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: scopes.to_string(), issued_token_type: None, refresh_token, id_token, context })
     }
 }

@@ -23,6 +23,7 @@ impl Engine {
             TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,
             TokenRequest::RefreshToken { .. } => GrantType::RefreshToken,
             TokenRequest::ClientCredentials { .. } => GrantType::ClientCredentials,
+            TokenRequest::TokenExchange(_) => GrantType::TokenExchange,
         };
         if !client.client().may(grant_type, &self.rules.issuer) {
             return Err(OAuthError::new(ErrorCode::UnauthorizedClient, "the client is not registered for this grant type"));
@@ -31,6 +32,7 @@ impl Engine {
             TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(&client, code, redirect_uri, verifier).await?,
             TokenRequest::RefreshToken { token, scope } => self.refresh(&client, token, scope).await?,
             TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(&client, &scope, resource.as_deref())?,
+            TokenRequest::TokenExchange(ask) => self.exchange(&client, ask, None).await?,
         };
         Ok((client, response))
     }

@@ -19,6 +19,8 @@ pub enum ErrorCode {
     TemporarilyUnavailable,
     /// RFC 8707 §2
     InvalidTarget,
+    /// RFC 9449 §5
+    InvalidDpopProof,
     /// RFC 6750 §3.1
     InvalidToken,
     InsufficientScope,
@@ -45,6 +47,7 @@ impl ErrorCode {
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
             Self::LoginRequired => "login_required",
@@ -71,6 +74,7 @@ impl ErrorCode {
             | Self::InvalidScope
             | Self::AccessDenied
             | Self::InvalidTarget
+            | Self::InvalidDpopProof
             | Self::LoginRequired
             | Self::InteractionRequired
             | Self::ConsentRequired

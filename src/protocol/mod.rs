@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod client_auth;
 pub mod error;
+pub mod exchange;
 pub mod ids;
 pub mod lang;
 pub mod launch;

@@ -106,8 +106,7 @@ fn the_reference_explains_every_key_and_no_other() {
         }
     }
     let keys: BTreeSet<_> = TABLES.iter().flat_map(|(table, keys)| keys.iter().map(|key| ((*table).to_owned(), (*key).to_owned()))).collect();
-    let nested = [("issuer".to_owned(), "fhir".to_owned()), ("issuer".to_owned(), "user".to_owned())];
-    explained.extend(nested);
+    explained.extend(["fhir", "user", "exchange", "trusted"].map(|nested| ("issuer".to_owned(), nested.to_owned())));
     assert_eq!(explained, keys);
 }
 
@@ -252,6 +251,7 @@ fn a_client_is_read_whole() {
       "end_with_session": true,
       "launch_trust": "session",
       "refresh_context": false,
+      "may_act": [],
       "disabled": false
     }
     "#);
