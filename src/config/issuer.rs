@@ -10,6 +10,7 @@ use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
 use super::types::{IssuerConfig, KeySchedule, Server};
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -104,6 +105,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
         fhir: bases(&raw.fhir, others, found),
         users,
         clients: BTreeMap::new(),
+        dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

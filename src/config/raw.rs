@@ -73,6 +73,7 @@ raw_table! {
         interaction_ttl: Duration,
         session_ttl: Duration,
         refresh_reuse_window: Duration,
+        dpop_nonce: String,
         key_rotation: Duration,
         key_overlap: Duration,
         fhir: Vec<Placed<RawFhir>>,
@@ -119,6 +120,7 @@ raw_table! {
         code_replay: String,
         end_with_session: bool,
         launch_trust: String,
+        dpop: String,
         refresh_context: bool,
         disabled: bool,
     }
