@@ -12,6 +12,7 @@ use super::secrets::Environment;
 use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -108,6 +109,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         exchange: Vec::new(),
         trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
+        dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::DpopPolicy;
 use crate::jose::{Alg, JwkSet};
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
@@ -130,6 +131,9 @@ pub struct Client {
     /// Offline grants end with the session too. NAV presets.
     pub end_with_session: bool,
     pub launch_trust: LaunchTrust,
+    /// Whether its tokens are bound to a key.
+    #[serde(default)]
+    pub dpop: DpopPolicy,
     /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
     pub refresh_context: bool,
     /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.

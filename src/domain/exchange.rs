@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use crate::protocol::claims::Actor;
+use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::exchange::TokenType;
 use crate::protocol::ids::{ClientId, Issuer};
@@ -159,7 +160,7 @@ pub struct Ask<'a> {
     pub requested: Option<TokenType>,
     pub actor_token: bool,
     /// Thumbprint of the key the caller proved.
-    pub proven: Option<&'a str>,
+    pub proven: Option<&'a Thumbprint>,
 }
 
 /// What is known of a subject token that was verified and is live.
@@ -184,7 +185,7 @@ pub struct Subject {
     /// The issuers in its history, for P6's round trip.
     pub came_from: Vec<String>,
     /// Thumbprint of the key it is bound to.
-    pub bound_to: Option<String>,
+    pub bound_to: Option<Thumbprint>,
 }
 
 /// What a row permits.
@@ -195,7 +196,7 @@ pub struct Permit<'a> {
     pub expires_at: UnixTime,
     pub result: TokenType,
     /// Thumbprint of the key the result is bound to.
-    pub bound_to: Option<String>,
+    pub bound_to: Option<Thumbprint>,
 }
 
 /// Why an exchange is refused. The wire tells the code alone and one sentence per code (T25).
@@ -348,7 +349,7 @@ pub fn permit<'a>(rows: &'a [ExchangeRow], ask: &Ask<'_>, subject: &Subject, now
     if expires_at <= now {
         return Err(ExchangeRefusal::NoTimeLeft);
     }
-    Ok(Permit { row, scopes, expires_at, result, bound_to: ask.proven.map(str::to_owned) })
+    Ok(Permit { row, scopes, expires_at, result, bound_to: ask.proven.cloned() })
 }
 
 /// T1: the subject is the caller's own, or its client lets the caller act; T8: and the caller holds the key it is bound to.

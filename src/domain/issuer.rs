@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, introspect_scope};
+use super::dpop::DpopNonce;
 use super::exchange::ExchangeRow;
 use super::trusted::TrustedIssuer;
 use crate::jose::Alg;
@@ -108,6 +109,8 @@ pub struct IssuerRules {
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
     pub frame_ancestors: Vec<String>,
+    /// Whether proofs of possession need a nonce.
+    pub dpop_nonce: DpopNonce,
 }
 
 impl IssuerRules {

@@ -4,6 +4,7 @@ pub mod authorization;
 pub mod client;
 pub mod client_auth;
 pub mod consent;
+pub mod dpop;
 pub mod exchange;
 pub mod grant;
 pub mod interaction;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::Thumbprint;
 use super::ids::{ClientId, GrantId, Issuer, SessionId, Subject, TokenId};
 use super::launch::LaunchContext;
 use super::scope::ScopeSet;
@@ -56,7 +57,7 @@ pub struct AccessTokenClaims {
 /// The key a token is bound to. RFC 9449 §6.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
-    pub jkt: String,
+    pub jkt: Thumbprint,
 }
 
 /// Who acts for the subject; earlier actors nest inside. RFC 8693 §4.1.

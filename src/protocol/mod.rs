@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod client_auth;
+pub mod dpop;
 pub mod error;
 pub mod exchange;
 pub mod ids;

@@ -125,7 +125,7 @@ impl TokenRequest {
 pub struct TokenResponse {
     #[serde(serialize_with = "exposed")]
     pub access_token: Secret<String>,
-    /// `Bearer`, spelled so. NAV-036.
+    /// `Bearer` or `DPoP`, spelled so. NAV-036, RFC 9449 §5.
     pub token_type: &'static str,
     /// Seconds.
     pub expires_in: u64,

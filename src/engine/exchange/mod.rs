@@ -10,6 +10,7 @@ use super::Engine;
 use super::keys::KeysError;
 use crate::domain::client::ClientAuthMethod;
 use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
 use crate::domain::grant::{AuthFacts, Grant};
 use crate::jose::UnverifiedJwt;
@@ -61,11 +62,11 @@ pub(super) struct Basis {
 }
 
 impl Engine {
-    /// Answers a token exchange. `proven`: the thumbprint of the key the caller proved with DPoP.
+    /// Answers a token exchange. `proven`: the key the caller proved with DPoP.
     ///
     /// # Errors
     /// RFC 8693 §2.2.2, each with the reason in its cause; every one is logged, as every exchange is (P12).
-    pub(super) async fn exchange(&self, caller: &AuthenticatedClient, ask: ExchangeRequest, proven: Option<&str>) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn exchange(&self, caller: &AuthenticatedClient, ask: ExchangeRequest, proven: Option<&ProvenKey>) -> Result<TokenResponse, OAuthError> {
         let outcome = self.exchanged(caller, &ask, proven).await;
         let subject = self.keys.mac(&[b"exchange", ask.subject.token.expose().as_bytes()]);
         let subject = crate::secret::Digest::of(&subject).text();
@@ -79,7 +80,7 @@ impl Engine {
         outcome.map(|(_, _, response)| response).map_err(OAuthError::from)
     }
 
-    async fn exchanged(&self, caller: &AuthenticatedClient, ask: &ExchangeRequest, proven: Option<&str>) -> Result<(Direction, &str, TokenResponse), Failed> {
+    async fn exchanged(&self, caller: &AuthenticatedClient, ask: &ExchangeRequest, proven: Option<&ProvenKey>) -> Result<(Direction, &str, TokenResponse), Failed> {
         let client = caller.client();
         if !self.rules.exchange.iter().any(|row| row.caller == client.id) {
             return Err(ExchangeRefusal::NotACaller.into());
@@ -106,7 +107,7 @@ impl Engine {
             subject_type: ask.subject.declared,
             requested: ask.requested,
             actor_token: ask.actor.is_some(),
-            proven,
+            proven: proven.map(ProvenKey::jkt),
         };
         let permit = permit(&self.rules.exchange, &asked, &found.facts, self.now())?;
         let response = self.own_result(client, ask, &permit, found.basis).await?;

@@ -2,20 +2,18 @@
 
 use serde_json::Map;
 
-use super::super::issue::{BEARER, fhir_user_for};
+use super::super::issue::fhir_user_for;
 use super::own::audience_client;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
 use crate::domain::exchange::{ExchangeRefusal, Permit};
 use crate::jose::Alg;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, Confirmation, IdTokenClaims};
+use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::exchange::NOT_APPLICABLE;
 use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::TokenResponse;
-
-/// RFC 9449 §5: the `token_type` of a token that is bound to a key.
-const DPOP: &str = "DPoP";
 
 impl Engine {
     /// An access token for the row's audience, to the caller. P3: never with a refresh token.
