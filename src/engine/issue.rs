@@ -169,6 +169,15 @@ impl Engine {
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
         let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
-        Ok(TokenResponse { access_token, token_type: token_type(key), expires_in, scope: scopes.to_string(), issued_token_type: None, refresh_token, id_token, context })
+        Ok(TokenResponse {
+            access_token,
+            token_type: token_type(key),
+            expires_in,
+            scope: scopes.to_string(),
+            issued_token_type: None,
+            refresh_token,
+            id_token,
+            context,
+        })
     }
 }

@@ -80,7 +80,12 @@ impl Engine {
         outcome.map(|(_, _, response)| response).map_err(OAuthError::from)
     }
 
-    async fn exchanged(&self, caller: &AuthenticatedClient, ask: &ExchangeRequest, proven: Option<&ProvenKey>) -> Result<(Direction, &str, TokenResponse), Failed> {
+    async fn exchanged(
+        &self,
+        caller: &AuthenticatedClient,
+        ask: &ExchangeRequest,
+        proven: Option<&ProvenKey>,
+    ) -> Result<(Direction, &str, TokenResponse), Failed> {
         let client = caller.client();
         if !self.rules.exchange.iter().any(|row| row.caller == client.id) {
             return Err(ExchangeRefusal::NotACaller.into());
