@@ -104,6 +104,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
         fhir: bases(&raw.fhir, others, found),
         users,
         clients: BTreeMap::new(),
+        upstream: None,
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, introspect_scope};
+use super::upstream::UpstreamRules;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
@@ -102,6 +103,8 @@ pub struct IssuerRules {
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
     pub frame_ancestors: Vec<String>,
+    /// Our registration at the identity provider behind us, where there is one.
+    pub upstream: Option<Arc<UpstreamRules>>,
 }
 
 impl IssuerRules {

@@ -9,4 +9,6 @@ pub mod interaction;
 pub mod issuer;
 pub mod keys;
 pub mod launch;
+pub mod person;
 pub mod session;
+pub mod upstream;
