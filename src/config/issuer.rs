@@ -1,6 +1,7 @@
 //! `[[issuer]]`: each alone, and all beside each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -8,7 +9,9 @@ use url::Url;
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
+use super::secrets::Environment;
 use super::types::{IssuerConfig, KeySchedule, Server};
+use super::upstream;
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
@@ -21,7 +24,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Every issuer of the file; clients come later. One whose URL is wrong gets a stand-in, so that the rest is checked too.
-pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, found: &mut Findings) -> Vec<IssuerConfig> {
+pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, environment: &dyn Environment, found: &mut Findings) -> Vec<IssuerConfig> {
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     match raw {
         Field::Given(list, place) if list.is_empty() => found.refuse(place, "is empty; write [[issuer]] and its url"),
@@ -38,7 +41,8 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, fo
             }
             None => stand_in(item.value.url.get()),
         };
-        let issuer = check(&item.value, url, server, &issuers, found);
+        let mut issuer = check(&item.value, url, server, &issuers, found);
+        issuer.rules.upstream = item.value.upstream.get().and_then(|raw| upstream::check(raw, issuer.url(), environment, found)).map(Arc::new);
         issuers.push(issuer);
     }
     issuers
@@ -57,7 +61,7 @@ fn issuer_url(field: &Field<String>, found: &mut Findings) -> Option<Issuer> {
 }
 
 /// The issuer that was probably meant: without slash, query and fragment, and over https where it must be.
-fn canonical(text: &str) -> Option<Issuer> {
+pub(super) fn canonical(text: &str) -> Option<Issuer> {
     let mut url = Url::parse(text).ok()?;
     url.set_query(None);
     url.set_fragment(None);

@@ -12,6 +12,7 @@ mod read;
 mod report;
 mod secrets;
 mod types;
+mod upstream;
 mod values;
 
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
     let before = found.problems.len();
-    let mut issuers = issuer::check_all(&raw.issuer, &server, found);
+    let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
     let all_known = found.problems.len() == before;
     add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {

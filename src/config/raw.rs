@@ -77,6 +77,7 @@ raw_table! {
         key_overlap: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
+        upstream: RawUpstream,
     }
 }
 
@@ -88,6 +89,33 @@ raw_table! {
 raw_table! {
     /// `[[issuer.user]]`
     RawUser { name: String, fhir_user: String }
+}
+
+raw_table! {
+    /// `[issuer.upstream]`
+    RawUpstream {
+        issuer: String,
+        client_id: String,
+        client_key: RawSecret,
+        scopes: String,
+        resources: Texts,
+        api_audience: String,
+        extra_audiences: Texts,
+        tenancy: String,
+        request_object: String,
+        request_object_typ: String,
+        acr_values: String,
+        min_level: String,
+        max_auth_age: Duration,
+        leeway: Duration,
+        userinfo: String,
+        timeout: Duration,
+        retries: i64,
+        longest_wait: Duration,
+        max_calls: i64,
+        circuit_failures: i64,
+        circuit_open: Duration,
+    }
 }
 
 raw_table! {
@@ -148,5 +176,6 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),
+    ("issuer.upstream", RawUpstream::KEYS),
     ("client", RawClient::KEYS),
 ];

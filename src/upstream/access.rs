@@ -12,7 +12,6 @@ use super::id_token::{not_ahead, number_or_text, one_or_many, read};
 use crate::domain::person::{HprNumber, OrgNumber, PersonNumber};
 use crate::domain::upstream::{ActingFor, SecurityLevel, TOKEN_ALGS, UpstreamRules, UpstreamSession, UpstreamSubject};
 use crate::jose::{AudienceForm, Expect};
-use crate::protocol::claims::Confirmation;
 use crate::protocol::ids::{ClientId, TokenId};
 use crate::secret::{Secret, same};
 use crate::time::UnixTime;
@@ -94,6 +93,12 @@ fn known_level(level: Option<&Value>) -> Option<SecurityLevel> {
     level.and_then(Value::as_str).and_then(SecurityLevel::parse)
 }
 
+/// RFC 9449 §6.1.
+#[derive(Deserialize)]
+struct Bound {
+    jkt: String,
+}
+
 #[derive(Deserialize)]
 struct Claims {
     exp: i64,
@@ -105,7 +110,7 @@ struct Claims {
     scope: Option<BTreeSet<String>>,
     /// Id_tokens have one.
     nonce: Option<Value>,
-    cnf: Option<Confirmation>,
+    cnf: Option<Bound>,
     act: Option<Value>,
     sub: Option<UpstreamSubject>,
     sid: Option<UpstreamSession>,
