@@ -18,6 +18,8 @@ use serde_json::json;
 
 #[path = "config_refused.rs"]
 mod refused;
+#[path = "config_upstream.rs"]
+mod upstream;
 
 /// An environment of a test's own: nothing of the machine shows through.
 #[derive(Default)]
