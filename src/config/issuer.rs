@@ -1,6 +1,7 @@
 //! `[[issuer]]`: each alone, and all beside each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -11,6 +12,7 @@ use super::read::{Field, Placed};
 use super::secrets::Environment;
 use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
+use super::upstream;
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
@@ -41,7 +43,8 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, en
             }
             None => stand_in(item.value.url.get()),
         };
-        let issuer = check(&item.value, url, server, environment, &issuers, found);
+        let mut issuer = check(&item.value, url, server, environment, &issuers, found);
+        issuer.rules.upstream = item.value.upstream.get().and_then(|raw| upstream::check(raw, issuer.url(), environment, found)).map(Arc::new);
         issuers.push(issuer);
     }
     issuers
@@ -60,7 +63,7 @@ fn issuer_url(field: &Field<String>, found: &mut Findings) -> Option<Issuer> {
 }
 
 /// The issuer that was probably meant: without slash, query and fragment, and over https where it must be.
-fn canonical(text: &str) -> Option<Issuer> {
+pub(super) fn canonical(text: &str) -> Option<Issuer> {
     let mut url = Url::parse(text).ok()?;
     url.set_query(None);
     url.set_fragment(None);
@@ -110,6 +113,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
         dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
+        upstream: None,
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

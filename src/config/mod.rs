@@ -15,6 +15,7 @@ mod report;
 mod secrets;
 mod trusted;
 mod types;
+mod upstream;
 mod values;
 
 use std::collections::BTreeSet;

@@ -80,6 +80,7 @@ raw_table! {
         user: Vec<Placed<RawUser>>,
         exchange: Vec<Placed<RawExchange>>,
         trusted: Vec<Placed<RawTrusted>>,
+        upstream: RawUpstream,
     }
 }
 
@@ -115,6 +116,33 @@ raw_table! {
         again: bool,
         max_ttl: Duration,
         max_age: Duration,
+    }
+}
+
+raw_table! {
+    /// `[issuer.upstream]`
+    RawUpstream {
+        issuer: String,
+        client_id: String,
+        client_key: RawSecret,
+        scopes: String,
+        resources: Texts,
+        api_audience: String,
+        extra_audiences: Texts,
+        tenancy: String,
+        request_object: String,
+        request_object_typ: String,
+        acr_values: String,
+        min_level: String,
+        max_auth_age: Duration,
+        leeway: Duration,
+        userinfo: String,
+        timeout: Duration,
+        retries: i64,
+        longest_wait: Duration,
+        max_calls: i64,
+        circuit_failures: i64,
+        circuit_open: Duration,
     }
 }
 
@@ -185,5 +213,6 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("issuer.user", RawUser::KEYS),
     ("issuer.exchange", RawExchange::KEYS),
     ("issuer.trusted", RawTrusted::KEYS),
+    ("issuer.upstream", RawUpstream::KEYS),
     ("client", RawClient::KEYS),
 ];

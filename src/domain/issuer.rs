@@ -10,6 +10,7 @@ use super::client::{Client, introspect_scope};
 use super::dpop::DpopNonce;
 use super::exchange::ExchangeRow;
 use super::trusted::TrustedIssuer;
+use super::upstream::UpstreamRules;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
@@ -111,6 +112,8 @@ pub struct IssuerRules {
     pub frame_ancestors: Vec<String>,
     /// Whether proofs of possession need a nonce.
     pub dpop_nonce: DpopNonce,
+    /// Our registration at the identity provider behind us, where there is one.
+    pub upstream: Option<Arc<UpstreamRules>>,
 }
 
 impl IssuerRules {

@@ -11,5 +11,7 @@ pub mod interaction;
 pub mod issuer;
 pub mod keys;
 pub mod launch;
+pub mod person;
 pub mod session;
 pub mod trusted;
+pub mod upstream;
