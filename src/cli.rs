@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::demo::{self, DemoOptions};
 use crate::app::server::{self, Listeners};
-use crate::config;
+use crate::config::{self, Direction, ExchangeQuestion};
 use crate::random::SystemRandom;
 use crate::time::SystemClock;
 
@@ -70,11 +70,14 @@ struct DemoArgs {
     /// Add or replace clients: [[client]] tables, as in a configuration
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
+    /// Add rows to the exchange policy: [[issuer.exchange]] tables; {issuer} and {fhir} in them stand for the demo's
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 }
 
 impl Default for DemoArgs {
     fn default() -> Self {
-        Self { once: false, no_walk: false, json: None, data: ".data".into(), fresh: false, port_base: 9400, clients: None }
+        Self { once: false, no_walk: false, json: None, data: ".data".into(), fresh: false, port_base: 9400, clients: None, policy: None }
     }
 }
 
@@ -97,6 +100,48 @@ enum ConfigCommand {
     },
     /// Print every key with its default and unit
     Reference,
+    /// Say which row of the exchange policy permits a token exchange, or why none does
+    ExplainExchange(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// The configuration
+    file: PathBuf,
+    /// The client that would ask
+    #[arg(long, value_name = "CLIENT_ID")]
+    caller: String,
+    /// The target, as `audience` or `resource` would have it
+    #[arg(long, value_name = "TARGET")]
+    audience: String,
+    /// Only rows of this direction
+    #[arg(long, value_parser = ["to-upstream", "from-upstream", "own", "foreign"])]
+    direction: Option<String>,
+    /// The issuer of the subject token, where it is a foreign one
+    #[arg(long, value_name = "URL")]
+    from: Option<String>,
+    /// What would be asked for
+    #[arg(long, value_name = "SCOPES")]
+    scope: Option<String>,
+    /// Which issuer of the file; the first where left out
+    #[arg(long, value_name = "URL")]
+    at: Option<String>,
+}
+
+impl ExplainArgs {
+    fn explain(&self) -> (String, bool) {
+        let directions = [Direction::ToUpstream, Direction::FromUpstream, Direction::Own, Direction::Foreign];
+        let direction = self.direction.as_deref().and_then(|word| directions.into_iter().find(|direction| direction.as_str() == word));
+        let question = ExchangeQuestion {
+            at: self.at.as_deref(),
+            caller: &self.caller,
+            target: &self.audience,
+            direction,
+            from: self.from.as_deref(),
+            scope: self.scope.as_deref(),
+        };
+        config::explain_exchange(&self.file, &question)
+    }
 }
 
 /// Runs the command line of this process.
@@ -106,6 +151,10 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Reference) => print(config::reference(), true),
         Command::Config(ConfigCommand::Check { file }) => {
             let (report, ok) = config::check_report(&file);
+            print(&report, ok)
+        }
+        Command::Config(ConfigCommand::ExplainExchange(args)) => {
+            let (report, ok) = args.explain();
             print(&report, ok)
         }
         Command::Demo(args) => on_runtime(run_demo(args)),
@@ -144,7 +193,7 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 
 async fn run_demo(args: DemoArgs) -> ExitCode {
     log::for_demo();
-    let options = DemoOptions { port_base: args.port_base, data: args.data, fresh: args.fresh, json: args.json, clients: args.clients };
+    let options = DemoOptions { port_base: args.port_base, data: args.data, fresh: args.fresh, json: args.json, clients: args.clients, policy: args.policy };
     let demo = match demo::start(&options).await {
         Ok(demo) => demo,
         Err(error) => return fail(&error),

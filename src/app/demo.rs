@@ -48,6 +48,8 @@ pub struct DemoOptions {
     pub json: Option<PathBuf>,
     /// Clients to add or replace.
     pub clients: Option<PathBuf>,
+    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own. `{issuer}` and `{fhir}` in it stand for the demo's.
+    pub policy: Option<PathBuf>,
 }
 
 /// Why there is no demo.
@@ -124,7 +126,8 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     let ready = epj::ready_launches(INDEX, JOURNALS)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
-    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &clients.toml);
+    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);
+    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;
     let extra_environment = options.clients.as_deref().map(SystemEnvironment::of_file);
@@ -289,6 +292,7 @@ fn config_text(
     fhir: &str,
     ops_token: &Secret<String>,
     users: &BTreeSet<(String, String)>,
+    policy: &str,
     clients: &Secret<String>,
 ) -> Secret<String> {
     let data = options.data.display().to_string();
@@ -315,7 +319,17 @@ login = ["ehr", "local"]
 base = "{fhir}"
 resource_servers = ["fhir-server"]
 
-{users}{clients}"#,
+{users}# The portal may make its own token narrower: DESIGN §2.
+[[issuer.exchange]]
+name = "portal-narrows"
+direction = "own"
+caller = "regional-portal"
+audience = "{fhir}"
+scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
+
+{policy}
+
+{clients}"#,
         public = listeners.public.local_addr(),
         ops = listeners.ops.local_addr(),
         token = ops_token.expose(),

@@ -85,6 +85,7 @@ struct RawSwitches {
     author_must_be_user: bool,
     refuse_for_deceased: bool,
     professional_category: bool,
+    dpop_nonce_always: bool,
     protect_addresses: bool,
 }
 
@@ -163,6 +164,7 @@ impl From<RawSwitches> for Switches {
             author_must_be_user: raw.author_must_be_user,
             refuse_for_deceased: raw.refuse_for_deceased,
             professional_category: raw.professional_category,
+            dpop_nonce_always: raw.dpop_nonce_always,
             protect_addresses: raw.protect_addresses,
             refuse_national_id_in_url: raw.refuse_national_id_in_url,
             terminology_aliases: raw.terminology_aliases,

@@ -13,6 +13,7 @@ use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required,
 use crate::domain::client::{
     Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
 };
+use crate::domain::dpop::DpopPolicy;
 use crate::domain::issuer::SELF_CLIENT;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri, is_loopback};
@@ -24,6 +25,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 /// SAL-116.
 const BACKEND_TTL: Duration = Duration::from_secs(5 * 60);
+
+const DPOP: &[(&str, DpopPolicy)] = &[("required", DpopPolicy::Required), ("optional", DpopPolicy::Optional), ("off", DpopPolicy::Off)];
 
 /// A client registered over the administration API.
 #[derive(Debug)]
@@ -139,7 +142,9 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         code_replay: word_or(&raw.code_replay, CodeReplay::Revoke, &[("revoke", CodeReplay::Revoke), ("refuse", CodeReplay::Refuse)], found),
         end_with_session: raw.end_with_session.get().copied().unwrap_or(false),
         launch_trust,
+        dpop: word_or(&raw.dpop, DpopPolicy::Optional, DPOP, found),
         refresh_context: raw.refresh_context.get().copied().unwrap_or(false),
+        may_act: each_once(&raw.may_act, found).into_iter().filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found)).collect(),
         disabled: raw.disabled.get().copied().unwrap_or(false),
     };
     rules(raw, &client, auth::outline(raw).is_some(), at, issuer, found);

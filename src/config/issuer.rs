@@ -1,6 +1,7 @@
 //! `[[issuer]]`: each alone, and all beside each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -8,8 +9,12 @@ use url::Url;
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
 use super::read::{Field, Placed};
+use super::secrets::Environment;
+use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
+use super::upstream;
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -21,7 +26,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Every issuer of the file; clients come later. One whose URL is wrong gets a stand-in, so that the rest is checked too.
-pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, found: &mut Findings) -> Vec<IssuerConfig> {
+pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, environment: &dyn Environment, found: &mut Findings) -> Vec<IssuerConfig> {
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     match raw {
         Field::Given(list, place) if list.is_empty() => found.refuse(place, "is empty; write [[issuer]] and its url"),
@@ -38,7 +43,8 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, fo
             }
             None => stand_in(item.value.url.get()),
         };
-        let issuer = check(&item.value, url, server, &issuers, found);
+        let mut issuer = check(&item.value, url, server, environment, &issuers, found);
+        issuer.rules.upstream = item.value.upstream.get().and_then(|raw| upstream::check(raw, issuer.url(), environment, found)).map(Arc::new);
         issuers.push(issuer);
     }
     issuers
@@ -57,7 +63,7 @@ fn issuer_url(field: &Field<String>, found: &mut Findings) -> Option<Issuer> {
 }
 
 /// The issuer that was probably meant: without slash, query and fragment, and over https where it must be.
-fn canonical(text: &str) -> Option<Issuer> {
+pub(super) fn canonical(text: &str) -> Option<Issuer> {
     let mut url = Url::parse(text).ok()?;
     url.set_query(None);
     url.set_fragment(None);
@@ -83,7 +89,7 @@ fn apart(new: &Issuer, old: &Issuer, place: &Place, found: &mut Findings) {
     }
 }
 
-fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig], found: &mut Findings) -> IssuerConfig {
+fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Environment, others: &[IssuerConfig], found: &mut Findings) -> IssuerConfig {
     let loopback = url.is_loopback();
     if loopback && !server.listen.ip().is_loopback() {
         found.warn(raw.url.place(), format!("is on loopback, with its leniencies, but {} can be reached from other machines", server.listen));
@@ -103,7 +109,11 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, others: &[IssuerConfig],
         frame_ancestors: each_once(&raw.frame_ancestors, found).into_iter().filter_map(|item| origin(item, loopback, found)).collect(),
         fhir: bases(&raw.fhir, others, found),
         users,
+        exchange: Vec::new(),
+        trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
+        dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
+        upstream: None,
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

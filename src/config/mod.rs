@@ -3,6 +3,8 @@
 mod auth;
 mod check;
 mod client;
+mod exchange;
+mod explain;
 mod issuer;
 mod node;
 mod presets;
@@ -11,7 +13,9 @@ mod raw;
 mod read;
 mod report;
 mod secrets;
+mod trusted;
 mod types;
+mod upstream;
 mod values;
 
 use std::collections::BTreeSet;
@@ -19,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use client::{Registration, client_from_json};
+pub use explain::{ExchangeQuestion, explain_exchange};
 pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
@@ -26,6 +31,7 @@ pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
 pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
+pub use crate::domain::exchange::Direction;
 use crate::protocol::ids::{ClientId, Issuer};
 use raw::{RawClient, RawClients, RawConfig};
 use read::{Field, Placed};
@@ -75,7 +81,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
     let before = found.problems.len();
-    let mut issuers = issuer::check_all(&raw.issuer, &server, found);
+    let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
     let all_known = found.problems.len() == before;
     add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {
@@ -84,6 +90,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
         }
     }
     issuer::resource_servers(&raw.issuer, &issuers, found);
+    exchange::check_all(&raw.issuer, &mut issuers, found);
     Some(Config { server, store, keys, http, fetch, issuers })
 }
 

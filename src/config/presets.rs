@@ -98,11 +98,12 @@ auth = "private_key_jwt"
 scopes = "system/*.rs"
 "#;
 
-/// DESIGN §2: a confidential app with a key of its own.
+/// DESIGN §2: a confidential app with a key of its own, and tokens bound to one.
 const REGIONAL_PORTAL: &str = r#"
 client_id = "regional-portal"
 name = "Regional portal"
 auth = "private_key_jwt"
+dpop = "required"
 scopes = "launch launch/patient openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
 consent = "once"
 "#;

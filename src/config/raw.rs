@@ -73,10 +73,14 @@ raw_table! {
         interaction_ttl: Duration,
         session_ttl: Duration,
         refresh_reuse_window: Duration,
+        dpop_nonce: String,
         key_rotation: Duration,
         key_overlap: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
+        exchange: Vec<Placed<RawExchange>>,
+        trusted: Vec<Placed<RawTrusted>>,
+        upstream: RawUpstream,
     }
 }
 
@@ -88,6 +92,63 @@ raw_table! {
 raw_table! {
     /// `[[issuer.user]]`
     RawUser { name: String, fhir_user: String }
+}
+
+raw_table! {
+    /// `[[issuer.exchange]]`
+    RawExchange {
+        name: String,
+        direction: String,
+        caller: String,
+        audience: String,
+        issuer: String,
+        scopes: String,
+        delivery: String,
+        gateway_url: String,
+        presenter: String,
+        subject_audience: String,
+        binding: String,
+        semantics: String,
+        actor_token: bool,
+        subject_types: Texts,
+        result_types: Texts,
+        max_depth: i64,
+        again: bool,
+        max_ttl: Duration,
+        max_age: Duration,
+    }
+}
+
+raw_table! {
+    /// `[issuer.upstream]`
+    RawUpstream {
+        issuer: String,
+        client_id: String,
+        client_key: RawSecret,
+        scopes: String,
+        resources: Texts,
+        api_audience: String,
+        extra_audiences: Texts,
+        tenancy: String,
+        request_object: String,
+        request_object_typ: String,
+        acr_values: String,
+        min_level: String,
+        max_auth_age: Duration,
+        leeway: Duration,
+        userinfo: String,
+        timeout: Duration,
+        retries: i64,
+        longest_wait: Duration,
+        max_calls: i64,
+        circuit_failures: i64,
+        circuit_open: Duration,
+    }
+}
+
+raw_table! {
+    /// `[[issuer.trusted]]`
+    RawTrusted { issuer: String, base: String, client_id: String, client_secret: RawSecret, clients: Texts, patient_systems: Texts, person_systems: Texts }
 }
 
 raw_table! {
@@ -119,7 +180,9 @@ raw_table! {
         code_replay: String,
         end_with_session: bool,
         launch_trust: String,
+        dpop: String,
         refresh_context: bool,
+        may_act: Texts,
         disabled: bool,
     }
 }
@@ -148,5 +211,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),
+    ("issuer.exchange", RawExchange::KEYS),
+    ("issuer.trusted", RawTrusted::KEYS),
+    ("issuer.upstream", RawUpstream::KEYS),
     ("client", RawClient::KEYS),
 ];

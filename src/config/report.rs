@@ -63,6 +63,10 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
             let servers = if servers.is_empty() { "nobody by name".to_owned() } else { servers.join(", ") };
             writeln!(out, "  FHIR {}{default}; introspected by {servers}", base.base)?;
         }
+        if let Some(upstream) = &issuer.upstream {
+            let apis = upstream.resources.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            writeln!(out, "  upstream {} as {}, signing with {}; tokens for {apis}", upstream.issuer, upstream.client_id, upstream.client_key.alg())?;
+        }
         for client in issuer.clients.values() {
             let redirects = client.redirect_uris.len();
             let disabled = if client.disabled { ", disabled" } else { "" };

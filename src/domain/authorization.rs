@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
+use super::dpop::DpopPolicy;
 use super::issuer::{FhirServer, IssuerRules};
+use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
 use crate::protocol::params::Params;
@@ -70,6 +72,9 @@ pub struct CheckedRequest {
     /// Digest of the launch handle, where there is one.
     pub launch: Option<Digest>,
     pub challenge: Option<CodeChallenge>,
+    /// The key the code is to be bound to. RFC 9449 §10.
+    #[serde(default)]
+    pub dpop_jkt: Option<Thumbprint>,
     pub nonce: Option<String>,
     pub prompt: BTreeSet<Prompt>,
     /// Seconds. OIDC Core §3.1.2.1.
@@ -166,6 +171,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         return Err(invalid("state is missing"));
     }
     let challenge = challenge(params, client).map_err(&invalid)?;
+    let dpop_jkt = code_key(params, client).map_err(&invalid)?;
     let server = fhir_server(params, client, rules).map_err(&wrong)?;
     if client.redirect_uris.is_empty() {
         return Err(wrong(OAuthError::new(ErrorCode::UnauthorizedClient, "the client may not use the code flow")));
@@ -189,6 +195,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         scopes: negotiated.scopes,
         launch: handle.map(|handle| Digest::of(handle.as_bytes())),
         challenge,
+        dpop_jkt,
         nonce: params.get("nonce").map(str::to_owned),
         prompt,
         max_age,
@@ -235,6 +242,14 @@ fn challenge(params: &Params, client: &Client) -> Result<Option<CodeChallenge>, 
         return Err("code_challenge_method must be S256");
     }
     CodeChallenge::parse(text).map(Some).ok_or("code_challenge must be 43 base64url characters")
+}
+
+/// RFC 9449 §10. A client whose tokens are never bound has its parameter passed over, as one nobody knows (SAL-315).
+fn code_key(params: &Params, client: &Client) -> Result<Option<Thumbprint>, &'static str> {
+    match params.get("dpop_jkt") {
+        Some(text) if client.dpop != DpopPolicy::Off => Thumbprint::parse(text).map(Some).ok_or("dpop_jkt must be a SHA-256 thumbprint in base64url"),
+        Some(_) | None => Ok(None),
+    }
 }
 
 /// Row 7. SAL-025…027, SAL-309; RFC 8707 §2.

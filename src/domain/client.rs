@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::DpopPolicy;
 use crate::jose::{Alg, JwkSet};
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
@@ -130,8 +131,14 @@ pub struct Client {
     /// Offline grants end with the session too. NAV presets.
     pub end_with_session: bool,
     pub launch_trust: LaunchTrust,
+    /// Whether its tokens are bound to a key.
+    #[serde(default)]
+    pub dpop: DpopPolicy,
     /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
     pub refresh_context: bool,
+    /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.
+    #[serde(default)]
+    pub may_act: Vec<ClientId>,
     pub disabled: bool,
 }
 
@@ -149,6 +156,8 @@ pub enum GrantType {
     AuthorizationCode,
     RefreshToken,
     ClientCredentials,
+    /// Which exchanges, the policy says: a client without a row in it has none.
+    TokenExchange,
 }
 
 /// A URI that equals a registered one. Only this can be redirected to.
@@ -199,6 +208,7 @@ impl Client {
             GrantType::RefreshToken => {
                 self.may(GrantType::AuthorizationCode, issuer) && (self.scopes.contains(&Scope::OfflineAccess) || self.scopes.contains(&Scope::OnlineAccess))
             }
+            GrantType::TokenExchange => !self.is_public(),
             // SAL-111 (system/ needs an asymmetric key) is held by registration; RFC 6749 §4.4: confidential clients only.
             GrantType::ClientCredentials => {
                 !self.is_public()

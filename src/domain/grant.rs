@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, CodeReplay};
+use super::dpop::{ProofError, ProvenKey};
 use super::issuer::Lifetimes;
+use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{ClientId, FhirBase, GrantId, RedirectUri, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -33,6 +35,10 @@ pub struct Grant {
     pub nonce: Option<String>,
     pub auth: Option<AuthFacts>,
     pub made_at: UnixTime,
+    /// The key its code (RFC 9449 §10) or, of a public client, its refresh tokens (§5) are bound to. A confidential client's refresh
+    /// tokens are bound by its authentication.
+    #[serde(default)]
+    pub jkt: Option<Thumbprint>,
     /// When a refresh token of it expires, where it has one.
     pub refresh_until: Option<UnixTime>,
     /// Until when anything derived from it may still be good.
@@ -72,6 +78,7 @@ pub struct Redemption {
     pub code: Digest,
     pub redirect: String,
     pub verifier: Option<CodeVerifier>,
+    pub key: Option<ProvenKey>,
 }
 
 /// Why a code or a refresh token gives nothing.
@@ -89,6 +96,8 @@ pub enum GrantError {
     OtherRedirect,
     #[error("the verifier does not match the challenge")]
     VerifierDiffers,
+    #[error("it is bound to a key that the request does not prove")]
+    OtherKey,
     #[error("a verifier was sent for a request without a challenge")]
     VerifierUnasked,
     #[error("the refresh token has expired")]
@@ -107,6 +116,8 @@ impl From<GrantError> for OAuthError {
     fn from(reason: GrantError) -> Self {
         use GrantError as G;
         match reason {
+            // SAL §8.8: no code is prescribed. RFC 9449 §10: the request must be refused.
+            G::OtherKey => Self::from(ProofError::OtherKey).because(reason),
             // One answer for all: whoever holds a stolen code or token learns nothing from trying it.
             G::Unknown
             | G::OtherClient
@@ -163,6 +174,14 @@ impl Grant {
         matches!(self.state, GrantState::Live { .. }) && now < self.expires_at
     }
 
+    /// Whether the request proves the key this is bound to, where it is bound to one.
+    fn bound_to(&self, key: Option<&ProvenKey>) -> Result<(), GrantError> {
+        match &self.jkt {
+            Some(jkt) if !key.is_some_and(|key| key.is(jkt)) => Err(GrantError::OtherKey),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn ending(&self, why: GrantError, because: EndedBecause, now: UnixTime) -> Refused {
         Refused { why, ends: Some(Box::new(self.end(because, now))) }
     }
@@ -205,8 +224,10 @@ impl Grant {
                     // RFC 9700 §2.1.1: a verifier without a challenge is a downgrade attempt.
                     (None, Some(_)) => return Err(self.ending(GrantError::VerifierUnasked, EndedBecause::WrongVerifier, now)),
                 }
+                // Last: who knows the verifier is the client, and its mistake about the key ends nothing.
+                self.bound_to(ask.key.as_ref())?;
                 let state = GrantState::Live { code: *code, redeemed_at: now, generation: 0, rotated_at: None };
-                Ok(Self { state, ..self.clone() })
+                Ok(Self { state, jkt: refresh_key(client, ask.key.as_ref()), ..self.clone() })
             }
         }
     }
@@ -215,7 +236,7 @@ impl Grant {
     ///
     /// # Errors
     /// [`Refused`]; a rotated token that comes back after the window ends the grant.
-    pub fn refresh(&self, client: &Client, generation: u32, now: UnixTime, lifetimes: &Lifetimes) -> Result<Refreshed, Refused> {
+    pub fn refresh(&self, client: &Client, generation: u32, key: Option<&ProvenKey>, now: UnixTime, lifetimes: &Lifetimes) -> Result<Refreshed, Refused> {
         if self.client != client.id {
             return Err(GrantError::OtherClient.into());
         }
@@ -225,6 +246,7 @@ impl Grant {
         if self.refresh_until.is_none_or(|until| now >= until) {
             return Err(GrantError::RefreshExpired.into());
         }
+        self.bound_to(key)?;
         // A later generation than the record knows was issued by us all the same: the record is behind, not the token.
         if generation >= *current {
             if !client.rotates_refresh_tokens() {
@@ -232,7 +254,8 @@ impl Grant {
             }
             let next = generation.saturating_add(1);
             let state = GrantState::Live { code: *code, redeemed_at: *redeemed_at, generation: next, rotated_at: Some(now) };
-            return Ok(Refreshed::Rotated(Box::new(Self { state, ..self.clone() }), next));
+            let jkt = self.jkt.clone().or_else(|| refresh_key(client, key));
+            return Ok(Refreshed::Rotated(Box::new(Self { state, jkt, ..self.clone() }), next));
         }
         let just_rotated = rotated_at.is_some_and(|at| now.since(at) <= i64::try_from(lifetimes.refresh_reuse.as_secs()).unwrap_or(i64::MAX));
         if generation.checked_add(1) == Some(*current) && just_rotated {
@@ -240,4 +263,9 @@ impl Grant {
         }
         Err(self.ending(GrantError::RefreshReused, EndedBecause::RefreshReused, now))
     }
+}
+
+/// What refresh tokens are bound to. RFC 9449 §5: those of public clients, to the key of the request that got them.
+fn refresh_key(client: &Client, key: Option<&ProvenKey>) -> Option<Thumbprint> {
+    key.filter(|_| client.is_public()).map(|key| key.jkt().clone())
 }

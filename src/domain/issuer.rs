@@ -7,6 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Client, introspect_scope};
+use super::dpop::DpopNonce;
+use super::exchange::ExchangeRow;
+use super::trusted::TrustedIssuer;
+use super::upstream::UpstreamRules;
 use crate::jose::Alg;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
@@ -98,10 +102,18 @@ pub struct IssuerRules {
     /// The first one is the default.
     pub fhir: Vec<FhirServer>,
     pub users: Vec<LocalUser>,
+    /// What may be exchanged; nothing where it is empty. DESIGN §3, Token exchange.
+    pub exchange: Vec<ExchangeRow>,
+    /// Other issuers whose tokens a row may take.
+    pub trusted: Vec<TrustedIssuer>,
     pub lifetimes: Lifetimes,
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
     pub frame_ancestors: Vec<String>,
+    /// Whether proofs of possession need a nonce.
+    pub dpop_nonce: DpopNonce,
+    /// Our registration at the identity provider behind us, where there is one.
+    pub upstream: Option<Arc<UpstreamRules>>,
 }
 
 impl IssuerRules {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Engine;
-use super::issue::BEARER;
+use super::issue::token_type;
 use crate::domain::authorization::can_be_enforced;
 use crate::domain::client::{Client, LAUNCH_CREATE};
 use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::dpop::ProvenKey;
 use crate::jose::Alg;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
 use crate::protocol::error::{ErrorCode, OAuthError};
@@ -19,7 +20,13 @@ use crate::protocol::token::TokenResponse;
 const LONGEST: Duration = Duration::from_secs(300);
 
 impl Engine {
-    pub(super) fn client_credentials(&self, client: &AuthenticatedClient, scope: &str, resource: Option<&str>) -> Result<TokenResponse, OAuthError> {
+    pub(super) fn client_credentials(
+        &self,
+        client: &AuthenticatedClient,
+        key: Option<&ProvenKey>,
+        scope: &str,
+        resource: Option<&str>,
+    ) -> Result<TokenResponse, OAuthError> {
         let client = client.client();
         let (for_us, for_fhir) = self.split(&ScopeSet::parse_request(scope).narrow(&client.scopes).limited());
         let (scopes, aud, alg) = match (for_us.is_empty(), for_fhir.is_empty()) {
@@ -57,17 +64,20 @@ impl Engine {
             auth_time: None,
             acr: None,
             amr: Vec::new(),
-            cnf: None,
+            cnf: key.map(ProvenKey::confirmation),
             act: None,
+            may_act: None,
+            src: Vec::new(),
             fhir_user: None,
             context: LaunchContext::default(),
         };
         let access_token = self.keys.sign(client.access_token_alg.or(alg).unwrap_or(Alg::RS256), ACCESS_TOKEN, &claims)?;
         Ok(TokenResponse {
             access_token,
-            token_type: BEARER,
+            token_type: token_type(key),
             expires_in: life.as_secs(),
             scope: scopes.to_string(),
+            issued_token_type: None,
             refresh_token: None,
             id_token: None,
             context: serde_json::Map::new(),

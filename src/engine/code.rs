@@ -2,6 +2,7 @@
 
 use super::Engine;
 use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Redemption};
 use crate::protocol::error::OAuthError;
 use crate::protocol::pkce::CodeVerifier;
@@ -14,12 +15,13 @@ impl Engine {
     pub(super) async fn redeem_code(
         &self,
         client: &AuthenticatedClient,
+        key: Option<&ProvenKey>,
         code: Option<Code>,
         redirect: String,
         verifier: Option<CodeVerifier>,
     ) -> Result<TokenResponse, OAuthError> {
         let code = code.ok_or(GrantError::Unknown)?;
-        let ask = Redemption { code: code.digest, redirect, verifier };
+        let ask = Redemption { code: code.digest, redirect, verifier, key: key.cloned() };
         // A conflict means that somebody redeemed or ended it meanwhile: look again, and the rule says what that is.
         loop {
             let standing = self.standing(&code.grant).await?.ok_or(GrantError::Unknown)?;
@@ -40,7 +42,7 @@ impl Engine {
                 return Err(GrantError::SessionEnded.into());
             }
             // Signed before the commit: a code is not spent on an answer that cannot be made.
-            let response = self.first_tokens(&redeemed, client.client(), now)?;
+            let response = self.first_tokens(&redeemed, client.client(), key, now)?;
             if self.store.replace(&held, &redeemed).await? == Commit::Applied {
                 return Ok(response);
             }

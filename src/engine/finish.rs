@@ -66,6 +66,7 @@ impl Engine {
             nonce: request.nonce.clone(),
             auth: user.auth.clone(),
             made_at,
+            jkt: request.dpop_jkt.clone(),
             refresh_until,
             expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
             state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },

@@ -7,6 +7,7 @@ use super::issue::fhir_user_for;
 use super::live::ActiveToken;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::protocol::client_auth::ClientAuth;
+use crate::protocol::dpop::{BEARER, DPOP, ShownToken};
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
 use crate::protocol::scope::{Level, Scope};
 
@@ -23,9 +24,14 @@ impl Engine {
     ///
     /// # Errors
     /// 401 without or with wrong credentials, 403 for a bearer without the scope, 400 without `token`, 503 without a store.
-    pub async fn introspect(&self, auth: Result<ClientAuth, OAuthError>, bearer: Option<&str>, token: Option<&str>) -> Result<Map<String, Value>, OAuthError> {
-        let caller = match bearer {
-            Some(bearer) => self.by_bearer(bearer).await?,
+    pub async fn introspect(
+        &self,
+        auth: Result<ClientAuth, OAuthError>,
+        shown: Option<ShownToken<'_>>,
+        token: Option<&str>,
+    ) -> Result<Map<String, Value>, OAuthError> {
+        let caller = match shown {
+            Some(shown) => self.by_token(shown).await.map_err(|error| error.under(shown.scheme))?,
             None => {
                 let client = self.authenticate(auth?).await?;
                 // DESIGN §3: a public client sees nothing.
@@ -42,14 +48,16 @@ impl Engine {
             Caller::Bearer => (true, true),
             Caller::Client(client) => {
                 let serves = self.rules.fhir.iter().any(|server| server.base.as_str() == active.claims.aud && server.resource_servers.contains(client.id()));
-                (serves || active.claims.client_id == *client.id(), serves)
+                // An exchange may have made it for another service of ours, by its name.
+                let meant = serves || active.claims.aud == client.id().as_str();
+                (meant || active.claims.client_id == *client.id(), meant)
             }
         };
         Ok(if may_see { self.described(&active, serves) } else { inactive() })
     }
 
-    async fn by_bearer(&self, bearer: &str) -> Result<Caller, OAuthError> {
-        let active = self.active(bearer).await?.ok_or_else(OAuthError::token_invalid)?;
+    async fn by_token(&self, shown: ShownToken<'_>) -> Result<Caller, OAuthError> {
+        let active = self.shown(Some(shown), "POST", "/introspect").await?;
         // SAL §5.6: a good token that is meant for something else is 403, as one of ours without the scope is.
         if !active.claims.scope.has_extension(&self.rules.introspect_scope()) {
             let error = OAuthError::new(ErrorCode::InsufficientScope, "the token does not carry the introspection scope");
@@ -68,7 +76,8 @@ impl Engine {
         members.insert("active".into(), Value::Bool(true));
         members.insert("scope".into(), claims.scope.to_string().into());
         members.insert("client_id".into(), claims.client_id.as_str().into());
-        members.insert("token_type".into(), "Bearer".into());
+        // RFC 9449 §6.2.
+        members.insert("token_type".into(), if claims.cnf.is_some() { DPOP } else { BEARER }.into());
         members.insert("exp".into(), claims.exp.0.into());
         members.insert("iat".into(), claims.iat.0.into());
         members.insert("sub".into(), claims.sub.as_str().into());
@@ -89,6 +98,10 @@ impl Engine {
         if let Some(auth) = &grant.auth {
             members.insert("auth_time".into(), auth.auth_time.0.into());
             members.insert("acr".into(), auth.acr.as_str().into());
+        }
+        // Ids of one FHIR server mean nothing, or somebody else, at another.
+        if self.rules.fhir.iter().any(|server| server.base.as_str() == claims.aud) && claims.aud != grant.base.as_str() {
+            return members;
         }
         // A FHIR server cannot apply `user/` scopes without knowing the user.
         let needs_user = to_resource_server && claims.scope.has_level(Level::User);

@@ -3,19 +3,23 @@
 use super::Engine;
 use super::keys::KeysError;
 use crate::domain::client::{Client, FhirUserForm};
+use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{Grant, GrantState};
 use crate::jose::{Alg, at_hash};
-use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, IdTokenClaims};
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, IdTokenClaims};
+use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::error::OAuthError;
-use crate::protocol::ids::TokenId;
+use crate::protocol::ids::{Issuer, TokenId};
 use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::{RefreshToken, TokenResponse};
 use crate::secret::{Digest, Secret};
 use crate::time::UnixTime;
 
-/// The `token_type` of what we issue. NAV-036: spelled so.
-pub(super) const BEARER: &str = "Bearer";
+/// The `token_type` of a token that is bound to this key, or to none. RFC 9449 §5.
+pub(super) fn token_type(key: Option<&ProvenKey>) -> &'static str {
+    if key.is_some() { DPOP } else { BEARER }
+}
 
 impl From<KeysError> for OAuthError {
     fn from(failed: KeysError) -> Self {
@@ -35,6 +39,12 @@ pub(super) fn fhir_user_for(grant: &Grant, client: &Client) -> Option<String> {
     })
 }
 
+/// RFC 8693 §4.4 names one party; where several may act, the registration is asked instead.
+fn may_act(client: &Client, issuer: &Issuer) -> Option<Actor> {
+    let [actor] = client.may_act.as_slice() else { return None };
+    Some(Actor { sub: actor.to_string(), iss: Some(issuer.to_string()), client_id: None, act: None })
+}
+
 impl Engine {
     pub(super) fn new_token_id(&self) -> TokenId {
         TokenId::parse(&self.random.id()).expect("hexadecimal is visible ASCII")
@@ -45,7 +55,14 @@ impl Engine {
         client.access_token_alg.or_else(|| self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg)).unwrap_or(Alg::RS256)
     }
 
-    fn access_token(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, now: UnixTime) -> Result<(Secret<String>, u64), KeysError> {
+    fn access_token(
+        &self,
+        grant: &Grant,
+        client: &Client,
+        key: Option<&ProvenKey>,
+        scopes: &ScopeSet,
+        now: UnixTime,
+    ) -> Result<(Secret<String>, u64), KeysError> {
         let context_in_token = self.rules.fhir_at(&grant.base).is_some_and(|server| server.context_in_token);
         let auth = grant.auth.as_ref();
         let claims = AccessTokenClaims {
@@ -62,8 +79,10 @@ impl Engine {
             auth_time: auth.map(|auth| auth.auth_time),
             acr: auth.map(|auth| auth.acr.clone()),
             amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
-            cnf: None,
+            cnf: key.map(ProvenKey::confirmation),
             act: None,
+            may_act: may_act(client, &self.rules.issuer),
+            src: Vec::new(),
             fhir_user: fhir_user_for(grant, client).filter(|_| context_in_token && scopes.contains(&Scope::FhirUser)),
             context: if context_in_token { grant.context.clone() } else { LaunchContext::default() },
         };
@@ -95,6 +114,8 @@ impl Engine {
             amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
             at_hash: Some(at_hash(access_token.expose(), client.id_token_alg)),
             sid: grant.session.clone(),
+            grant_id: Some(grant.id.clone()),
+            act: None,
             profile: grant.fhir_user.as_ref().filter(|_| profile && fhir_user.is_some()).map(|user| format!("{}/{user}", grant.base)),
             fhir_user,
             name: grant.user_name.clone().filter(|_| profile),
@@ -109,13 +130,13 @@ impl Engine {
     }
 
     /// The answer to a redeemed code. SAL §3.4.
-    pub(super) fn first_tokens(&self, grant: &Grant, client: &Client, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+    pub(super) fn first_tokens(&self, grant: &Grant, client: &Client, key: Option<&ProvenKey>, now: UnixTime) -> Result<TokenResponse, OAuthError> {
         let generation = match grant.state {
             GrantState::Live { generation, .. } => generation,
             GrantState::CodeIssued { .. } | GrantState::Ended { .. } => 0,
         };
         let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
-        let (access_token, expires_in) = self.access_token(grant, client, &grant.scopes, now)?;
+        let (access_token, expires_in) = self.access_token(grant, client, key, &grant.scopes, now)?;
         let id_token = grant
             .scopes
             .contains(&Scope::OpenId)
@@ -123,10 +144,11 @@ impl Engine {
             .transpose()?;
         Ok(TokenResponse {
             access_token,
-            token_type: BEARER,
+            token_type: token_type(key),
             expires_in,
             scope: grant.scopes.to_string(),
             refresh_token,
+            issued_token_type: None,
             id_token,
             context: grant.context.members(),
         })
@@ -137,15 +159,25 @@ impl Engine {
         &self,
         grant: &Grant,
         client: &Client,
+        key: Option<&ProvenKey>,
         scopes: &ScopeSet,
         generation: u32,
         now: UnixTime,
     ) -> Result<TokenResponse, OAuthError> {
-        let (access_token, expires_in) = self.access_token(grant, client, scopes, now)?;
+        let (access_token, expires_in) = self.access_token(grant, client, key, scopes, now)?;
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
         let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
-        Ok(TokenResponse { access_token, token_type: BEARER, expires_in, scope: scopes.to_string(), refresh_token, id_token, context })
+        Ok(TokenResponse {
+            access_token,
+            token_type: token_type(key),
+            expires_in,
+            scope: scopes.to_string(),
+            issued_token_type: None,
+            refresh_token,
+            id_token,
+            context,
+        })
     }
 }

@@ -9,14 +9,16 @@ use serde::Serialize;
 
 use super::Engine;
 use super::keys::KeysError;
+use super::live::ActiveToken;
 use super::start::StartLink;
 use crate::domain::client::{Client, LAUNCH_CREATE, Required};
 use crate::domain::issuer::{FhirServer, LONGEST_LAUNCH};
 use crate::domain::launch::{Launch, LaunchState, Start};
 use crate::domain::session::{Session, SessionWay};
 use crate::fhir_client::{Belongs, FhirDown, Resource};
+use crate::protocol::dpop::ShownToken;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
-use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Reference, SessionId};
+use crate::protocol::ids::{ClientId, FhirBase, Issuer, RedirectUri, Reference, SessionId};
 use crate::protocol::launch_request::{LaunchRequest, Member};
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, StoreError};
@@ -65,13 +67,17 @@ fn wrong(member: Member, why: &'static str) -> LaunchRefused {
 const USERS: &[&str] = &["Practitioner", "PractitionerRole", "Patient", "RelatedPerson", "Person"];
 
 impl Engine {
-    /// The EHR client behind a bearer token of scope `launch:create`.
+    /// The EHR client behind a token of scope `launch:create`, shown by POST at `path` of this issuer.
     ///
     /// # Errors
-    /// 401 without a good token, 403 without the scope, 503 without a store.
-    pub async fn ehr_caller(&self, bearer: Option<&str>) -> Result<Arc<Client>, OAuthError> {
-        let active = self.active(bearer.ok_or_else(OAuthError::token_missing)?).await?.ok_or_else(OAuthError::token_invalid)?;
-        if active.claims.aud != self.rules.issuer.as_str() || active.grant.is_some() {
+    /// 401 without a good token or the proof it needs, 403 without the scope, 503 without a store.
+    pub async fn ehr_caller(&self, shown: Option<ShownToken<'_>>, path: &str) -> Result<Arc<Client>, OAuthError> {
+        let active = self.shown(shown, "POST", path).await?;
+        Self::as_ehr(&self.rules.issuer, active).map_err(|error| shown.map_or(error.clone(), |shown| error.under(shown.scheme)))
+    }
+
+    fn as_ehr(issuer: &Issuer, active: ActiveToken) -> Result<Arc<Client>, OAuthError> {
+        if active.claims.aud != issuer.as_str() || active.grant.is_some() {
             return Err(OAuthError::token_invalid());
         }
         if !active.claims.scope.has_extension(LAUNCH_CREATE) {

@@ -58,16 +58,37 @@ impl Engine {
     pub async fn active(&self, token: &str) -> Result<Option<ActiveToken>, StoreError> {
         let Some(claims) = self.signed_by_us(token) else { return Ok(None) };
         let now = self.now();
-        let access_key = claims.grant_id.is_some().then(|| AppAccess::key(&claims.sub, &claims.client_id));
+        // Consent was given to the app the grant was made for; whoever it lets act came after.
+        let consented = claims.src.last().and_then(|first| first.client_id.as_ref()).unwrap_or(&claims.client_id);
+        let access_key = claims.grant_id.is_some().then(|| AppAccess::key(&claims.sub, consented));
         let mut reads = self.store.reads();
         let revoked = reads.want::<RevokedToken>(claims.jti.as_str());
         let change = reads.want::<ClientChange>(claims.client_id.as_str());
         let grant = reads.want_opt::<Grant>(claims.grant_id.as_ref().map(|id| id.as_str()));
         let session = reads.want_opt::<Session>(claims.sid.as_ref().map(|id| id.as_str()));
         let access = reads.want_opt::<AppAccess>(access_key.as_deref());
+        let sources: Vec<_> = claims
+            .src
+            .iter()
+            .map(|source| {
+                let revoked = reads.want_opt::<RevokedToken>(source.jti.as_ref().map(|jti| jti.as_str()));
+                (source, revoked, reads.want_opt::<ClientChange>(source.client_id.as_ref().map(|id| id.as_str())))
+            })
+            .collect();
         let found = reads.fetch().await?;
         if found.take(revoked)?.is_some() {
             return Ok(None);
+        }
+        // DESIGN §3, Token exchange: a result ends with what it was exchanged from.
+        for (source, revoked, change) in sources {
+            let change = found.take(change)?;
+            let gone = source
+                .client_id
+                .as_ref()
+                .is_some_and(|id| as_it_is(self.rules.clients.get(id), change.as_ref().map(|held| &held.value), now).is_none_or(|client| client.disabled));
+            if gone || found.take(revoked)?.is_some() {
+                return Ok(None);
+            }
         }
         if claims.client_id.as_str() == SELF_CLIENT {
             return Ok(Some(ActiveToken { claims, grant: None, client: None }));

@@ -6,6 +6,8 @@ pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;
 pub mod code;
+pub mod dpop;
+pub mod exchange;
 pub mod finish;
 pub mod introspect;
 pub mod issue;

@@ -84,6 +84,8 @@ impl Engine {
             amr: Vec::new(),
             cnf: None,
             act: None,
+            may_act: None,
+            src: Vec::new(),
             fhir_user: user.map(Reference::to_string),
             context: LaunchContext::default(),
         };

@@ -3,6 +3,7 @@
 use super::Engine;
 use super::live::stands;
 use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Refreshed};
 use crate::protocol::error::OAuthError;
 use crate::protocol::token::{RefreshToken, ScopeRequest, TokenResponse};
@@ -12,6 +13,7 @@ impl Engine {
     pub(super) async fn refresh(
         &self,
         client: &AuthenticatedClient,
+        key: Option<&ProvenKey>,
         token: Option<RefreshToken>,
         scope: Option<ScopeRequest>,
     ) -> Result<TokenResponse, OAuthError> {
@@ -28,7 +30,7 @@ impl Engine {
             if !stands(grant, standing.session.as_ref(), standing.access.as_ref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }
-            let decided = match grant.refresh(client.client(), token.generation, now, &self.rules.lifetimes) {
+            let decided = match grant.refresh(client.client(), token.generation, key, now, &self.rules.lifetimes) {
                 Ok(decided) => decided,
                 Err(refused) => {
                     if let Some(ended) = refused.ends
@@ -53,10 +55,10 @@ impl Engine {
             }
             match decided {
                 Refreshed::Unchanged { generation } | Refreshed::Successor { generation } => {
-                    return self.refreshed_tokens(grant, client.client(), &scopes, generation, now);
+                    return self.refreshed_tokens(grant, client.client(), key, &scopes, generation, now);
                 }
                 Refreshed::Rotated(next, generation) => {
-                    let response = self.refreshed_tokens(&next, client.client(), &scopes, generation, now)?;
+                    let response = self.refreshed_tokens(&next, client.client(), key, &scopes, generation, now)?;
                     // A conflict means that a racer rotated it: the next look gives us its successor too.
                     if self.store.replace(&held, &*next).await? == Commit::Applied {
                         return Ok(response);

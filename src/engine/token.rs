@@ -4,35 +4,51 @@ use super::Engine;
 use crate::domain::client::GrantType;
 use crate::domain::client_auth::{AuthenticatedClient, Proof, authenticate};
 use crate::protocol::client_auth::ClientAuth;
+use crate::protocol::dpop::ProofHeader;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::params::Params;
 use crate::protocol::token::{REFRESH, RefreshToken, TokenRequest, TokenResponse};
+
+/// A token request that was granted.
+#[derive(Debug)]
+pub struct Answered {
+    pub client: AuthenticatedClient,
+    pub tokens: TokenResponse,
+    /// The nonce for the next proof, where there is a new one.
+    pub nonce: Option<String>,
+}
 
 impl Engine {
     /// Answers a token request.
     ///
     /// # Errors
     /// RFC 6749 §5.2, each with the reason in its cause.
-    pub async fn token(&self, auth: ClientAuth, params: &Params) -> Result<(AuthenticatedClient, TokenResponse), OAuthError> {
+    pub async fn token(&self, auth: ClientAuth, proof: ProofHeader<'_>, params: &Params) -> Result<Answered, OAuthError> {
         let client = match auth {
             ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
             auth => self.authenticate(auth).await?,
         };
+        // helseid.md §2.7: only a client that is who it says learns whether its proof is good.
+        let proven = self.proven_by(client.client(), proof).await?;
+        let (key, nonce) = proven.map(|proven| (proven.key, proven.nonce)).unzip();
+        let key = key.as_ref();
         let request = TokenRequest::parse(params)?;
         let grant_type = match &request {
             TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,
             TokenRequest::RefreshToken { .. } => GrantType::RefreshToken,
             TokenRequest::ClientCredentials { .. } => GrantType::ClientCredentials,
+            TokenRequest::TokenExchange(_) => GrantType::TokenExchange,
         };
         if !client.client().may(grant_type, &self.rules.issuer) {
             return Err(OAuthError::new(ErrorCode::UnauthorizedClient, "the client is not registered for this grant type"));
         }
-        let response = match request {
-            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(&client, code, redirect_uri, verifier).await?,
-            TokenRequest::RefreshToken { token, scope } => self.refresh(&client, token, scope).await?,
-            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(&client, &scope, resource.as_deref())?,
+        let tokens = match request {
+            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(&client, key, code, redirect_uri, verifier).await?,
+            TokenRequest::RefreshToken { token, scope } => self.refresh(&client, key, token, scope).await?,
+            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(&client, key, &scope, resource.as_deref())?,
+            TokenRequest::TokenExchange(ask) => self.exchange(&client, ask, key).await?,
         };
-        Ok((client, response))
+        Ok(Answered { client, tokens, nonce: nonce.flatten() })
     }
 
     /// NAV-049: a public client may refresh without saying who it is; its token says so.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::Engine;
 use super::issue::fhir_user_for;
+use crate::protocol::dpop::ShownToken;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
 use crate::protocol::scope::Scope;
 
@@ -11,9 +12,10 @@ impl Engine {
     /// What the token's holder may know of the person: `sub`, and what `fhirUser` and `profile` add.
     ///
     /// # Errors
-    /// 401 `invalid_token`, 403 `insufficient_scope` without `openid`, 503 without a store.
-    pub async fn userinfo(&self, bearer: Option<&str>) -> Result<Map<String, Value>, OAuthError> {
-        let active = self.active(bearer.ok_or_else(OAuthError::token_missing)?).await?.ok_or_else(OAuthError::token_invalid)?;
+    /// 401 as [`Engine::shown`] says, 403 `insufficient_scope` without `openid`, 503 without a store.
+    pub async fn userinfo(&self, shown: Option<ShownToken<'_>>, method: &str) -> Result<Map<String, Value>, OAuthError> {
+        let active = self.shown(shown, method, "/userinfo").await?;
+        let insufficient = || shown.map_or_else(insufficient, |shown| insufficient().under(shown.scheme));
         let scope = &active.claims.scope;
         let (Some(grant), Some(client)) = (&active.grant, &active.client) else { return Err(insufficient()) };
         if !scope.contains(&Scope::OpenId) {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::resource::{Creator, Key};
 use super::search::{Filter, ParamError, Reading};
 use super::table::TypeRow;
@@ -25,11 +27,29 @@ pub struct AccessContext {
     /// Whether the `fhirUser` scope was granted.
     pub knows_fhir_user: bool,
     pub grants: Vec<Grant>,
-    /// The token carries `cnf`: it is good only together with a proof of its key (RFC 9449 §6, RFC 8705 §3.1).
-    pub bound: bool,
+    pub binding: Binding,
     pub expires_at: UnixTime,
     /// The granted scopes as they were told, for the journal.
     pub scopes: String,
+}
+
+/// What a token must come with, by its `cnf`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binding {
+    Nothing,
+    /// The proof of the key of this thumbprint. RFC 9449 §6.
+    Key(String),
+    /// Something this server cannot see, such as a certificate (RFC 8705 §3.1).
+    Unseen,
+}
+
+impl Binding {
+    fn of(cnf: Option<&Value>) -> Self {
+        match cnf {
+            None | Some(Value::Null) => Self::Nothing,
+            Some(cnf) => cnf.get("jkt").and_then(Value::as_str).map_or(Self::Unseen, |jkt| Self::Key(jkt.to_owned())),
+        }
+    }
 }
 
 /// A resource scope this server can evaluate.
@@ -88,7 +108,7 @@ impl Grant {
     }
 
     /// Whether a resource of a type the scope reaches meets its constraints.
-    pub fn admits(&self, kind: &str, body: &serde_json::Value) -> bool {
+    pub fn admits(&self, kind: &str, body: &Value) -> bool {
         match &self.only {
             Constraints::None => true,
             Constraints::Of(types) => types.iter().any(|(name, filters)| *name == kind && filters.iter().all(|filter| filter.matches(body))),
@@ -105,7 +125,7 @@ pub struct Told<'a> {
     pub encounter: Option<&'a str>,
     pub purpose: Option<&'a str>,
     pub fhir_user: Option<&'a str>,
-    pub bound: bool,
+    pub cnf: Option<&'a Value>,
 }
 
 impl AccessContext {
@@ -126,7 +146,7 @@ impl AccessContext {
             fhir_user: told.fhir_user.and_then(|text| Key::of_reference(base, text)),
             knows_fhir_user: scopes.contains(&Scope::FhirUser),
             grants,
-            bound: told.bound,
+            binding: Binding::of(told.cnf),
             expires_at,
             scopes: scopes.to_string(),
         }

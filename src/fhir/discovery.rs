@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::dpop::ALGS;
 use super::include;
 use super::overlay::Switches;
 use super::refusal::{Refusal, Upstream};
@@ -138,6 +139,7 @@ pub fn protected_resource(base: &FhirBase, issuer: &Issuer, smart: Option<&Value
         "resource": base.as_str(),
         "authorization_servers": [issuer.as_str()],
         "bearer_methods_supported": ["header"],
+        "dpop_signing_alg_values_supported": ALGS,
         "resource_name": "Helsebro FHIR mock"
     });
     if let (Some(fields), Some(scopes)) = (document.as_object_mut(), smart.and_then(|smart| smart.get("scopes_supported"))) {

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::FhirConfig;
-use super::context::{AccessContext, Told};
+use super::context::{AccessContext, Binding, Told};
 use super::refusal::{Refusal, TokenFault, Upstream};
+use crate::protocol::dpop::Scheme;
 use crate::protocol::ids::FhirBase;
 use crate::secret::{Digest, Secret};
 use crate::time::{Clock, UnixTime};
@@ -163,29 +164,24 @@ impl Introspector {
             encounter: answer.encounter.as_deref(),
             purpose: answer.purpose_of_use.as_deref(),
             fhir_user: answer.fhir_user.as_deref(),
-            bound: answer.cnf.is_some_and(|cnf| !cnf.is_null()),
+            cnf: answer.cnf.as_ref(),
         };
         Ok(AccessContext::new(told, expires_at, &self.base, now))
     }
 }
 
-/// How a token was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    Bearer,
-    DPoP,
-}
-
-/// Whether the way a token was sent fits its binding: a bound token is nothing without a proof of its key, and a proof is worth nothing
-/// without a bound token. RFC 9449 §7.1.
+/// The key whose proof must come with the token, if any: a bound token is nothing without the proof of its key, and a proof is worth
+/// nothing without a bound token. RFC 9449 §7.1, §7.2.
 ///
 /// # Errors
 /// [`TokenFault`], for 401.
-pub fn check_binding(scheme: Scheme, context: &AccessContext) -> Result<(), TokenFault> {
-    match (scheme, context.bound) {
-        (Scheme::Bearer, false) => Ok(()),
-        (Scheme::Bearer, true) => Err(TokenFault::Bound),
-        (Scheme::DPoP, _) => Err(TokenFault::ProofNotTaken),
+pub fn check_binding(scheme: Scheme, context: &AccessContext) -> Result<Option<&str>, TokenFault> {
+    match (scheme, &context.binding) {
+        (Scheme::Bearer, Binding::Nothing) => Ok(None),
+        (Scheme::DPoP, Binding::Key(jkt)) => Ok(Some(jkt)),
+        (Scheme::Bearer, Binding::Key(_)) => Err(TokenFault::Bound),
+        (Scheme::DPoP, Binding::Nothing) => Err(TokenFault::NotBound),
+        (Scheme::Bearer | Scheme::DPoP, Binding::Unseen) => Err(TokenFault::BoundOtherwise),
     }
 }
 

@@ -16,6 +16,7 @@ mod check;
 mod context;
 mod data;
 mod discovery;
+mod dpop;
 mod faults;
 mod include;
 mod introspect;

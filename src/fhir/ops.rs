@@ -59,6 +59,7 @@ async fn reset(State(server): State<Arc<Server>>) -> Response {
     server.audit.clear();
     server.faults.clear();
     server.introspector.forget();
+    server.proofs.forget();
     server.introspector.set_lifetime_s(server.config.introspection_cache.as_secs());
     server.turn(server.config.switches.clone());
     StatusCode::NO_CONTENT.into_response()

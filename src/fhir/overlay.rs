@@ -96,6 +96,8 @@ pub struct Switches {
     pub refuse_for_deceased: bool,
     /// Sykmelding documents come from a Practitioner whose category may write them. fhir-server.md §15.
     pub professional_category: bool,
+    /// A proof of possession needs a nonce of this server. RFC 9449 §9.
+    pub dpop_nonce_always: bool,
     /// Address and what leads to it are left out where the record is labelled V (all of it) or R (the postal address). fhir-server.md §15.
     pub protect_addresses: bool,
 }

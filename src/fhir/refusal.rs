@@ -5,13 +5,15 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
+use super::dpop::{ALGS, ProofFault};
 use super::json::JsonError;
 use super::search::QueryError;
+use crate::protocol::dpop::NONCE_HEADER;
 
 /// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
-    #[error("the Authorization header is not `Bearer` and one token")]
+    #[error("the Authorization header is not `Bearer` or `DPoP` and one token")]
     Malformed,
     #[error("token not active")]
     Inactive,
@@ -23,8 +25,12 @@ pub enum TokenFault {
     Issuer,
     #[error("token is bound to a key and needs its proof")]
     Bound,
-    #[error("proof of a key is not taken here")]
-    ProofNotTaken,
+    #[error("token is not bound to a key")]
+    NotBound,
+    #[error("token is bound to something else than a key")]
+    BoundOtherwise,
+    #[error("the proof is of another key than the token")]
+    OtherKey,
 }
 
 /// What could not be reached.
@@ -34,6 +40,8 @@ pub enum Upstream {
     SmartConfiguration,
     /// The file writes are kept in.
     Log,
+    /// The memory of proofs is full.
+    Proofs,
 }
 
 /// One problem of an OperationOutcome. Names elements, never their values.
@@ -58,6 +66,13 @@ pub enum Refusal {
     NoToken,
     #[error("{0}")]
     Token(TokenFault),
+    /// As [`Refusal::Token`], for a token that came with a proof or should have. RFC 9449 §7.1.
+    #[error("{0}")]
+    BoundToken(TokenFault),
+    #[error("{0}")]
+    Proof(ProofFault),
+    #[error("the proof needs the nonce of this answer")]
+    Nonce(String),
     #[error("the access token was sent in two ways")]
     TwoTokens,
     #[error("the scopes do not allow this; {scope} would")]
@@ -124,14 +139,21 @@ impl Refusal {
     fn codes(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, "login"),
-            Self::Token(fault) => (
+            Self::Token(fault) | Self::BoundToken(fault) => (
                 StatusCode::UNAUTHORIZED,
                 match fault {
                     TokenFault::Expired => "expired",
                     TokenFault::Inactive => "unknown",
-                    TokenFault::Malformed | TokenFault::Audience | TokenFault::Issuer | TokenFault::Bound | TokenFault::ProofNotTaken => "security",
+                    TokenFault::Malformed
+                    | TokenFault::Audience
+                    | TokenFault::Issuer
+                    | TokenFault::Bound
+                    | TokenFault::NotBound
+                    | TokenFault::BoundOtherwise
+                    | TokenFault::OtherKey => "security",
                 },
             ),
+            Self::Proof(_) | Self::Nonce(_) => (StatusCode::UNAUTHORIZED, "security"),
             Self::TwoTokens => (StatusCode::BAD_REQUEST, "invalid"),
             Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found"),
@@ -160,13 +182,20 @@ impl Refusal {
         }
     }
 
-    /// `WWW-Authenticate`. RFC 6750 §3: no error code where no token was sent.
-    fn challenge(&self) -> Option<String> {
+    /// `WWW-Authenticate`, a line for each scheme. RFC 6750 §3: no error code where no token was sent. RFC 9449 §7.1.
+    fn challenges(&self) -> Vec<String> {
+        let algs = || ALGS.iter().map(|alg| alg.as_str()).collect::<Vec<_>>().join(" ");
+        let bearer = |error: &str| format!(r#"Bearer realm="fhir", error="{error}", error_description="{}""#, self.to_string().replace('`', "'"));
+        let dpop =
+            |error: &str| format!(r#"DPoP realm="fhir", error="{error}", error_description="{}", algs="{}""#, self.to_string().replace('`', "'"), algs());
         match self {
-            Self::NoToken => Some(r#"Bearer realm="fhir""#.to_owned()),
-            Self::Token(fault) => Some(format!(r#"Bearer realm="fhir", error="invalid_token", error_description="{}""#, fault.to_string().replace('`', "'"))),
-            Self::TwoTokens => Some(format!(r#"Bearer realm="fhir", error="invalid_request", error_description="{self}""#)),
-            Self::Scope { scope } => Some(format!(r#"Bearer realm="fhir", error="insufficient_scope", scope="{scope}""#)),
+            Self::NoToken => vec![r#"Bearer realm="fhir""#.to_owned(), format!(r#"DPoP realm="fhir", algs="{}""#, algs())],
+            Self::Token(_) => vec![bearer("invalid_token")],
+            Self::BoundToken(_) => vec![dpop("invalid_token")],
+            Self::Proof(_) => vec![dpop("invalid_dpop_proof")],
+            Self::Nonce(_) => vec![dpop("use_dpop_nonce")],
+            Self::TwoTokens => vec![bearer("invalid_request")],
+            Self::Scope { scope } => vec![format!(r#"Bearer realm="fhir", error="insufficient_scope", scope="{scope}""#)],
             Self::NotFound
             | Self::UnknownType
             | Self::UnknownPath
@@ -191,7 +220,7 @@ impl Refusal {
             | Self::IdentityInUrl
             | Self::Cursor
             | Self::Unavailable(_)
-            | Self::Internal => None,
+            | Self::Internal => Vec::new(),
         }
     }
 
@@ -221,8 +250,13 @@ impl IntoResponse for Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::wire::FHIR_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::try_from(text).ok()) {
-            headers.insert(WWW_AUTHENTICATE, challenge);
+        for challenge in self.challenges().into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
+            headers.append(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::Nonce(nonce) = &self
+            && let Ok(nonce) = HeaderValue::try_from(nonce)
+        {
+            headers.insert(NONCE_HEADER, nonce);
         }
         if let Self::Method { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));

@@ -22,14 +22,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Ground;
 use super::audit::{self, Audit};
-use super::context::AccessContext;
+use super::context::{AccessContext, Binding};
 use super::data::{Data, Snapshot};
 use super::discovery::{SmartConfiguration, capability_statement, protected_resource};
+use super::dpop::{self, Proofs};
 use super::faults::{Effect, Faults};
 use super::introspect::{Introspector, check_binding, read_authorization};
 use super::journal::{Entry, Journal};
 use super::overlay::Switches;
-use super::refusal::Refusal;
+use super::refusal::{Refusal, TokenFault, Upstream};
 use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
 use super::search::names_a_person;
@@ -37,6 +38,7 @@ use super::table::TypeRow;
 use super::wire::{self, FHIR_JSON};
 use super::write::Payload;
 use super::{FhirConfig, FhirError};
+use crate::protocol::dpop::Scheme;
 use crate::random::Random;
 use crate::secret::Digest;
 use crate::time::Clock;
@@ -49,6 +51,7 @@ pub struct Server {
     pub config: FhirConfig,
     pub data: Data,
     pub introspector: Introspector,
+    pub proofs: Proofs,
     pub journal: Journal,
     pub audit: Audit,
     pub faults: Faults,
@@ -106,6 +109,7 @@ impl Server {
         Ok(Self {
             data,
             introspector: Introspector::new(&config, http.clone(), Arc::clone(&clock)),
+            proofs: Proofs::new(&*random),
             smart: SmartConfiguration::new(&config.issuer, http, Arc::clone(&clock)),
             journal: Journal::default(),
             audit: Audit::new(&*random),
@@ -164,11 +168,7 @@ impl Server {
         if response.status() != StatusCode::UNAUTHORIZED {
             return;
         }
-        let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|value| value.to_str().ok());
-        let pointed = challenge.map(|challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
-        if let Some(pointed) = pointed.and_then(|text| HeaderValue::try_from(text).ok()) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, pointed);
-        }
+        rewrite_challenges(response, |challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
     }
 
     fn note(&self, method: &Method, route: &Route, status: StatusCode, request_id: &HeaderValue, note: Note) {
@@ -284,8 +284,23 @@ impl Server {
         if query.iter().any(|(name, _)| name == "access_token") {
             return Err(Refusal::TwoTokens);
         }
-        let context = if fault.stale_introspection { self.introspector.stale_context(&token).await? } else { self.introspector.context(&token).await? };
-        check_binding(scheme, &context).map_err(Refusal::Token)?;
+        let asked = if fault.stale_introspection { self.introspector.stale_context(&token).await } else { self.introspector.context(&token).await };
+        let context = asked.map_err(|refusal| match (scheme, refusal) {
+            (Scheme::DPoP, Refusal::Token(fault)) => Refusal::BoundToken(fault),
+            (_, refusal) => refusal,
+        })?;
+        if let Some(jkt) = check_binding(scheme, &context).map_err(Refusal::BoundToken)? {
+            let origin = self.config.base.as_str().strip_suffix(self.under.as_str()).unwrap_or_default();
+            let url = format!("{origin}{}", parts.uri.path());
+            let wants_nonce = self.switches().dpop_nonce_always;
+            let request = dpop::Request { headers: &parts.headers, method: parts.method.as_str(), url: &url, token: &token, jkt, wants_nonce };
+            self.proofs.check(request, self.clock.now()).map_err(|refused| match refused {
+                dpop::Refused::Proof(fault) => Refusal::Proof(fault),
+                dpop::Refused::OtherKey => Refusal::BoundToken(TokenFault::OtherKey),
+                dpop::Refused::Nonce(nonce) => Refusal::Nonce(nonce),
+                dpop::Refused::Full => Refusal::Unavailable(Upstream::Proofs),
+            })?;
+        }
         Ok(context)
     }
 
@@ -320,7 +335,22 @@ impl Note {
             _ if matches!(self.decision, "" | "allow") => self.set("refuse", refusal.to_string()),
             _ => {}
         }
-        refusal.into_response()
+        let mut response = refusal.into_response();
+        // RFC 9449 §7.1: what is said of a token is said under the scheme it came with.
+        if self.context.as_ref().is_some_and(|context| matches!(context.binding, Binding::Key(_))) {
+            rewrite_challenges(&mut response, |challenge| challenge.strip_prefix("Bearer ").map_or(challenge.to_owned(), |rest| format!("DPoP {rest}")));
+        }
+        response
+    }
+}
+
+/// Each line of `WWW-Authenticate` in other words.
+fn rewrite_challenges(response: &mut Response, change: impl Fn(&str) -> String) {
+    let headers = response.headers_mut();
+    let texts: Vec<String> = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).map(change).collect();
+    headers.remove(WWW_AUTHENTICATE);
+    for value in texts.into_iter().filter_map(|text| HeaderValue::try_from(text).ok()) {
+        headers.append(WWW_AUTHENTICATE, value);
     }
 }
 

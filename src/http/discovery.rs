@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
+use crate::domain::dpop;
 use crate::domain::issuer::{IssuerRules, LoginWay};
 use crate::jose::Alg;
 use crate::protocol::lang::Lang;
@@ -41,6 +42,8 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         ("revocation_endpoint_auth_methods_supported".to_owned(), auth_methods),
         ("revocation_endpoint_auth_signing_alg_values_supported".to_owned(), json!(algs)),
         ("authorization_response_iss_parameter_supported".to_owned(), true.into()),
+        // RFC 9449 §5.1.
+        ("dpop_signing_alg_values_supported".to_owned(), json!(dpop::ALGS)),
         ("scopes_supported".to_owned(), scopes()),
     ])
 }

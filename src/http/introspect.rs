@@ -16,11 +16,11 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoSt
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }
-    let bearer = request::bearer(&headers)?;
+    let shown = request::shown(&headers)?;
     let auth = request::client_auth(&headers, &params);
     // RFC 6749 §2.3: at most one way to say who one is.
-    if bearer.is_some() && !matches!(auth, Ok(ClientAuth::None { .. })) {
+    if shown.is_some() && !matches!(auth, Ok(ClientAuth::None { .. })) {
         return Err(OAuthError::invalid_request("more than one way to authenticate").into());
     }
-    Ok(NoStore(app.engine.introspect(auth, bearer, params.get("token")).await?))
+    Ok(NoStore(app.engine.introspect(auth, shown, params.get("token")).await?))
 }

@@ -15,7 +15,7 @@ use crate::protocol::error::OAuthError;
 use crate::protocol::launch_request::{LaunchRequest, LaunchRequestError};
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
-    let (ehr, body) = match read(&app, request).await {
+    let (ehr, body) = match read(&app, "/launches", request).await {
         Ok(read) => read,
         Err(response) => return response,
     };
@@ -30,7 +30,7 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
 }
 
 pub async fn end_session(State(app): State<App>, request: Request<Body>) -> Response {
-    let (ehr, body) = match read(&app, request).await {
+    let (ehr, body) = match read(&app, "/launches/end-session", request).await {
         Ok(read) => read,
         Err(response) => return response,
     };
@@ -55,9 +55,9 @@ pub async fn end_session(State(app): State<App>, request: Request<Body>) -> Resp
 }
 
 /// Who calls, and what was sent. Authorization first: an anonymous caller learns nothing about bodies.
-async fn read(app: &App, request: Request<Body>) -> Result<(std::sync::Arc<Client>, axum::body::Bytes), Response> {
+async fn read(app: &App, path: &str, request: Request<Body>) -> Result<(std::sync::Arc<Client>, axum::body::Bytes), Response> {
     let refused = |error: OAuthError| TokenError(error).into_response();
-    let ehr = caller(app, request.headers()).await.map_err(refused)?;
+    let ehr = caller(app, path, request.headers()).await.map_err(refused)?;
     let is_json = request::media_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     if !is_json {
         return Err(wrong(StatusCode::BAD_REQUEST, "the body must be application/json", None));
@@ -68,8 +68,8 @@ async fn read(app: &App, request: Request<Body>) -> Result<(std::sync::Arc<Clien
     }
 }
 
-async fn caller(app: &App, headers: &HeaderMap) -> Result<std::sync::Arc<Client>, OAuthError> {
-    app.engine.ehr_caller(request::bearer(headers)?).await
+async fn caller(app: &App, path: &str, headers: &HeaderMap) -> Result<std::sync::Arc<Client>, OAuthError> {
+    app.engine.ehr_caller(request::shown(headers)?, path).await
 }
 
 /// `member` names what does not stand.

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::request::BodyError;
+use crate::domain::dpop;
+use crate::protocol::dpop::NONCE_HEADER;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
 use crate::protocol::ids::ClientId;
 
@@ -73,8 +75,11 @@ impl IntoResponse for TokenError {
         let body = NoStore(json!({ "error": error.code.as_str(), "error_description": error.description }));
         let mut response = (status, body).into_response();
         if let Some(challenge) = &error.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge_header(challenge, &error));
+            for challenge in challenge_headers(challenge, &error) {
+                response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+            }
         }
+        next_nonce(&mut response, error.nonce.as_deref());
         if error.code == ErrorCode::TemporarilyUnavailable {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
@@ -82,17 +87,27 @@ impl IntoResponse for TokenError {
     }
 }
 
-/// RFC 6750 §3; the texts are ours, printable ASCII without quotes.
-fn challenge_header(challenge: &Challenge, error: &OAuthError) -> HeaderValue {
-    let text = match challenge {
-        Challenge::Basic => "Basic realm=\"helsebro\", charset=\"UTF-8\"".to_owned(),
-        Challenge::BearerMissing => "Bearer realm=\"helsebro\"".to_owned(),
-        Challenge::Bearer { scope } => {
-            let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
-            format!("Bearer realm=\"helsebro\", error=\"{}\", error_description=\"{}\"{scope}", error.code.as_str(), error.description)
-        }
+/// `DPoP-Nonce`, where there is a new one. RFC 9449 §8.
+pub fn next_nonce(response: &mut Response, nonce: Option<&str>) {
+    if let Some(Ok(value)) = nonce.map(HeaderValue::from_str) {
+        response.headers_mut().insert(HeaderName::from_static(NONCE_HEADER), value);
+    }
+}
+
+/// RFC 6750 §3, RFC 9449 §7.1; the texts are ours, printable ASCII without quotes. Each scheme on a line of its own.
+fn challenge_headers(challenge: &Challenge, error: &OAuthError) -> Vec<HeaderValue> {
+    let algs = || dpop::ALGS.iter().map(|alg| alg.as_str()).collect::<Vec<_>>().join(" ");
+    let refused = |scheme: &str, scope: &Option<&'static str>| {
+        let scope = scope.map(|scope| format!(", scope=\"{scope}\"")).unwrap_or_default();
+        format!("{scheme} realm=\"helsebro\", error=\"{}\", error_description=\"{}\"{scope}", error.code.as_str(), error.description)
     };
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"helsebro\""))
+    let texts = match challenge {
+        Challenge::Basic => vec!["Basic realm=\"helsebro\", charset=\"UTF-8\"".to_owned()],
+        Challenge::TokenMissing => vec!["Bearer realm=\"helsebro\"".to_owned(), format!("DPoP realm=\"helsebro\", algs=\"{}\"", algs())],
+        Challenge::Bearer { scope } => vec![refused("Bearer", scope)],
+        Challenge::DPoP { scope } => vec![format!("{}, algs=\"{}\"", refused("DPoP", scope), algs())],
+    };
+    texts.iter().map(|text| HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("Bearer realm=\"helsebro\""))).collect()
 }
 
 /// 303 See Other: after a form the browser goes on by GET, whatever it came with. RFC 9700 §4.12.

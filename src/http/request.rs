@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 
 use crate::protocol::client_auth::{self, ClientAuth};
+use crate::protocol::dpop::{PROOF_HEADER, ProofHeader, ShownToken};
 use crate::protocol::error::OAuthError;
 use crate::protocol::params::Params;
 
@@ -84,6 +85,19 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, OAuthError> {
 /// As [`authorization`].
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, OAuthError> {
     Ok(client_auth::bearer(authorization(headers)?))
+}
+
+/// The proofs of possession of a request. RFC 9449 §4.1.
+pub fn proof(headers: &HeaderMap) -> ProofHeader<'_> {
+    ProofHeader::of(headers.get_all(PROOF_HEADER).iter().map(|value| value.to_str().ok()))
+}
+
+/// The access token of a request to one of our own resources, with its proof.
+///
+/// # Errors
+/// As [`authorization`].
+pub fn shown(headers: &HeaderMap) -> Result<Option<ShownToken<'_>>, OAuthError> {
+    Ok(ShownToken::read(authorization(headers)?, proof(headers)))
 }
 
 /// The client's credentials.

@@ -5,29 +5,30 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::{IntoResponse, Response};
 
-use super::reply::{LogNote, NoStore, TokenError, noted};
+use super::reply::{LogNote, NoStore, TokenError, next_nonce, noted};
 use super::{App, cors, request};
-use crate::domain::client_auth::AuthenticatedClient;
+use crate::engine::token::Answered;
 use crate::protocol::error::OAuthError;
-use crate::protocol::token::TokenResponse;
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
     let headers = request.headers().clone();
     match answer(&app, &headers, request).await {
-        Ok((client, tokens)) => {
+        Ok(Answered { client, tokens, nonce }) => {
             let note = LogNote { client: Some(client.id().clone()), ..LogNote::default() };
-            cors::registered(&app, &headers, Some(client.client()), noted(NoStore(tokens).into_response(), note)).await
+            let mut response = noted(NoStore(tokens).into_response(), note);
+            next_nonce(&mut response, nonce.as_deref());
+            cors::registered(&app, &headers, Some(client.client()), response).await
         }
         Err(error) => cors::registered(&app, &headers, None, error.into_response()).await,
     }
 }
 
-async fn answer(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<(AuthenticatedClient, TokenResponse), TokenError> {
+async fn answer(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<Answered, TokenError> {
     let params = request::form(request, app.limits.body).await?;
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }
-    Ok(app.engine.token(request::client_auth(headers, &params)?, &params).await?)
+    Ok(app.engine.token(request::client_auth(headers, &params)?, request::proof(headers), &params).await?)
 }
 
 pub async fn preflight(State(app): State<App>, headers: HeaderMap) -> Response {

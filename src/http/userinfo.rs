@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use super::reply::{NoStore, TokenError};
 use super::{App, cors, request};
 
-pub async fn get(State(app): State<App>, headers: HeaderMap) -> Response {
-    let answer = match request::bearer(&headers) {
-        Ok(bearer) => app.engine.userinfo(bearer).await,
+pub async fn get(State(app): State<App>, method: Method, headers: HeaderMap) -> Response {
+    let answer = match request::shown(&headers) {
+        Ok(shown) => app.engine.userinfo(shown, method.as_str()).await,
         Err(error) => Err(error),
     };
     let response = match answer {

@@ -8,6 +8,7 @@ use super::alg::Alg;
 use super::json;
 use super::jwk::Jwk;
 use super::verify::JwtError;
+use crate::protocol::dpop::PROOF_TYPE;
 
 /// No token we have use for is longer than this many bytes.
 pub const MAX_BYTES: usize = 32 * 1024;
@@ -83,7 +84,7 @@ impl<'a> UnverifiedJwt<'a> {
     /// # Errors
     /// [`JwtError::Type`] when this is no DPoP proof; [`JwtError::UnknownKey`] when it carries no such key.
     pub fn proof_key(&self) -> Result<Jwk, JwtError> {
-        if !self.typ().is_some_and(|typ| super::verify::same_type(typ, "dpop+jwt")) {
+        if !self.typ().is_some_and(|typ| super::verify::same_type(typ, PROOF_TYPE)) {
             return Err(JwtError::Type);
         }
         let key = self.header.get("jwk").and_then(|key| Jwk::parse(key).ok());

@@ -3,6 +3,7 @@
 //! ```text
 //!   alg ─► jwk, set (public keys) ─► signing (private keys, kept parsed in `kept`)
 //!                               └──► jwt (read, not believed) ─► verify (believed)
+//!   proof: DPoP proofs of our own
 //!   seal: private keys at rest, and HMAC            json: objects without repeated members
 //! ```
 
@@ -11,6 +12,7 @@ mod json;
 pub mod jwk;
 pub mod jwt;
 mod kept;
+mod proof;
 pub mod seal;
 mod set;
 pub mod signing;
@@ -19,9 +21,10 @@ pub mod verify;
 pub use alg::{Alg, KeyKind, at_hash};
 pub use jwk::{Jwk, JwkError, thumbprint};
 pub use jwt::UnverifiedJwt;
+pub use proof::make_proof;
 pub use set::JwkSet;
 pub use signing::{KeyError, SigningKey};
-pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, verify};
+pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, numeric_date, verify, verify_proof};
 
 #[cfg(test)]
 mod tests;

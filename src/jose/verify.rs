@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::alg::Alg;
+use super::jwk::Jwk;
 use super::jwt::UnverifiedJwt;
 use super::kept;
 use super::set::JwkSet;
@@ -117,6 +118,26 @@ pub fn verify<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, keys: &JwkSet, expec
         return Err(JwtError::Type);
     }
     let key = keys.find(jwt.key_id_hint(), jwt.alg())?;
+    believe(jwt, key, expect, now)
+}
+
+/// Checks a DPoP proof against the key it carries, which it thereby proves to hold. RFC 9449 §4.3, points 4 to 7. No `exp` is demanded; one
+/// that is there must not be past.
+///
+/// # Errors
+/// As [`verify`]; [`JwtError::UnknownKey`] where there is no key in it, a private one, or one of another type.
+pub fn verify_proof<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, algs: &[Alg], now: UnixTime) -> Result<(Jwk, Verified<C>), JwtError> {
+    if !algs.contains(&jwt.alg()) {
+        return Err(JwtError::Algorithm);
+    }
+    let key = jwt.proof_key()?;
+    let expect = Expect { expiry: Expiry::Optional, ..Expect::default() };
+    let verified = believe(jwt, &key, &expect, now)?;
+    Ok((key, verified))
+}
+
+/// The rest of the checks, once it is known which key must have signed.
+fn believe<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, key: &Jwk, expect: &Expect<'_>, now: UnixTime) -> Result<Verified<C>, JwtError> {
     kept::install();
     match jsonwebtoken::crypto::verify(jwt.signature, jwt.signed.as_bytes(), key.prepared(), jwt.alg().wire()) {
         Ok(true) => {}
@@ -191,14 +212,19 @@ fn lifetime(claims: &Map<String, Value>, expect: &Expect<'_>, now: UnixTime) -> 
     Ok(())
 }
 
-/// A NumericDate in whole seconds, fractions dropped. RFC 7519 §2.
+/// A claim that is a NumericDate.
 fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<UnixTime>, JwtError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
-    let number = value.as_number().ok_or(JwtError::Claims)?;
+    numeric_date(value).map(Some).ok_or(JwtError::Claims)
+}
+
+/// A NumericDate in whole seconds, fractions dropped; `None` where it is none. RFC 7519 §2.
+pub fn numeric_date(value: &Value) -> Option<UnixTime> {
+    let number = value.as_number()?;
     if let Some(seconds) = number.as_i64() {
-        return Ok(Some(UnixTime(seconds)));
+        return Some(UnixTime(seconds));
     }
-    let seconds = number.as_f64().filter(|seconds| seconds.abs() < 1e15).ok_or(JwtError::Claims)?;
+    let seconds = number.as_f64().filter(|seconds| seconds.abs() < 1e15)?;
     #[expect(clippy::cast_possible_truncation, reason = "finite, floored and within 2^53")]
-    Ok(Some(UnixTime(seconds.floor() as i64)))
+    Some(UnixTime(seconds.floor() as i64))
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dpop::Thumbprint;
 use super::ids::{ClientId, GrantId, Issuer, SessionId, Subject, TokenId};
 use super::launch::LaunchContext;
 use super::scope::ScopeSet;
@@ -40,6 +41,12 @@ pub struct AccessTokenClaims {
     /// RFC 8693 §4.1; set when the token was exchanged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<Actor>,
+    /// RFC 8693 §4.4: who may act with this token besides its client.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub may_act: Option<Actor>,
+    /// The tokens this one was exchanged from, the latest first: it ends when one of them does.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub src: Vec<Source>,
     /// Only where the FHIR base sets `token_claims = "context"`.
     #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
     pub fhir_user: Option<String>,
@@ -50,17 +57,42 @@ pub struct AccessTokenClaims {
 /// The key a token is bound to. RFC 9449 §6.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirmation {
-    pub jkt: String,
+    pub jkt: Thumbprint,
 }
 
 /// Who acts for the subject; earlier actors nest inside. RFC 8693 §4.1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     pub sub: String,
+    /// Whose name `sub` is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub iss: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub client_id: Option<ClientId>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<Box<Actor>>,
+}
+
+impl Actor {
+    /// How many parties act, this one and those nested inside.
+    pub fn depth(&self) -> usize {
+        1 + self.act.as_ref().map_or(0, |inner| inner.depth())
+    }
+}
+
+/// A token that another one was exchanged from. `reference/helseid.md` §6.5, `src`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub iss: String,
+    /// Its `jti`, where it was ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub jti: Option<TokenId>,
+    /// A keyed hash of its `jti`, where it was another's.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub jti_hash: Option<String>,
+    /// The client it was issued to, where that is one of ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub client_id: Option<ClientId>,
 }
 
 /// An id_token. OIDC Core §2; SAL §3.9.
@@ -84,6 +116,12 @@ pub struct IdTokenClaims {
     pub at_hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sid: Option<SessionId>,
+    /// The grant behind it, so that what it is exchanged for ends with that.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant_id: Option<GrantId>,
+    /// RFC 8693 §4.1; set when the token was exchanged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub act: Option<Actor>,
     #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
     pub fhir_user: Option<String>,
     /// OIDC Core §5.4: what the `profile` scope adds. `profile` is the user's FHIR resource by its absolute URL, as SMART 1.0 had it.

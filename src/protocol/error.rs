@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::dpop::Scheme;
+
 /// A registered error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
@@ -22,6 +24,10 @@ pub enum ErrorCode {
     /// RFC 6750 §3.1
     InvalidToken,
     InsufficientScope,
+    /// RFC 9449 §5, §7.1
+    InvalidDpopProof,
+    /// RFC 9449 §8
+    UseDpopNonce,
     /// OIDC Core §3.1.2.6
     LoginRequired,
     InteractionRequired,
@@ -47,6 +53,8 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::LoginRequired => "login_required",
             Self::InteractionRequired => "interaction_required",
             Self::ConsentRequired => "consent_required",
@@ -71,6 +79,8 @@ impl ErrorCode {
             | Self::InvalidScope
             | Self::AccessDenied
             | Self::InvalidTarget
+            | Self::InvalidDpopProof
+            | Self::UseDpopNonce
             | Self::LoginRequired
             | Self::InteractionRequired
             | Self::ConsentRequired
@@ -86,10 +96,12 @@ impl ErrorCode {
 pub enum Challenge {
     /// The client tried Basic, or could have: RFC 6749 §5.2.
     Basic,
-    /// No token was sent: no error attribute. RFC 6750 §3.
-    BearerMissing,
+    /// No token was sent: no error attribute, and both schemes. RFC 6750 §3, RFC 9449 §7.1.
+    TokenMissing,
     /// A token was sent and refused.
     Bearer { scope: Option<&'static str> },
+    /// What was sent as, or should have been, a token with a proof is refused. RFC 9449 §7.1.
+    DPoP { scope: Option<&'static str> },
 }
 
 /// A refusal with its registered code, a text for developers, and the cause for our log, which never reaches the wire.
@@ -99,12 +111,14 @@ pub struct OAuthError {
     /// Printable ASCII without `"` and `\` (RFC 6749 §5.2); static text, plus at most a value that parsed as one of our types.
     pub description: Cow<'static, str>,
     pub challenge: Option<Challenge>,
+    /// What the next proof must carry: `DPoP-Nonce`. RFC 9449 §8.
+    pub nonce: Option<String>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl OAuthError {
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), challenge: None, cause: None }
+        Self { code, description: description.into(), challenge: None, nonce: None, cause: None }
     }
 
     pub fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
@@ -124,12 +138,12 @@ impl OAuthError {
         Self { challenge: Some(Challenge::Basic), ..Self::new(ErrorCode::InvalidClient, "client authentication failed") }
     }
 
-    /// No bearer token was sent where one is needed. RFC 6750 §3: the challenge says no more than that.
+    /// No access token was sent where one is needed. RFC 6750 §3: the challenge says no more than that.
     pub fn token_missing() -> Self {
-        Self::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::BearerMissing)
+        Self::new(ErrorCode::InvalidToken, "an access token is needed").challenge(Challenge::TokenMissing)
     }
 
-    /// The bearer token is none of ours, has expired, was revoked or is meant for somebody else. RFC 6750 §3.1.
+    /// The token is none of ours, has expired, was revoked or is meant for somebody else. RFC 6750 §3.1.
     pub fn token_invalid() -> Self {
         Self::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None })
     }
@@ -155,8 +169,29 @@ impl OAuthError {
         self
     }
 
+    /// The same refusal where the token came under this scheme. RFC 9449 §7.1.
+    #[must_use]
+    pub fn under(mut self, scheme: Scheme) -> Self {
+        self.challenge = match (scheme, self.challenge, self.code) {
+            (Scheme::DPoP, Some(Challenge::Bearer { scope }), _) => Some(Challenge::DPoP { scope }),
+            (Scheme::DPoP, None, ErrorCode::InvalidDpopProof | ErrorCode::UseDpopNonce) => Some(Challenge::DPoP { scope: None }),
+            (_, challenge, _) => challenge,
+        };
+        self
+    }
+
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: String) -> Self {
+        self.nonce = Some(nonce);
+        self
+    }
+
+    /// The HTTP status; a proof that fails beside an access token is 401 (RFC 9449 §7.1), at the token endpoint 400 (§5).
     pub fn status(&self) -> u16 {
-        self.code.status()
+        match (&self.challenge, self.code) {
+            (Some(Challenge::DPoP { .. }), ErrorCode::InvalidDpopProof | ErrorCode::UseDpopNonce) => 401,
+            (_, code) => code.status(),
+        }
     }
 
     /// The reason for our log: the cause with all its own causes, or the description.

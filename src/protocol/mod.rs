@@ -2,7 +2,9 @@
 
 pub mod claims;
 pub mod client_auth;
+pub mod dpop;
 pub mod error;
+pub mod exchange;
 pub mod ids;
 pub mod lang;
 pub mod launch;

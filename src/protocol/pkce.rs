@@ -37,6 +37,11 @@ impl CodeVerifier {
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(Digest::of(self.0.expose().as_bytes()).bytes())
     }
+
+    /// The verifier itself, for a token request of ours.
+    pub fn secret(&self) -> &Secret<String> {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, OAuthError};
+use super::exchange::{ExchangeRequest, TOKEN_EXCHANGE};
 use super::ids::GrantId;
 use super::params::Params;
 use super::pkce::CodeVerifier;
@@ -62,6 +63,8 @@ pub enum TokenRequest {
     RefreshToken { token: Option<RefreshToken>, scope: Option<ScopeRequest> },
     /// RFC 6749 §4.4
     ClientCredentials { scope: String, resource: Option<String> },
+    /// RFC 8693 §2.1
+    TokenExchange(ExchangeRequest),
 }
 
 /// The `scope` of a refresh: what is not understood is more than was granted.
@@ -108,7 +111,11 @@ impl TokenRequest {
                 }
                 Ok(Self::ClientCredentials { scope, resource })
             }
-            _ => Err(OAuthError::new(ErrorCode::UnsupportedGrantType, "grant_type must be authorization_code, refresh_token or client_credentials")),
+            TOKEN_EXCHANGE => ExchangeRequest::parse(params).map(Self::TokenExchange),
+            _ => Err(OAuthError::new(
+                ErrorCode::UnsupportedGrantType,
+                "grant_type must be authorization_code, refresh_token, client_credentials or that of a token exchange",
+            )),
         }
     }
 }
@@ -118,11 +125,16 @@ impl TokenRequest {
 pub struct TokenResponse {
     #[serde(serialize_with = "exposed")]
     pub access_token: Secret<String>,
-    /// `Bearer`, spelled so. NAV-036.
+    /// `Bearer` or `DPoP`, spelled so. NAV-036, RFC 9449 §5.
     pub token_type: &'static str,
     /// Seconds.
     pub expires_in: u64,
+    /// Empty, and not told, where the answer is an id_token.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub scope: String,
+    /// RFC 8693 §2.2.1: there in the answer to a token exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_token_type: Option<&'static str>,
     #[serde(serialize_with = "exposed_option", skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<Secret<String>>,
     #[serde(serialize_with = "exposed_option", skip_serializing_if = "Option::is_none")]

@@ -18,6 +18,8 @@ use serde_json::json;
 
 #[path = "config_refused.rs"]
 mod refused;
+#[path = "config_upstream.rs"]
+mod upstream;
 
 /// An environment of a test's own: nothing of the machine shows through.
 #[derive(Default)]
@@ -106,8 +108,7 @@ fn the_reference_explains_every_key_and_no_other() {
         }
     }
     let keys: BTreeSet<_> = TABLES.iter().flat_map(|(table, keys)| keys.iter().map(|key| ((*table).to_owned(), (*key).to_owned()))).collect();
-    let nested = [("issuer".to_owned(), "fhir".to_owned()), ("issuer".to_owned(), "user".to_owned())];
-    explained.extend(nested);
+    explained.extend(["fhir", "user", "exchange", "trusted", "upstream"].map(|nested| ("issuer".to_owned(), nested.to_owned())));
     assert_eq!(explained, keys);
 }
 
@@ -251,7 +252,9 @@ fn a_client_is_read_whole() {
       "code_replay": "refuse",
       "end_with_session": true,
       "launch_trust": "session",
+      "dpop": "optional",
       "refresh_context": false,
+      "may_act": [],
       "disabled": false
     }
     "#);

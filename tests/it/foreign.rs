@@ -52,7 +52,8 @@ impl Stage {
         let (toml, facts) = more_clients();
         fs::write(at("clients.toml"), toml).unwrap();
         fs::write(at("more.json"), facts.to_string()).unwrap();
-        let options = DemoOptions { port_base: 0, data: at("data"), fresh: false, json: Some(at("facts.json")), clients: Some(at("clients.toml")) };
+        let options =
+            DemoOptions { port_base: 0, data: at("data"), fresh: false, json: Some(at("facts.json")), clients: Some(at("clients.toml")), policy: None };
         let demo = start(&options).await.unwrap();
         Self { folder, demo }
     }

@@ -72,7 +72,7 @@ async fn read(request: reqwest::RequestBuilder) -> Answer {
 impl World {
     pub async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let options = DemoOptions { port_base: 0, data: data.path().to_owned(), fresh: false, json: None, clients: None };
+        let options = DemoOptions { port_base: 0, data: data.path().to_owned(), fresh: false, json: None, clients: None, policy: None };
         let demo = demo::start(&options).await.unwrap();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         Self { demo, data, http }

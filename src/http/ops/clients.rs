@@ -143,6 +143,7 @@ fn shown(engine: &Engine, client: &Client) -> Map<String, Value> {
     say("code_replay", json!(client.code_replay));
     say("end_with_session", json!(client.end_with_session));
     say("launch_trust", json!(client.launch_trust));
+    say("dpop", json!(client.dpop));
     say("refresh_context", json!(client.refresh_context));
     members
 }

@@ -75,13 +75,23 @@ impl World {
 
     /// A world with more clients, or with others in place of the demo's.
     pub async fn with_clients(toml: &str) -> Self {
+        Self::with(toml, "").await
+    }
+
+    /// A world with more clients and more rows of the exchange policy. `{issuer}` and `{fhir}` stand for the demo's own.
+    pub async fn with(toml: &str, policy: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clients = (!toml.is_empty()).then(|| {
             let path: PathBuf = data.path().join("clients.toml");
             std::fs::write(&path, toml).unwrap();
             path
         });
-        let options = DemoOptions { port_base: 0, data: data.path().join("state"), fresh: false, json: None, clients };
+        let policy = (!policy.is_empty()).then(|| {
+            let path: PathBuf = data.path().join("policy.toml");
+            std::fs::write(&path, policy).unwrap();
+            path
+        });
+        let options = DemoOptions { port_base: 0, data: data.path().join("state"), fresh: false, json: None, clients, policy };
         let demo = demo::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { demo, http, _data: data }

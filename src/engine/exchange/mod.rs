@@ -1,0 +1,126 @@
+//! Token exchange. RFC 8693; DESIGN §3, Token exchange; `reference/helseid.md` §6.3–6.7.
+//!
+//! The subject token's verified issuer says which direction it is; that direction's file finds out what the token is worth, the
+//! policy (`domain::exchange`) says how much of it may be given, and [`result`] makes the answer.
+
+mod own;
+mod result;
+
+use super::Engine;
+use super::keys::KeysError;
+use crate::domain::client::ClientAuthMethod;
+use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::dpop::ProvenKey;
+use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
+use crate::domain::grant::{AuthFacts, Grant};
+use crate::jose::UnverifiedJwt;
+use crate::protocol::claims::{Actor, Source};
+use crate::protocol::error::OAuthError;
+use crate::protocol::exchange::ExchangeRequest;
+use crate::protocol::ids::{SessionId, Subject as SubjectId};
+use crate::protocol::token::TokenResponse;
+use crate::store::StoreError;
+
+/// Why an exchange gives nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error(transparent)]
+    Refused(#[from] ExchangeRefusal),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
+
+impl From<Failed> for OAuthError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Refused(why) => why.into(),
+            Failed::Store(down) => down.into(),
+            Failed::Keys(failed) => failed.into(),
+        }
+    }
+}
+
+/// A subject token that was verified and is live: what policy looks at, and what a result stands on.
+pub(super) struct Found {
+    pub facts: Subject,
+    pub basis: Basis,
+}
+
+/// What a result stands on and ends with.
+pub(super) struct Basis {
+    pub sub: SubjectId,
+    /// Absent for a token a client got for itself.
+    pub grant: Option<Grant>,
+    pub sid: Option<SessionId>,
+    pub auth: Option<AuthFacts>,
+    /// The tokens it was exchanged from, the latest first.
+    pub sources: Vec<Source>,
+    /// `act` so far; the next actor goes around it.
+    pub act: Option<Actor>,
+}
+
+impl Engine {
+    /// Answers a token exchange. `proven`: the key the caller proved with DPoP.
+    ///
+    /// # Errors
+    /// RFC 8693 §2.2.2, each with the reason in its cause; every one is logged, as every exchange is (P12).
+    pub(super) async fn exchange(&self, caller: &AuthenticatedClient, ask: ExchangeRequest, proven: Option<&ProvenKey>) -> Result<TokenResponse, OAuthError> {
+        let outcome = self.exchanged(caller, &ask, proven).await;
+        let subject = self.keys.mac(&[b"exchange", ask.subject.token.expose().as_bytes()]);
+        let subject = crate::secret::Digest::of(&subject).text();
+        match &outcome {
+            Ok((direction, row, response)) => {
+                tracing::info!(caller = %caller.id(), %direction, row, target = ask.target, scope = response.scope, subject, "token exchanged");
+            }
+            // A target that no row has is the caller's text: it is not written into our log.
+            Err(failed) => tracing::warn!(caller = %caller.id(), reason = %failed, subject, "token exchange refused"),
+        }
+        outcome.map(|(_, _, response)| response).map_err(OAuthError::from)
+    }
+
+    async fn exchanged(
+        &self,
+        caller: &AuthenticatedClient,
+        ask: &ExchangeRequest,
+        proven: Option<&ProvenKey>,
+    ) -> Result<(Direction, &str, TokenResponse), Failed> {
+        let client = caller.client();
+        if !self.rules.exchange.iter().any(|row| row.caller == client.id) {
+            return Err(ExchangeRefusal::NotACaller.into());
+        }
+        let token = ask.subject.token.expose();
+        let unverified = UnverifiedJwt::parse(token).map_err(|_| ExchangeRefusal::Subject)?;
+        let issuer = unverified.issuer_hint().ok_or(ExchangeRefusal::Subject)?;
+        let direction = if issuer == self.rules.issuer.as_str() {
+            if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
+        } else {
+            return Err(ExchangeRefusal::Subject.into());
+        };
+        // §6.3: the bridge takes nothing less. Its symmetric callers get the claim in their id_token and nothing here.
+        if direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }) {
+            return Err(ExchangeRefusal::NotACaller.into());
+        }
+        let found = self.own_subject_token(client, ask).await?;
+        let asked = Ask {
+            direction,
+            issuer,
+            caller: client,
+            target: &ask.target,
+            scope: ask.scope.as_deref(),
+            subject_type: ask.subject.declared,
+            requested: ask.requested,
+            actor_token: ask.actor.is_some(),
+            proven: proven.map(ProvenKey::jkt),
+        };
+        let permit = permit(&self.rules.exchange, &asked, &found.facts, self.now())?;
+        let response = self.own_result(client, ask, &permit, found.basis).await?;
+        Ok((direction, &permit.row.name, response))
+    }
+
+    /// Whether one of the caller's rows leads to the upstream under this name: then (a) is meant and not (c).
+    fn is_upstream_target(&self, caller: &crate::domain::client::Client, target: &str) -> bool {
+        self.rules.exchange.iter().any(|row| row.caller == caller.id && row.direction == Direction::ToUpstream && row.audience == target)
+    }
+}
