@@ -13,6 +13,7 @@
 mod access;
 mod audit;
 mod check;
+mod clinician;
 mod context;
 mod data;
 mod discovery;

@@ -22,6 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Ground;
 use super::audit::{self, Audit};
+use super::clinician::Clinician;
 use super::context::AccessContext;
 use super::data::{Data, Snapshot};
 use super::discovery::{SmartConfiguration, capability_statement, protected_resource};
@@ -124,6 +125,11 @@ impl Server {
     /// The switches as they stand now.
     pub fn switches(&self) -> Arc<Switches> {
         self.switches.load_full()
+    }
+
+    /// The clinician who decides about tasks.
+    pub fn clinician(&self) -> Clinician<'_> {
+        Clinician { data: &self.data, base: &self.config.base, random: &*self.random, now: self.clock.now() }
     }
 
     pub fn turn(&self, switches: Switches) {
