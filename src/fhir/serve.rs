@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod page;
 mod read;
+mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +268,7 @@ impl Server {
             Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note),
             Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note),
             Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note),
+            Interaction::Validate(row, id) => self.validate(row, id.as_deref(), parts, &query, payload, context, note),
             Interaction::Batch => self.batch(parts, &query, payload, context, note),
             Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note),
         }

@@ -118,6 +118,20 @@ impl Writer<'_> {
         Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
     }
 
+    /// What [`Writer::write`] would find wrong, without writing.
+    ///
+    /// # Errors
+    /// [`Refusal`] of what does not lie with the resource.
+    pub fn rehearse(&self, row: &'static TypeRow, verb: &Verb, body: Value) -> Result<Vec<Issue>, Refusal> {
+        let snapshot = self.data.snapshot();
+        permit(Access::new(self.context, &snapshot, self.base, self.switches.policy).decide(verb.action(), On::Type(row)))?;
+        let body = if matches!(verb, Verb::Delete { .. }) { Ok(None) } else { self.read(row, Payload::Read(body)).map(Some) };
+        match body.and_then(|body| self.decide(row, verb, body, &snapshot)) {
+            Ok(_) => Ok(Vec::new()),
+            Err(refusal) => refusal.about_resource(),
+        }
+    }
+
     /// The resource of the body, sound by itself.
     fn read(&self, row: &'static TypeRow, payload: Payload) -> Result<Value, Refusal> {
         let body = match payload {

@@ -11,5 +11,6 @@ mod refusals;
 mod schema;
 mod searches;
 mod tokens;
+mod validate;
 mod world;
 mod write;
