@@ -7,6 +7,7 @@ mod history;
 mod levers;
 mod nav;
 mod oracle;
+mod overlays;
 mod refusals;
 mod schema;
 mod searches;
