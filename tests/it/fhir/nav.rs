@@ -19,7 +19,7 @@
 //! | 16 | Condition search by bare id | `scenario_16_…`, `scenarios_16_and_17_…` |
 //! | 17 | a plain `generalPractitioner` | `scenario_17_…`, `scenarios_16_and_17_…` |
 //! | 18 | `intent=validate` | `scenario_18_…` |
-//! | 19 | validator A with all writes | `scenario_19_…`, `what_validator_a_gets_wrong_is_taken_only_behind_its_switch` |
+//! | 19 | validator A with all writes | `scenario_19_…`, `validator_a_calls_…`, `what_validator_a_gets_wrong_is_taken_only_behind_its_switch` |
 //! | 20 | a code is replayed | `nav.mjs` `20: …` (2) |
 //!
 //! Write-back of what is structured stands in `write_back`, what the validators check in `validators`.
@@ -30,7 +30,7 @@ mod write_back;
 use helsebro::demo::facts::PatientFacts;
 use serde_json::{Value, json};
 
-use self::validators::{WARNINGS, a, b, unreadable};
+use self::validators::{a, b, is_warning, unreadable};
 use crate::world::{Reply, Tokens, World, claims};
 
 const ID: &str = "5c0c3b0e-5a0f-4b5e-9c53-0d7c1f0c7a11";
@@ -331,7 +331,34 @@ async fn scenario_19_validator_a_reads_and_writes_without_an_error() {
         assert_eq!(listed.len(), held.len() + 2);
         said.extend(listed.iter().flat_map(|document| a::document(document, None)));
         // HER-id is withheld on purpose in the data, nothing else.
-        assert!(said.iter().all(|id| WARNINGS.contains(id) && ["A-ORG-4", "A-PRA-4"].contains(id)), "{patient}: {said:?}");
+        assert!(said.iter().all(|id| is_warning(id) && ["A-ORG-4", "A-PRA-4"].contains(id)), "{patient}: {said:?}");
+    }
+}
+
+/// NAV-022: everything of validator A happens in a browser, errors included.
+#[tokio::test]
+async fn validator_a_calls_from_another_origin() {
+    let world = World::start().await;
+    let origin = url::Url::parse(&world.client("nav-validator").redirect_uris[0]).unwrap().origin().ascii_serialization();
+    let (fhir, issuer) = (world.fhir(), world.issuer());
+    for (method, at, status) in [
+        ("GET", format!("{fhir}/.well-known/smart-configuration"), 200),
+        ("POST", format!("{issuer}/token"), 401),
+        ("GET", format!("{fhir}/Patient/pasient-01"), 401),
+        ("PUT", format!("{fhir}/DocumentReference/{ID}"), 401),
+    ] {
+        let allowed = async |origin: &str| {
+            let asked = world.http.request("OPTIONS".parse().unwrap(), &at).header("origin", origin).header("access-control-request-method", method);
+            let asked = Reply::of(asked.header("access-control-request-headers", "authorization,content-type").send().await.unwrap()).await;
+            assert!(asked.status < 300, "{at}: {}", asked.status);
+            let sent = world.http.request(method.parse().unwrap(), &at).header("origin", origin).form(&[("grant_type", "nothing")]);
+            let sent = Reply::of(sent.send().await.unwrap()).await.is(status);
+            [asked, sent].map(|reply| reply.header("access-control-allow-origin").is_some_and(|allowed| allowed == "*" || allowed == origin))
+        };
+        assert_eq!(allowed(&origin).await, [true, true], "{method} {at}");
+        if status != 200 {
+            assert_eq!(allowed("https://elsewhere.example").await, [false, false], "{method} {at}");
+        }
     }
 }
 
