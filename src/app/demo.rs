@@ -240,7 +240,12 @@ fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
     let brought = |client: &Client| client.id.as_str() == "syk-inn" || !presets.facts.contains_key(client.id.as_str());
     let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
     launched
-        .map(|(client, launch_url)| OfferedApp { client_id: client.id.to_string(), name: client.name.clone(), launch_url: launch_url.to_string(), asks: asks(&client.scopes) })
+        .map(|(client, launch_url)| OfferedApp {
+            client_id: client.id.to_string(),
+            name: client.name.clone(),
+            launch_url: launch_url.to_string(),
+            asks: asks(&client.scopes),
+        })
         .collect()
 }
 

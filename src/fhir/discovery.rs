@@ -123,6 +123,10 @@ fn resource(row: &'static TypeRow, switches: &Switches) -> Value {
         if let Some(profile) = row.profile {
             fields.insert("supportedProfile".to_owned(), json!([profile]));
         }
+        if written {
+            let validate = json!([{"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}]);
+            fields.insert("operation".to_owned(), validate);
+        }
         if row.search {
             let params = row.all_params().map(|param| json!({"name": param.name, "type": param.kind.word()}));
             fields.insert("searchInclude".to_owned(), json!(include::offered(row)));

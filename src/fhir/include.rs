@@ -70,6 +70,14 @@ impl Include {
         }
     }
 
+    /// Which of a match and what came with it speaks of the other, and where.
+    pub fn speaker<'a>(&self, found: &'a Resource, other: &'a Resource) -> (&'a Resource, &'static [&'static str]) {
+        match self.direction {
+            Direction::Forward => (found, self.param.paths),
+            Direction::Reverse => (other, self.param.paths),
+        }
+    }
+
     fn referred_to(&self, found: &Resource, data: &Snapshot, base: &FhirBase) -> Vec<Arc<Resource>> {
         match self.param.kind {
             Kind::Canonical(target) => data.of_type(target).filter(|other| self.names(found, other)).cloned().collect(),

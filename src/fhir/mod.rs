@@ -8,11 +8,12 @@
 //!     └──► write ──► check (is it FHIR) ──► rules (does it fit) ─────────────────────────┘
 //! ```
 //!
-//! What is left open by SMART and FHIR is decided in `access` and turned in `overlay`. `Patient.link` is never followed (SAL-209).
+//! `clinician` plays the record system's side of a Task. What is left open by SMART and FHIR is decided in `access` and turned in `overlay`. `Patient.link` is never followed (SAL-209).
 
 mod access;
 mod audit;
 mod check;
+mod clinician;
 mod context;
 mod data;
 mod discovery;

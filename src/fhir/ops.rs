@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::clinician::{ClinicianError, Order};
 use super::faults::Fault;
 use super::introspect::bearer_is;
 use super::overlay::Switches;
@@ -25,6 +26,8 @@ pub fn router(server: Arc<Server>) -> Router {
         .route("/state", get(state))
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/switches", get(switches).patch(turn))
+        .route("/tasks", get(tasks))
+        .route("/tasks/{id}", post(decide))
         .route("/introspection-cache", put(introspection_cache))
         .method_not_allowed_fallback(|| async { problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed") })
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "not_found") })
@@ -138,6 +141,30 @@ async fn introspection_cache(State(server): State<Arc<Server>>, body: Bytes) -> 
         }
         Ok(_) => unfit("seconds must be 0 to 60"),
         Err(why) => unfit(&why.to_string()),
+    }
+}
+
+/// `GET /tasks`: what waits for the clinician.
+async fn tasks(State(server): State<Arc<Server>>) -> Response {
+    Json(json!({"tasks": server.clinician().open()})).into_response()
+}
+
+/// `POST /tasks/{id}`: the clinician moves a task. [`Order`] says what it may hold.
+async fn decide(State(server): State<Arc<Server>>, Path(id): Path<String>, body: Bytes) -> Response {
+    let order = match serde_json::from_slice::<Order>(&body) {
+        Ok(order) => order,
+        Err(why) => return unfit(&why.to_string()),
+    };
+    match server.clinician().decide(&id, &order) {
+        Ok(decided) => Json(decided).into_response(),
+        Err(ClinicianError::NoTask) => problem(StatusCode::NOT_FOUND, "not_found"),
+        Err(why @ ClinicianError::NoWay { .. }) => {
+            (StatusCode::CONFLICT, Json(json!({"error": "conflict", "error_description": why.to_string()}))).into_response()
+        }
+        Err(ClinicianError::Log(why)) => {
+            tracing::error!(%why, "what the clinician decided cannot be kept");
+            problem(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable")
+        }
     }
 }
 

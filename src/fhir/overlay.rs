@@ -109,14 +109,33 @@ impl Switches {
     }
 
     /// Whether a search by these parameters would tell what is left out of the record, or find who must not be found by name.
-    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource) -> bool {
-        if !self.protect_addresses || resource.row.name != "Patient" {
-            return false;
+    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource, data: &Snapshot, base: &FhirBase) -> bool {
+        let hidden = self.withheld(resource, data, base);
+        let unnamed = resource.row.name == "Patient" && hidden.contains(&"telecom");
+        let tells = |path: &str| {
+            let element = path.split(['.', '{']).next().unwrap_or_default();
+            hidden.contains(&element) || (unnamed && element == "name")
+        };
+        let asked = pairs.iter().filter_map(|(name, _)| resource.row.param(name.split([':', '.']).next().unwrap_or_default()));
+        !hidden.is_empty() && asked.into_iter().any(|param| param.paths.iter().any(|path| tells(path)))
+    }
+
+    /// Whether what these elements refer to is left out of the resource: then it does not come with it either.
+    pub fn withholds(&self, resource: &Resource, paths: &[&str], data: &Snapshot, base: &FhirBase) -> bool {
+        let hidden = self.withheld(resource, data, base);
+        paths.iter().any(|path| hidden.contains(&path.split('.').next().unwrap_or_default()))
+    }
+
+    /// The elements that are left out of a resource, there or not. An Encounter is its patient's, whatever label it has itself.
+    fn withheld(&self, resource: &Resource, data: &Snapshot, base: &FhirBase) -> &'static [&'static str] {
+        let of_protected = || resource.patients(base).unwrap_or_default().iter().filter_map(|id| data.find("Patient", id)).any(|one| is_labelled(one, "V"));
+        match resource.row.name {
+            _ if !self.protect_addresses => &[],
+            "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
+            "Patient" if is_labelled(resource, "R") => &["address"],
+            "Encounter" if is_labelled(resource, "V") || of_protected() => &["location"],
+            _ => &[],
         }
-        let asks = |telling: &[&str]| pairs.iter().any(|(name, _)| telling.contains(&name.split([':', '.']).next().unwrap_or_default()));
-        let address = ["address", "address-city", "address-postalcode"];
-        let all = ["name", "family", "given", "telecom", "phone", "email", "general-practitioner", "organization"];
-        (is_labelled(resource, "V") && (asks(&address) || asks(&all))) || (is_labelled(resource, "R") && asks(&address))
     }
 
     /// The resource as this client is served it.
@@ -128,9 +147,7 @@ impl Switches {
             tracing::info!(switch = "nav_general_practitioner", client_id, patient = &*resource.id, "served with identifier and display");
             return Bytes::from(body.to_string());
         }
-        if self.protect_addresses
-            && let Some(body) = without_address(resource)
-        {
+        if let Some(body) = without(resource, self.withheld(resource, data, base)) {
             tracing::info!(switch = "protect_addresses", client_id, kind = resource.row.name, id = &*resource.id, "served without its address");
             return Bytes::from(body.to_string());
         }
@@ -146,14 +163,11 @@ fn is_labelled(resource: &Resource, wanted: &str) -> bool {
     resource.body.pointer("/meta/security").and_then(Value::as_array).is_some_and(|labels| labels.iter().any(is))
 }
 
-/// `None` where nothing is to be left out.
-fn without_address(resource: &Resource) -> Option<Value> {
-    let hidden: &[&str] = match resource.row.name {
-        "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
-        "Patient" if is_labelled(resource, "R") => &["address"],
-        "Encounter" if is_labelled(resource, "V") => &["location"],
-        _ => return None,
-    };
+/// `None` where there is nothing of it.
+fn without(resource: &Resource, hidden: &[&str]) -> Option<Value> {
+    if hidden.is_empty() {
+        return None;
+    }
     let mut body = resource.body.clone();
     let fields = body.as_object_mut()?;
     let before = fields.len();
@@ -165,7 +179,8 @@ fn without_address(resource: &Resource) -> Option<Value> {
         return None;
     }
     let redacted = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "REDACTED", "display": "redacted"});
-    body.pointer_mut("/meta/security")?.as_array_mut()?.push(redacted);
+    let meta = fields.entry("meta").or_insert_with(|| json!({})).as_object_mut()?;
+    meta.entry("security").or_insert_with(|| json!([])).as_array_mut()?.push(redacted);
     Some(body)
 }
 

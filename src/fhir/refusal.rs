@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::dpop::{ALGS, ProofFault};
 use super::json::JsonError;
@@ -230,22 +230,60 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// What is wrong with a resource that was not written. Where the request itself is refused, whatever it carries, the refusal comes back.
+    ///
+    /// # Errors
+    /// The refusal of the request.
+    pub fn about_resource(self) -> Result<Vec<Issue>, Self> {
+        match self {
+            Self::Unfit(issues) => Ok(issues),
+            Self::NotFound | Self::Request(_) | Self::Outside | Self::Deleted | Self::NotCurrent | Self::ConditionNeeded | Self::SeveralMatches => {
+                Ok(vec![Issue { code: self.codes().1, text: self.to_string(), expression: None }])
+            }
+            Self::NoToken
+            | Self::Token(_)
+            | Self::TwoTokens
+            | Self::Scope { .. }
+            | Self::UnknownType
+            | Self::UnknownPath
+            | Self::Method { .. }
+            | Self::NotAcceptable
+            | Self::MediaType
+            | Self::Body
+            | Self::Json(_)
+            | Self::NotSupported(_)
+            | Self::TooManyEntries(_)
+            | Self::TooMuch
+            | Self::Fault(_)
+            | Self::TooLarge
+            | Self::Query(_)
+            | Self::IdentityInUrl
+            | Self::Cursor
+            | Self::Unavailable(_)
+            | Self::Internal => Err(self),
+        }
+    }
+}
+
+/// An OperationOutcome of errors.
+pub fn outcome(issues: &[Issue]) -> Value {
+    let told = issues.iter().map(|issue| {
+        let mut told = json!({"severity": "error", "code": issue.code, "details": {"text": issue.text}});
+        if let (Some(place), Some(told)) = (&issue.expression, told.as_object_mut()) {
+            told.insert("expression".to_owned(), json!([place]));
+        }
+        told
+    });
+    json!({"resourceType": "OperationOutcome", "issue": told.collect::<Vec<_>>()})
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, code) = self.codes();
         let own = [Issue { code, text: self.to_string(), expression: self.expression() }];
         let issues = if let Self::Unfit(issues) = &self { issues.as_slice() } else { &own };
-        let issues: Vec<_> = issues
-            .iter()
-            .map(|issue| {
-                let mut told = json!({"severity": "error", "code": issue.code, "details": {"text": issue.text}});
-                if let (Some(place), Some(told)) = (&issue.expression, told.as_object_mut()) {
-                    told.insert("expression".to_owned(), json!([place]));
-                }
-                told
-            })
-            .collect();
-        let body = json!({"resourceType": "OperationOutcome", "issue": issues}).to_string();
+        let body = outcome(issues).to_string();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(super::wire::FHIR_JSON));

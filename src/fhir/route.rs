@@ -30,6 +30,8 @@ pub enum Route {
     Version(&'static TypeRow, String, String),
     /// `Patient/{id}/{type}`
     Compartment(String, &'static TypeRow),
+    /// `{type}/$validate` and `{type}/{id}/$validate`
+    Validate(&'static TypeRow, Option<String>),
     /// Below a type or an instance: operations and what else is not offered.
     Below(&'static TypeRow),
     UnknownType,
@@ -55,6 +57,8 @@ pub enum Interaction {
     Update(&'static TypeRow, String),
     ConditionalUpdate(&'static TypeRow),
     Delete(&'static TypeRow, String),
+    /// What a write would be answered with.
+    Validate(&'static TypeRow, Option<String>),
     Batch,
     /// A batch at `Bundle`.
     BatchAtBundle,
@@ -64,7 +68,13 @@ impl Interaction {
     /// Whether the body says something.
     pub fn takes_body(&self) -> bool {
         match self {
-            Self::SearchByPost(_) | Self::Create(_) | Self::Update(..) | Self::ConditionalUpdate(_) | Self::Batch | Self::BatchAtBundle => true,
+            Self::SearchByPost(_)
+            | Self::Create(_)
+            | Self::Update(..)
+            | Self::ConditionalUpdate(_)
+            | Self::Validate(..)
+            | Self::Batch
+            | Self::BatchAtBundle => true,
             Self::Capabilities
             | Self::SmartConfiguration
             | Self::ProtectedResource
@@ -81,6 +91,7 @@ impl Interaction {
     pub fn id(&self) -> Option<&str> {
         match self {
             Self::Read(_, id) | Self::ReadVersion(_, id, _) | Self::History(_, id) | Self::Update(_, id) | Self::Delete(_, id) => Some(id),
+            Self::Validate(_, id) => id.as_deref(),
             Self::Capabilities
             | Self::SmartConfiguration
             | Self::ProtectedResource
@@ -105,6 +116,7 @@ impl Interaction {
             Self::Create(row) => ("create", Some(row)),
             Self::Update(row, _) | Self::ConditionalUpdate(row) => ("update", Some(row)),
             Self::Delete(row, _) => ("delete", Some(row)),
+            Self::Validate(row, _) => ("operation", Some(row)),
             Self::Batch | Self::BatchAtBundle => ("batch", None),
         }
     }
@@ -154,6 +166,8 @@ impl Route {
                 (None, _) => Self::UnknownType,
                 (Some(row), [] | [""]) => Self::Type(row),
                 (Some(row), ["_search"]) => Self::Search(row),
+                (Some(row), ["$validate"]) if is_written(row) => Self::Validate(row, None),
+                (Some(row), [id, "$validate"]) if is_written(row) => Self::Validate(row, Some((*id).to_owned())),
                 (Some(row), [below]) if below.starts_with(['$', '_']) => Self::Below(row),
                 (Some(row), [id] | [id, ""]) => Self::Instance(row, (*id).to_owned()),
                 (Some(row), [id, "_history"]) => Self::History(row, (*id).to_owned()),
@@ -185,6 +199,8 @@ impl Route {
             Self::History(row, _) => format!("/{}/{{id}}/_history", row.name),
             Self::Version(row, ..) => format!("/{}/{{id}}/_history/{{version}}", row.name),
             Self::Compartment(_, row) => format!("/Patient/{{id}}/{}", row.name),
+            Self::Validate(row, None) => format!("/{}/$validate", row.name),
+            Self::Validate(row, Some(_)) => format!("/{}/{{id}}/$validate", row.name),
             Self::Below(row) => format!("/{}/…", row.name),
             Self::UnknownType => "/{unknown type}".to_owned(),
             Self::Unknown => "{elsewhere}".to_owned(),
@@ -208,6 +224,7 @@ impl Route {
             | Self::History(row, _)
             | Self::Version(row, ..)
             | Self::Compartment(_, row)
+            | Self::Validate(row, _)
             | Self::Below(row) => Some(row.name),
             Self::Metadata
             | Self::SmartConfiguration
@@ -240,7 +257,7 @@ impl Route {
             | Self::Compartment(..) => "GET, HEAD, OPTIONS",
             Self::Type(row) if row.search => "GET, HEAD, OPTIONS",
             Self::Search(row) if row.search => "POST, OPTIONS",
-            Self::System => "POST, OPTIONS",
+            Self::System | Self::Validate(..) => "POST, OPTIONS",
             Self::Type(_) | Self::Search(_) | Self::SystemOperation | Self::Bundle | Self::Below(_) | Self::UnknownType | Self::Unknown => "OPTIONS",
         }
     }
@@ -267,6 +284,7 @@ impl Route {
             Self::Type(row) if method == Method::POST && is_written(row) => Ok(Interaction::Create(row)),
             Self::Type(row) if method == Method::PUT && is_written(row) && row.search => Ok(Interaction::ConditionalUpdate(row)),
             Self::Search(row) if method == Method::POST && row.search => Ok(Interaction::SearchByPost(row)),
+            Self::Validate(row, id) if method == Method::POST => Ok(Interaction::Validate(row, id.clone())),
             Self::System if method == Method::POST => Ok(Interaction::Batch),
             Self::Bundle if method == Method::POST => Ok(Interaction::BatchAtBundle),
             Self::Metadata
@@ -281,6 +299,7 @@ impl Route {
             | Self::History(..)
             | Self::Version(..)
             | Self::Compartment(..)
+            | Self::Validate(..)
             | Self::Below(_) => Err(Refusal::Method { allow: self.allow() }),
         }
     }
@@ -308,6 +327,10 @@ mod tests {
             ("/fhir/Patient/p1/Organization", "/Patient/…"),
             ("/fhir/Patient/_history", "/Patient/…"),
             ("/fhir/Patient/%24export", "/Patient/…"),
+            ("/fhir/Patient/$validate", "/Patient/$validate"),
+            ("/fhir/Patient/p1/$validate", "/Patient/{id}/$validate"),
+            ("/fhir/AuditEvent/$validate", "/AuditEvent/…"),
+            ("/fhir/Patient/p1/$everything", "/Patient/…"),
             ("/fhir/$reindex", "/{operation}"),
             ("/fhir/Bundle", "/Bundle"),
             ("/.well-known/oauth-protected-resource/fhir", "/.well-known/oauth-protected-resource"),

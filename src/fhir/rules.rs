@@ -1,7 +1,7 @@
 //! What must hold between resources when one is written: references lead somewhere, one resource is about one patient, a Task moves as
 //! tasks move. fhir-server.md §8, §15, §16. Asked after the access decision, and never telling of what that hides.
 
-mod task;
+pub mod task;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

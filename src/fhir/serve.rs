@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod page;
 mod read;
+mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Ground;
 use super::audit::{self, Audit};
+use super::clinician::Clinician;
 use super::context::{AccessContext, Binding};
 use super::data::{Data, Snapshot};
 use super::discovery::{SmartConfiguration, capability_statement, protected_resource};
@@ -128,6 +130,11 @@ impl Server {
     /// The switches as they stand now.
     pub fn switches(&self) -> Arc<Switches> {
         self.switches.load_full()
+    }
+
+    /// The clinician who decides about tasks.
+    pub fn clinician(&self) -> Clinician<'_> {
+        Clinician { data: &self.data, base: &self.config.base, random: &*self.random, now: self.clock.now() }
     }
 
     pub fn turn(&self, switches: Switches) {
@@ -261,6 +268,7 @@ impl Server {
             Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note),
             Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note),
             Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note),
+            Interaction::Validate(row, id) => self.validate(row, id.as_deref(), parts, &query, payload, context, note),
             Interaction::Batch => self.batch(parts, &query, payload, context, note),
             Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note),
         }

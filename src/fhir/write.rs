@@ -118,6 +118,20 @@ impl Writer<'_> {
         Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
     }
 
+    /// What [`Writer::write`] would find wrong, without writing.
+    ///
+    /// # Errors
+    /// [`Refusal`] of what does not lie with the resource.
+    pub fn rehearse(&self, row: &'static TypeRow, verb: &Verb, body: Value) -> Result<Vec<Issue>, Refusal> {
+        let snapshot = self.data.snapshot();
+        permit(Access::new(self.context, &snapshot, self.base, self.switches.policy).decide(verb.action(), On::Type(row)))?;
+        let body = if matches!(verb, Verb::Delete { .. }) { Ok(None) } else { self.read(row, Payload::Read(body)).map(Some) };
+        match body.and_then(|body| self.decide(row, verb, body, &snapshot)) {
+            Ok(_) => Ok(Vec::new()),
+            Err(refusal) => refusal.about_resource(),
+        }
+    }
+
     /// The resource of the body, sound by itself.
     fn read(&self, row: &'static TypeRow, payload: Payload) -> Result<Value, Refusal> {
         let body = match payload {
@@ -171,7 +185,7 @@ impl Writer<'_> {
                     let ground = permit(access.decide(Action::Search, On::Resource(&found)))?;
                     return Ok((None, Decided { resource: found, outcome: Outcome::Found, ground }));
                 }
-                self.put(row, self.new_id(data, row), body, data, &access, Action::Create)
+                self.put(row, new_id(self.random, data, row), body, data, &access, Action::Create)
             }
             (Verb::Update { id }, Some(body)) => {
                 self.same_id(&body, id.as_str())?;
@@ -185,7 +199,7 @@ impl Writer<'_> {
                     (Some(_), Some(_)) => return Err(Refusal::Request("the id of the body is not that of the match")),
                     (None, Some(sent)) => read_id(sent)?.as_str().into(),
                     // SAL §4.3: update-as-create takes the letter u; without an id the server makes one.
-                    (None, None) => self.new_id(data, row),
+                    (None, None) => new_id(self.random, data, row),
                 };
                 self.put(row, id, body, data, &access, Action::Update)
             }
@@ -290,19 +304,19 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
 
-    /// An id nobody has, in the form of a UUID. RFC 9562 §5.4.
-    fn new_id(&self, data: &Snapshot, row: &TypeRow) -> Arc<str> {
-        loop {
-            let mut bytes = [0u8; 16];
-            self.random.fill(&mut bytes);
-            let number = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-            let hex = format!("{number:032x}");
-            let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-            let id = format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32));
-            if data.find(row.name, &id).is_none() && data.tombstone(row.name, &id).is_none() {
-                return id.into();
-            }
+/// An id nobody of this type has, in the form of a UUID. RFC 9562 §5.4.
+pub fn new_id(random: &dyn Random, data: &Snapshot, row: &TypeRow) -> Arc<str> {
+    loop {
+        let mut bytes = [0u8; 16];
+        random.fill(&mut bytes);
+        let number = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{number:032x}");
+        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+        let id = format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32));
+        if data.find(row.name, &id).is_none() && data.tombstone(row.name, &id).is_none() {
+            return id.into();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Clients that know nothing of us, each in its own language, against a demo of its own: npm openid-client and fhirclient, PyPI authlib, and
-//! NAV's app as it behaves on the wire. What they check stands in `tests/foreign`; `cargo xtask test` fetches what they need.
+//! Clients that know nothing of us, each in its own language, against a demo of its own: npm openid-client and fhirclient, PyPI authlib and
+//! fhirpy, and NAV's app as it behaves on the wire. What they check stands in `tests/foreign`; `cargo xtask test` fetches what they need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,31 +10,35 @@ use helsebro::jose::{Alg, SigningKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// How NAV's app is registered in its test environment.
+const DEV: &str = "nav-syk-inn-dev";
+
 /// Where the two readings of Basic differ: in every character of a secret; and in the id alone, the secret being the same in both.
 /// RFC 6749 §2.3.1, NAV §8 row 3.
-const SECRETS: [(&str, &str, &str); 3] = [
-    ("extra-odd", "client_secret_basic", "a+b%41:c d/=&?K7gNU3sdo+OL0wNhqoVWhr3g6s1x"),
-    ("extra-plain", "client_secret_basic", "K7gNU3sdoOL0wNhqoVWhr3g6s1xYv72olpeUnols"),
-    ("extra-post", "client_secret_post", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72ol_pe~Unols"),
+const SECRETS: [(&str, &str, &str, &str); 4] = [
+    ("extra-odd", DEV, "client_secret_basic", "a+b%41:c d/=&?K7gNU3sdo+OL0wNhqoVWhr3g6s1x"),
+    ("extra-plain", DEV, "client_secret_basic", "K7gNU3sdoOL0wNhqoVWhr3g6s1xYv72olpeUnols"),
+    ("extra-post", DEV, "client_secret_post", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72ol_pe~Unols"),
+    ("extra-prod", "nav-syk-inn-prod", "client_secret_basic", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72olpeUnprod"),
 ];
 
 /// Clients beside those of the demo, registered as NAV's app is but for how they authenticate: as configuration, and as the facts would tell.
 fn more_clients() -> (String, Value) {
     let (mut toml, mut facts) = (String::new(), json!({}));
-    let mut add = |id: &str, auth: &str, registered: &str, told: (&str, Value)| {
+    let mut add = |id: &str, preset: &str, auth: &str, registered: &str, told: (&str, Value)| {
         let [callback, launch] = ["callback", "launch"].map(|page| format!("http://127.0.0.1:1/{id}/{page}"));
-        toml.push_str(&format!("[[client]]\npreset = \"nav-syk-inn-dev\"\nclient_id = {id:?}\nauth = {auth:?}\n{registered}\n"));
+        toml.push_str(&format!("[[client]]\npreset = {preset:?}\nclient_id = {id:?}\nauth = {auth:?}\n{registered}\n"));
         toml.push_str(&format!("redirect_uris = [{callback:?}]\nlaunch_urls = [{launch:?}]\n\n"));
         facts[id] = json!({ "client_id": id, "auth": auth, told.0: told.1, "redirect_uris": [callback] });
     };
-    for (id, auth, secret) in SECRETS {
-        add(id, auth, &format!("client_secret = {secret:?}"), ("client_secret", json!(secret)));
+    for (id, preset, auth, secret) in SECRETS {
+        add(id, preset, auth, &format!("client_secret = {secret:?}"), ("client_secret", json!(secret)));
     }
     for (id, alg) in [("extra-es384", Alg::ES384), ("extra-rs384", Alg::RS384)] {
         let key = SigningKey::generate(alg).unwrap();
         let public = key.public_jwk().to_value();
         let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
-        add(id, "private_key_jwt", &format!("jwks = {{ keys = [{{ {} }}] }}", members.join(", ")), ("private_jwk", key.to_private_jwk().unwrap()));
+        add(id, DEV, "private_key_jwt", &format!("jwks = {{ keys = [{{ {} }}] }}", members.join(", ")), ("private_jwk", key.to_private_jwk().unwrap()));
     }
     (toml, facts)
 }
@@ -101,14 +105,14 @@ mod node {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn fhirclient_launches_both_ways_and_reads() {
-        play("node/fhirclient.mjs", 10).await;
+    async fn fhirclient_launches_both_ways_reads_and_writes() {
+        play("node/fhirclient.mjs", 17).await;
     }
 
     /// NAV §8, rows 1 to 12 and 20.
     #[tokio::test(flavor = "multi_thread")]
     async fn the_sykmelding_app_finds_what_it_needs() {
-        play("node/nav.mjs", 31).await;
+        play("node/nav.mjs", 33).await;
     }
 }
 
@@ -116,10 +120,20 @@ mod node {
 mod python {
     use super::{Stage, interpreter};
 
+    /// Runs a script of Python's own test runner; `tests` is how many there are.
+    async fn play(script: &str, tests: usize) {
+        let Some(python) = interpreter("HELSEBRO_TEST_PYTHON") else { return };
+        let printed = Stage::set().await.play(python, script).await;
+        assert!(printed.contains(&format!("Ran {tests} tests")) && printed.trim_end().ends_with("OK"), "{printed}");
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn authlib_launches_rotates_and_works_as_a_backend() {
-        let Some(python) = interpreter("HELSEBRO_TEST_PYTHON") else { return };
-        let printed = Stage::set().await.play(python, "python/authlib_client.py").await;
-        assert!(printed.contains("Ran 8 tests") && printed.trim_end().ends_with("OK"), "{printed}");
+        play("python/authlib_client.py", 8).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fhirpy_reads_pages_and_writes_and_other_models_read_everything() {
+        play("python/fhirpy_client.py", 15).await;
     }
 }

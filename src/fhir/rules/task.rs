@@ -21,6 +21,25 @@ const MOVES: &[(&str, &[&str])] = &[
 /// What only the owner does.
 const OWNERS: &[&str] = &["received", "accepted", "rejected", "ready", "in-progress", "on-hold", "failed", "completed"];
 
+/// The shortest way from one status to another over what an owner does; the last step is `to`. `None` where none leads there.
+pub fn way(from: &str, to: &str) -> Option<Vec<&'static str>> {
+    let mut reached: Vec<Vec<&'static str>> = vec![Vec::new()];
+    for step in 0.. {
+        let so_far = reached.get(step)?.clone();
+        let here = so_far.last().copied().unwrap_or(from);
+        if here == to && !so_far.is_empty() {
+            return Some(so_far);
+        }
+        let next = MOVES.iter().filter(|(status, _)| *status == here).flat_map(|(_, next)| next.iter().copied());
+        for status in next.filter(|status| OWNERS.contains(status)) {
+            if !reached.iter().any(|way| way.contains(&status)) {
+                reached.push(so_far.iter().copied().chain([status]).collect());
+            }
+        }
+    }
+    None
+}
+
 pub fn check(before: Option<&Resource>, after: &Resource, context: &AccessContext, base: &FhirBase) -> Option<Issue> {
     let status = |task: &Resource| task.body.get("status").and_then(Value::as_str).unwrap_or_default().to_owned();
     let refused = |why: &str| Some(Issue::at("business-rule", "Task.status", why));
@@ -58,6 +77,25 @@ mod tests {
     use crate::fhir::resource::Stamp;
     use crate::fhir::table::TypeRow;
     use crate::time::UnixTime;
+
+    #[test]
+    fn an_owner_takes_the_shortest_way() {
+        for (from, to, steps) in [
+            ("requested", "completed", Some(vec!["accepted", "in-progress", "completed"])),
+            ("requested", "rejected", Some(vec!["rejected"])),
+            ("received", "rejected", Some(vec!["rejected"])),
+            ("ready", "completed", Some(vec!["in-progress", "completed"])),
+            ("on-hold", "failed", Some(vec!["in-progress", "failed"])),
+            ("accepted", "rejected", None),
+            ("requested", "requested", None),
+            ("requested", "cancelled", None),
+            ("completed", "in-progress", None),
+            ("requested", "nonsense", None),
+            ("draft", "accepted", None),
+        ] {
+            assert_eq!(way(from, to), steps, "{from} to {to}");
+        }
+    }
 
     #[test]
     fn tasks_move_as_they_should_and_by_whom_they_should() {

@@ -104,8 +104,9 @@ impl Server {
         let inside =
             |found: &Resource| within.as_ref().is_none_or(|key| found.key() == *key || found.references_at(base, &row.compartment_paths()).contains(key));
         let mut found: Vec<Arc<Resource>> = candidates.filter(|found| inside(found) && query.matches(found) && seeing.lists(found)).cloned().collect();
+        found.retain(|resource| !switches.hides(pairs, resource, &data, base));
         let before = found.len();
-        found.retain(|resource| switches.lists(&context.client_id, resource) && !switches.hides(pairs, resource));
+        found.retain(|resource| switches.lists(&context.client_id, resource));
         if found.len() < before {
             tracing::info!(switch = "nav_complete_codings", client_id = context.client_id, left_out = before - found.len(), "incompletely coded");
         }
@@ -161,10 +162,14 @@ impl Server {
         let mut known: BTreeSet<Key> = shown.iter().map(|resource| resource.key()).collect();
         let mut all = Vec::new();
         for include in includes {
-            for resource in shown.iter().flat_map(|found| include.of(found, seeing.data, &self.config.base)) {
-                let listed = seeing.switches.lists(&seeing.context.client_id, &resource);
-                if listed && seeing.reads(&resource) && known.insert(resource.key()) {
-                    all.push(resource);
+            for found in shown {
+                for resource in include.of(found, seeing.data, &self.config.base) {
+                    let (speaker, paths) = include.speaker(found, &resource);
+                    let listed = seeing.switches.lists(&seeing.context.client_id, &resource)
+                        && !seeing.switches.withholds(speaker, paths, seeing.data, &self.config.base);
+                    if listed && seeing.reads(&resource) && known.insert(resource.key()) {
+                        all.push(resource);
+                    }
                 }
             }
         }

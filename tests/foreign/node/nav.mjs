@@ -130,6 +130,14 @@ await test('5: scopes beyond what the server gives are left out, and the launch 
   assert.ok(!granted.includes('what:is-this') && !granted.includes('patient/Nonsense.read'));
 });
 
+await test('5: in production the HelseID scope is no scope of the app, and what it may write is only what was asked for', async () => {
+  const asked = `${NAV_SCOPE} https://helseid.nhn.no`;
+  const tokens = await new NavApp(facts.clients['extra-prod']).open(first, { scope: asked });
+  assert.equal(tokens.scope, NAV_SCOPE);
+  assert.equal(decodeJwt(tokens.id_token)['https://helseid.nhn.no'], undefined);
+  assert.ok(refused((await fhir(`QuestionnaireResponse/${randomUUID()}`, tokens.access_token)).status));
+});
+
 await test('5: v2 spelling is granted as v2', async () => {
   const scope = 'openid launch fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/DocumentReference.cruds';
   const tokens = await app().open(first, { scope });
@@ -201,6 +209,20 @@ await test('8, 9, 10: five refreshes at once; nothing of the launch in the answe
     assert.equal((await fhir(`Patient/${first.patient}`, token)).status, 200);
     assert.equal((await introspect(token)).patient, first.patient);
   }
+});
+
+await test('9: an old access token is good until it ends, and not a minute longer', async (row) => {
+  const nav = app();
+  const tokens = await nav.open();
+  assert.equal((await nav.refresh(tokens.refresh_token)).status, 200);
+  row.after(() => setClock(0));
+  await setClock(3590);
+  assert.equal((await fhir(`Patient/${first.patient}`, tokens.access_token)).status, 200);
+  await setClock(3660);
+  const { status, headers, body } = await fhir(`Patient/${first.patient}`, tokens.access_token);
+  assert.deepEqual([status, body.resourceType], [401, 'OperationOutcome']);
+  assert.match(headers.get('www-authenticate'), /^Bearer .*error="invalid_token"/);
+  assert.equal((await nav.refresh(tokens.refresh_token)).status, 200);
 });
 
 await test('11: a key is rotated under a session', async (row) => {
