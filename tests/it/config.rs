@@ -251,6 +251,7 @@ fn a_client_is_read_whole() {
       "code_replay": "refuse",
       "end_with_session": true,
       "launch_trust": "session",
+      "dpop": "optional",
       "refresh_context": false,
       "disabled": false
     }
