@@ -95,6 +95,9 @@ pub struct AddArgs {
     /// Which rules it lives under
     #[arg(long, value_name = "NAME", value_parser = ["smart", "oidc", "fapi2"])]
     profile: Option<String>,
+    /// Whether its tokens are bound to a key (DPoP, RFC 9449)
+    #[arg(long, value_name = "WHEN", value_parser = ["required", "optional", "off"])]
+    dpop: Option<String>,
     /// Context it cannot work without; may be repeated
     #[arg(long, value_name = "CONTEXT", value_delimiter = ',', value_parser = ["patient", "encounter"])]
     requires: Vec<String>,
@@ -196,6 +199,7 @@ fn registration(args: &AddArgs) -> Result<Value, AdminError> {
         ("jwks_uri", &args.jwks_uri),
         ("consent", &args.consent),
         ("profile", &args.profile),
+        ("dpop", &args.dpop),
         ("access_ttl", &args.access_ttl),
         ("refresh_ttl", &args.refresh_ttl),
     ];

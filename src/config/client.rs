@@ -217,6 +217,9 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
     if scopes.has_level(Level::User) && raw.preset.get().is_some_and(|preset| preset == "nav-validator") && !issuer.is_loopback() {
         found.warn(at, "may do whatever its user may, with no secret: keep the validator to test systems (NAV §8)");
     }
+    if client.profile == Profile::Fapi2 && client.dpop != DpopPolicy::Required {
+        found.warn(raw.dpop.place(), "should be \"required\": fapi2 has no tokens that are not bound to a key (FAPI 2.0 §5.3.2.1)");
+    }
     if client.refresh_context {
         found.warn(raw.refresh_context.place(), "repeats patient and encounter at refresh, which SMART leaves out (SAL-328)");
     }

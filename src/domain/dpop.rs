@@ -261,10 +261,14 @@ fn plain_escapes(path: &str) -> String {
         match escaped {
             Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') => plain.push(char::from(byte)),
             Some(byte) => plain.push_str(&format!("%{byte:02X}")),
-            None => plain.push('%'),
+            // No escape at all: said as what it is, so that no two passes differ.
+            None => plain.push_str("%25"),
         }
         rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
     }
     plain.push_str(rest);
     plain
 }
+
+#[cfg(test)]
+mod tests;

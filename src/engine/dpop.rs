@@ -18,14 +18,14 @@ pub struct Proven {
 }
 
 impl Engine {
-    /// The key a token request proves to hold, as far as this client's registration asks. RFC 9449 §5.
+    /// The key a client proves to hold in a POST to `path` of this issuer, as far as its registration asks. RFC 9449 §5.
     ///
     /// # Errors
     /// `invalid_dpop_proof`, `use_dpop_nonce` with the nonce; `temporarily_unavailable` when the store cannot answer.
-    pub(super) async fn proven_by(&self, client: &Client, proof: ProofHeader<'_>) -> Result<Option<Proven>, OAuthError> {
+    pub(super) async fn proven_by(&self, client: &Client, proof: ProofHeader<'_>, path: &str) -> Result<Option<Proven>, OAuthError> {
         match (client.dpop, proof) {
             (DpopPolicy::Off, _) | (DpopPolicy::Optional, ProofHeader::Absent) => Ok(None),
-            (DpopPolicy::Required | DpopPolicy::Optional, _) => self.prove(proof, "POST", "/token", None).await.map(Some),
+            (DpopPolicy::Required | DpopPolicy::Optional, _) => self.prove(proof, "POST", path, None).await.map(Some),
         }
     }
 

@@ -29,7 +29,7 @@ impl Engine {
             auth => self.authenticate(auth).await?,
         };
         // helseid.md §2.7: only a client that is who it says learns whether its proof is good.
-        let proven = self.proven_by(client.client(), proof).await?;
+        let proven = self.proven_by(client.client(), proof, "/token").await?;
         let (key, nonce) = proven.map(|proven| (proven.key, proven.nonce)).unzip();
         let key = key.as_ref();
         let request = TokenRequest::parse(params)?;

@@ -91,9 +91,16 @@ struct Claims {
     nonce: Option<String>,
 }
 
-/// The proofs that were seen, oldest first, and the key nonces are made with.
+/// What was seen, and in which order.
+#[derive(Default)]
+struct Seen {
+    known: HashSet<[u8; 32]>,
+    ages: VecDeque<(UnixTime, [u8; 32])>,
+}
+
+/// The proofs that were seen, and the key nonces are made with.
 pub struct Proofs {
-    seen: Mutex<(HashSet<[u8; 32]>, VecDeque<(UnixTime, [u8; 32])>)>,
+    seen: Mutex<Seen>,
     nonce_key: Secret<String>,
 }
 
@@ -104,7 +111,7 @@ impl Proofs {
 
     /// Forgets every proof.
     pub fn forget(&self) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = <_>::default();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
     }
 
     /// # Errors
@@ -153,7 +160,7 @@ impl Proofs {
     /// A proof is taken once, for as long as its `iat` lets it be taken at all. RFC 9449 §11.1.
     fn use_up(&self, proof: Digest, until: UnixTime, now: UnixTime) -> Result<(), Refused> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (known, ages) = &mut *seen;
+        let Seen { known, ages } = &mut *seen;
         // In the order of arrival, which `until` follows to within a minute; one that waits behind another is only kept longer.
         while let Some((until, oldest)) = ages.front().copied()
             && until < now
@@ -234,7 +241,7 @@ mod tests {
         }
         assert_eq!(proofs.use_up(Digest::of(b"2"), at(121), at(61)), Err(Refused::Full));
         proofs.use_up(Digest::of(b"2"), at(182), at(122)).unwrap();
-        assert_eq!(proofs.seen.lock().unwrap().0.len(), 1);
+        assert_eq!(proofs.seen.lock().unwrap().known.len(), 1);
     }
 
     #[test]

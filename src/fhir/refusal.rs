@@ -243,6 +243,9 @@ impl Refusal {
             }
             Self::NoToken
             | Self::Token(_)
+            | Self::BoundToken(_)
+            | Self::Proof(_)
+            | Self::Nonce(_)
             | Self::TwoTokens
             | Self::Scope { .. }
             | Self::UnknownType

@@ -405,6 +405,10 @@ profile = "fapi2""#), &[
 launch_trust = "handle""#), &[
         r#"line 13  client[0].launch_trust  "handle" is for confidential clients only (DESIGN §3); write launch_trust = "session""#,
     ]),
+    row("a policy for proofs that is none", GOOD, (r#"auth = "none""#, r#"auth = "none"
+dpop = "always""#), &[
+        r#"line 13  client[0].dpop  "always"  must be one of "required", "optional", "off""#,
+    ]),
     row("tokens for too long", GOOD, (r#"auth = "none""#, r#"auth = "none"
 access_ttl = "2h"
 refresh_ttl = "0s""#), &[

@@ -141,6 +141,7 @@ fn every_proof_in_the_map_is_one() {
 
 /// Words of the standards that look like the name of a test.
 const WIRE_WORDS: &[&str] = &[
+    "dpop_jkt",
     "fhir_user",
     "client_id",
     "client_secret_basic",

@@ -3,6 +3,7 @@
 
 mod batch;
 mod discovery;
+mod dpop;
 mod history;
 mod levers;
 mod nav;

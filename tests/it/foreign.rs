@@ -109,6 +109,12 @@ mod node {
         play("node/fhirclient.mjs", 17).await;
     }
 
+    /// RFC 9449.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openid_client_binds_its_tokens_to_a_key() {
+        play("node/dpop.mjs", 10).await;
+    }
+
     /// NAV §8, rows 1 to 12 and 20.
     #[tokio::test(flavor = "multi_thread")]
     async fn the_sykmelding_app_finds_what_it_needs() {

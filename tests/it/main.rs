@@ -12,6 +12,7 @@ mod cors;
 mod crash;
 mod discovery;
 mod docs;
+mod dpop;
 mod exchange;
 mod fhir;
 mod fhir_config;

@@ -6,6 +6,7 @@ mod browser;
 mod ehr;
 mod inside;
 mod lone;
+mod prover;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
 pub use inside::Inside;
 pub use lone::{Lone, SECRET};
+pub use prover::Prover;
 
 /// A verifier and its challenge that every test may use.
 pub const VERIFIER: &str = "q7Zk1Xw0V9bTn4sLd8Hc2JmRfE6yGpA3uOiKx5CvB_t-Wz";
