@@ -5,7 +5,6 @@ use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 use super::table::TypeRow;
-use super::wire::Audience;
 
 /// A path under the base.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,10 +188,6 @@ impl Route {
             Self::UnknownType => "/{unknown type}".to_owned(),
             Self::Unknown => "{elsewhere}".to_owned(),
         }
-    }
-
-    pub fn audience(&self) -> Audience {
-        if self.is_public() { Audience::Anybody } else { Audience::Registered }
     }
 
     pub fn is_public(&self) -> bool {

@@ -34,7 +34,7 @@ use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
 use super::search::names_a_person;
 use super::table::TypeRow;
-use super::wire::{self, FHIR_JSON};
+use super::wire::{self, Audience, FHIR_JSON};
 use super::write::Payload;
 use super::{FhirConfig, FhirError};
 use crate::random::Random;
@@ -148,7 +148,9 @@ impl Server {
         let mut response = answered.unwrap_or_else(|refusal| note.refused(refusal));
         self.point_to_metadata(&mut response);
         let headers = response.headers_mut();
-        wire::cors(&parts.headers, headers, route.audience(), &self.config.cors_origins, preflight);
+        let client_id = note.context.as_deref().map(|context| context.client_id.as_str());
+        let audience = if route.is_public() { Audience::Anybody } else { Audience::Registered(client_id) };
+        wire::cors(&parts.headers, headers, audience, &self.config.cors_origins, preflight);
         if !route.is_public() {
             headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         }

@@ -206,13 +206,16 @@ impl Writer<'_> {
         }
     }
 
-    /// The one resource a condition means, of those the token may see: what is hidden neither counts nor is told of.
+    /// The one resource a condition means, of those the token may see: what is hidden neither counts nor is told of, so that a condition
+    /// only something hidden meets creates (§14, "No question about hidden data", goes before §8, which would tell by 412). Nor is what
+    /// an overlay leaves out of a record.
     fn matching(&self, row: &'static TypeRow, pairs: &[(String, String)], data: &Snapshot, access: &Access<'_>) -> Result<Option<Arc<Resource>>, Refusal> {
         let query = Query::read(Reading { row, base: self.base, now: self.now }, pairs, Handling::Strict)?;
         if !pairs.iter().any(|(name, value)| !value.is_empty() && row.param(name.split(':').next().unwrap_or_default()).is_some()) {
             return Err(Refusal::Request("the condition names no search parameter"));
         }
-        let mut found = data.of_type(row.name).filter(|resource| query.matches(resource) && access.decide(Action::Search, On::Resource(resource)).allows());
+        let visible = |resource: &Resource| access.decide(Action::Search, On::Resource(resource)).allows() && !self.switches.hides(pairs, resource);
+        let mut found = data.of_type(row.name).filter(|resource| query.matches(resource) && visible(resource));
         match (found.next(), found.next()) {
             (Some(_), Some(_)) => Err(Refusal::SeveralMatches),
             (found, _) => Ok(found.cloned()),
@@ -230,7 +233,8 @@ impl Writer<'_> {
     ) -> Result<(Option<Edit>, Decided), Refusal> {
         let before = data.find(row.name, &id);
         let buried = data.tombstone(row.name, &id);
-        if let Some(before) = before {
+        // The labels of what is hidden would tell of it, where a scope goes by labels.
+        if let Some(before) = before.filter(|before| access.knows(action, before)) {
             keep_labels(&before.body, &mut body, self.context);
         }
         if row.name == "Task"
