@@ -51,7 +51,7 @@ fn problem(status: StatusCode, code: &str) -> Response {
 
 /// `POST /reset`: the resources of the start, no journal, log or faults, no remembered tokens, the switches of the start.
 async fn reset(State(server): State<Arc<Server>>) -> Response {
-    if let Err(why) = server.data.reset() {
+    if let Err(why) = server.data.reset().await {
         tracing::error!(%why, "what was written cannot be forgotten");
         return problem(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable");
     }

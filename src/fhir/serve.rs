@@ -226,11 +226,11 @@ impl Server {
         let interaction = route.interaction(&parts.method)?;
         note.interaction = Some(interaction.clone());
         let body = if interaction.takes_body() { read_body(parts, body).await? } else { Bytes::new() };
-        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note)
+        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note).await
     }
 
     /// What is asked for, with a token that is good. Entries of a batch come in here too.
-    fn interact(
+    async fn interact(
         &self,
         interaction: &Interaction,
         parts: &Parts,
@@ -259,12 +259,12 @@ impl Server {
                 let pairs = read_form(parts, payload, query)?;
                 self.search(row, &pairs, context, parts, note)
             }
-            Interaction::Create(row) => self.create(row, parts, &query, payload, context, note),
-            Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note),
-            Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note),
-            Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note),
-            Interaction::Batch => self.batch(parts, &query, payload, context, note),
-            Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note),
+            Interaction::Create(row) => self.create(row, parts, &query, payload, context, note).await,
+            Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note).await,
+            Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note).await,
+            Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note).await,
+            Interaction::Batch => self.batch(parts, &query, payload, context, note).await,
+            Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note).await,
         }
     }
 

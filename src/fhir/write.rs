@@ -95,7 +95,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// # Errors
     /// [`Refusal`]; then nothing has changed.
-    pub fn write(&self, row: &'static TypeRow, verb: &Verb, payload: Payload) -> Result<Written, Refusal> {
+    pub async fn write(&self, row: &'static TypeRow, verb: &Verb, payload: Payload) -> Result<Written, Refusal> {
         let action = verb.action();
         let snapshot = self.data.snapshot();
         let access = Access::new(self.context, &snapshot, self.base, self.switches.policy);
@@ -112,7 +112,7 @@ impl Writer<'_> {
             tracing::error!(%why, "a write cannot be kept");
             Refusal::Unavailable(Upstream::Log)
         };
-        let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data))?;
+        let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data)).await?;
         let about = resource.patients(self.base);
         let resource = (outcome != Outcome::Deleted).then_some(resource);
         Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
