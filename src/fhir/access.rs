@@ -5,6 +5,7 @@
 
 mod change;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -311,13 +312,13 @@ impl<'a> Access<'a> {
     }
 
     /// The patients within whose reach a resource lies.
-    fn owners(&self, resource: &Resource) -> Vec<Arc<str>> {
+    fn owners<'r>(&self, resource: &'r Resource) -> Cow<'r, [Arc<str>]> {
         match (self.policy.compartment, resource.row.belongs) {
             (Compartment::R4, Belongs::Subject { subject, others }) => {
                 let named = [subject, others].into_iter().flat_map(|paths| resource.references_at(self.base, paths));
                 named.filter(|key| key.kind == "Patient").map(|key| key.id).collect()
             }
-            (Compartment::R4 | Compartment::StrictSubject, _) => resource.patients(self.base).unwrap_or_default(),
+            (Compartment::R4 | Compartment::StrictSubject, _) => Cow::Borrowed(resource.patients().map_or(&[], |all| &**all)),
         }
     }
 
@@ -391,7 +392,7 @@ impl<'a> Access<'a> {
         let Some(user) = self.context.fhir_user.as_ref().and_then(|key| self.data.get(key)) else { return Reach::These(BTreeSet::new()) };
         let Some(practitioner) = self.practitioner() else {
             // A patient reaches themselves, a relative whom they are related to, whatever the policy for staff.
-            return Reach::These(user.patients(self.base).unwrap_or_default().into_iter().collect());
+            return Reach::These(user.patients().into_iter().flat_map(|all| all.iter().cloned()).collect());
         };
         let organizations = match self.policy.user {
             UserPolicy::All => return Reach::Everybody,
@@ -416,7 +417,7 @@ impl<'a> Access<'a> {
                 UserPolicy::CareRelation => encounter.references_at(self.base, &["participant.individual"]).contains(&practitioner),
             };
             if related {
-                patients.extend(encounter.patients(self.base).unwrap_or_default());
+                patients.extend(encounter.patients().into_iter().flat_map(|all| all.iter().cloned()));
             }
         }
         Reach::These(patients)

@@ -5,6 +5,7 @@ mod change;
 mod page;
 mod read;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,27 +70,26 @@ pub struct Server {
 struct Note {
     context: Option<Arc<AccessContext>>,
     decision: &'static str,
-    reason: String,
+    reason: Cow<'static, str>,
     interaction: Option<Interaction>,
     /// The id the server gave what was created.
     created: Option<String>,
     /// Whose the resource is that was disclosed or changed, where it is somebody's.
-    about: Option<Vec<Arc<str>>>,
+    about: Option<Arc<[Arc<str>]>>,
 }
 
 impl Note {
-    fn set(&mut self, decision: &'static str, reason: impl Into<String>) {
+    fn set(&mut self, decision: &'static str, reason: impl Into<Cow<'static, str>>) {
         self.decision = decision;
         self.reason = reason.into();
     }
 
     fn allowed(&mut self, ground: &Ground) {
-        let reason = match ground {
-            Ground::Scope(scope) => scope.clone(),
-            Ground::OwnUser => "it is the user's own".to_owned(),
-            Ground::Supporting => "something visible refers to it".to_owned(),
-        };
-        self.set("allow", reason);
+        match ground {
+            Ground::Scope(scope) => self.set("allow", scope.clone()),
+            Ground::OwnUser => self.set("allow", "it is the user's own"),
+            Ground::Supporting => self.set("allow", "something visible refers to it"),
+        }
     }
 }
 
@@ -156,7 +156,7 @@ impl Server {
         }
         headers.insert(wire::REQUEST_ID, request_id.clone());
         if !preflight {
-            self.note(&parts.method, &route, response.status(), &request_id, note);
+            self.note(parts.method, route, response.status(), request_id, note);
         }
         if fault.drop || fault.malformed { spoil(response, &fault).await } else { response }
     }
@@ -173,36 +173,27 @@ impl Server {
         }
     }
 
-    fn note(&self, method: &Method, route: &Route, status: StatusCode, request_id: &HeaderValue, note: Note) {
-        let context = note.context.as_deref();
-        let entry = Entry {
-            at: 0,
-            request_id: request_id.to_str().unwrap_or_default().to_owned(),
-            method: method.to_string(),
-            route: route.template(),
-            status: status.as_u16(),
-            client_id: context.map(|context| context.client_id.clone()),
-            scopes: context.map(|context| context.scopes.clone()),
-            decision: if note.decision.is_empty() { "allow" } else { note.decision },
-            reason: note.reason,
-        };
-        tracing::info!(
-            method = entry.method,
-            route = entry.route,
-            status = entry.status,
-            decision = entry.decision,
-            reason = entry.reason,
-            request_id = entry.request_id
+    fn note(&self, method: Method, route: Route, status: StatusCode, request_id: HeaderValue, note: Note) {
+        let at = self.clock.now();
+        let decision = if note.decision.is_empty() { "allow" } else { note.decision };
+        // Not louder: the journal says the same, and a line for every read costs more than the read.
+        tracing::debug!(
+            %method,
+            route = %format_args!("{}", route.template()),
+            status = status.as_u16(),
+            decision,
+            reason = &*note.reason,
+            request_id = request_id.to_str().unwrap_or_default()
         );
-        let now = self.clock.now();
-        if let (Some(context), Some(interaction)) = (note.context, note.interaction) {
+        if let (Some(context), Some(interaction)) = (&note.context, note.interaction) {
             let (code, row) = interaction.told();
             // What was refused is named by its type alone.
-            let id = if entry.decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
+            let id = if decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
             let patients = note.about.unwrap_or_else(|| context.patient.iter().cloned().collect());
-            self.audit.add(audit::Access { at: now, context, interaction: code, patients, kind: row.map(|row| row.name), id, status: entry.status });
+            let (context, status) = (Arc::clone(context), status.as_u16());
+            self.audit.add(audit::Access { at, context, interaction: code, patients, kind: row.map(|row| row.name), id, status });
         }
-        self.journal.add(entry, now);
+        self.journal.add(Entry { at, request_id, method, route, status, context: note.context, decision, reason: note.reason });
     }
 
     fn options(&self, route: &Route) -> Response {

@@ -66,7 +66,7 @@ pub struct Written {
     pub outcome: Outcome,
     pub ground: Ground,
     /// Whose it is, where it is somebody's.
-    pub about: Option<Vec<Arc<str>>>,
+    pub about: Option<Arc<[Arc<str>]>>,
     /// The resources with it.
     pub data: Arc<Snapshot>,
 }
@@ -113,7 +113,7 @@ impl Writer<'_> {
             Refusal::Unavailable(Upstream::Log)
         };
         let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data)).await?;
-        let about = resource.patients(self.base);
+        let about = resource.patients().cloned();
         let resource = (outcome != Outcome::Deleted).then_some(resource);
         Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
     }

@@ -151,10 +151,10 @@ impl Access<'_> {
             if key.kind != "Encounter" {
                 return true;
             }
-            let of_patient = self.data.get(&key).is_some_and(|encounter| {
-                let patients = encounter.patients(self.base).unwrap_or_default();
-                patients.iter().any(|patient| self.context.patient.as_ref() == Some(patient))
-            });
+            let of_patient = self
+                .data
+                .get(&key)
+                .is_some_and(|encounter| encounter.patients().is_some_and(|all| all.iter().any(|patient| self.context.patient.as_ref() == Some(patient))));
             of_patient && (!self.policy.encounter_must_match || self.context.encounter.as_ref() == Some(&key.id))
         })
     }

@@ -106,7 +106,7 @@ impl Server {
         .await;
         let response = answered.unwrap_or_else(|refusal| note.refused(refusal));
         let request_id = wire::request_id(&outer.headers, &*self.random);
-        self.note(&told.0, &told.1, response.status(), &request_id, note);
+        self.note(told.0, told.1, response.status(), request_id, note);
         response
     }
 

@@ -253,7 +253,7 @@ fn the_wider_compartment_takes_in_who_wrote() {
 fn blocked_documents_open_for_the_purpose_they_need() {
     let world = World::new();
     let blocked = world.data.of_type("DocumentReference").find(|document| document.json.windows(6).any(|text| text == b"\"NORS\"")).unwrap();
-    let patient = blocked.patients(&world.base).unwrap().remove(0);
+    let patient = Arc::clone(&blocked.patients().unwrap()[0]);
     for (policy, purpose, expected) in [(false, None, true), (true, None, false), (true, Some("TREAT"), false), (true, Some("BTG"), true)] {
         let told = Told { client_id: "app", scope: "patient/DocumentReference.rs", patient: Some(&patient), purpose, ..Told::default() };
         let context = AccessContext::new(told, UnixTime(i64::MAX), &world.base, UnixTime(0));
