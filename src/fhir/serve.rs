@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
@@ -331,8 +331,12 @@ async fn spoil(response: Response, fault: &Effect) -> Response {
 }
 
 /// # Errors
-/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off.
+/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off, [`Refusal::MediaType`] where it is packed: nothing is
+/// unpacked here (RFC 9110 §8.4).
 async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    if parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::MediaType);
+    }
     let told = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
     if told.is_some_and(|length| length > MAX_BODY) {
         return Err(Refusal::TooLarge);

@@ -8,6 +8,7 @@ mod levers;
 mod nav;
 mod oracle;
 mod refusals;
+mod running;
 mod schema;
 mod searches;
 mod tokens;

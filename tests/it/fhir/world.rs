@@ -22,7 +22,7 @@ pub const NOW: UnixTime = UnixTime(1_795_000_000);
 pub const ORIGIN: &str = "https://app.example";
 pub const OPS: &str = "the-operations-token";
 /// Needs encoding in Basic (RFC 6749 §2.3.1).
-const SECRET: &str = "s3cret:with+%chars";
+pub const SECRET: &str = "s3cret:with+%chars";
 
 /// What the authorization server knows, and whether it answers.
 #[derive(Default)]
