@@ -231,11 +231,7 @@ impl Data {
     ///
     /// # Errors
     /// What `decide` refuses with; `lost` where the change cannot be kept.
-    pub async fn write<T, E>(
-        &self,
-        lost: impl FnOnce(std::io::Error) -> E,
-        decide: impl FnOnce(&Snapshot) -> Result<(Option<Edit>, T), E>,
-    ) -> Result<T, E> {
+    pub async fn write<T, E>(&self, lost: impl FnOnce(std::io::Error) -> E, decide: impl FnOnce(&Snapshot) -> Result<(Option<Edit>, T), E>) -> Result<T, E> {
         let (answer, kept) = {
             let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
             let (edit, answer) = decide(&head)?;

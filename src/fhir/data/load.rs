@@ -39,12 +39,11 @@ impl Snapshot {
 
     fn add_text(&mut self, file: &str, text: &str, by_line: bool, base: &FhirBase) -> Result<(), FhirError> {
         let mut left_out = 0;
-        let mut line = 1;
-        for document in if by_line { text.split_inclusive('\n').collect() } else { vec![text] } {
+        let documents: Vec<&str> = if by_line { text.split_inclusive('\n').collect() } else { vec![text] };
+        for (number, document) in documents.into_iter().enumerate() {
             if !document.trim().is_empty() {
-                left_out += self.add_document(document, base).map_err(|fault| fault.at(file, line, by_line))?;
+                left_out += self.add_document(document, base).map_err(|fault| fault.at(file, number + 1, by_line))?;
             }
-            line += 1;
         }
         if left_out > 0 {
             tracing::warn!(file, left_out, "resources of types this server does not have");

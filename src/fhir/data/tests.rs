@@ -133,13 +133,14 @@ async fn what_cannot_be_kept_has_not_happened() {
     data.keeper = Some(Keeper::start(Log::deaf(&kept.path).unwrap(), Arc::clone(&data.now), Arc::clone(&data.head)).unwrap());
     let write = async |version: u64| {
         let edit = Edit::Put(condition("c", version, "Encounter/b"));
-        data.write(|why| Some(why), |_| Ok((Some(edit), ()))).await
+        data.write(Some, |_| Ok((Some(edit), ()))).await
     };
     for version in 2..5 {
         assert!(write(version).await.unwrap_err().is_some());
         assert_eq!(numbers(&data, "c"), [(1, true)]);
         // Nor is the next one decided over it.
-        let stands = data.write(|why| Some(why), |head| Err::<(Option<Edit>, ()), _>(Some(std::io::Error::other(head.find("Condition", "c").unwrap().version.to_string()))));
+        let stands =
+            data.write(Some, |head| Err::<(Option<Edit>, ()), _>(Some(std::io::Error::other(head.find("Condition", "c").unwrap().version.to_string()))));
         assert_eq!(stands.await.unwrap_err().unwrap().to_string(), "1");
     }
     assert!(data.reset().await.is_err());
