@@ -2,3 +2,8 @@
 
 #[derive(Clone, Debug, Default)]
 pub struct Seed;
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+}

@@ -1,7 +1,10 @@
-//! Who has logged in: a person's session with the mock, and what a client was given out of it. §2.4, 2.8.
+//! Who has logged in: a person's session with the mock, and what clients were given out of it. §2.4, 2.8.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::protocol::pkce::CodeChallenge;
 use crate::time::UnixTime;
 
 /// One login of one person: what tokens say about how it came about.
@@ -19,6 +22,14 @@ pub struct Login {
     pub amr: Vec<String>,
 }
 
+/// A browser's session: single sign-on for every client that comes with it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub login: Login,
+    /// The clients that got something out of it, to be told when it ends.
+    pub clients: BTreeSet<String>,
+}
+
 /// What one client holds out of one login: lives behind a code, then behind refresh tokens.
 #[derive(Clone, Debug)]
 pub struct SessionGrant {
@@ -34,4 +45,29 @@ pub struct SessionGrant {
     pub nonce: Option<String>,
     /// The key refresh tokens are bound to, where the switch says so.
     pub jkt: Option<String>,
+}
+
+/// A code that was handed out.
+#[derive(Clone, Debug)]
+pub struct IssuedCode {
+    pub grant: SessionGrant,
+    pub challenge: CodeChallenge,
+    pub redirect_uri: String,
+    /// The family of refresh tokens it became, once it was redeemed.
+    pub redeemed: Option<String>,
+}
+
+/// What stands behind a row of refresh tokens, one of which is good.
+#[derive(Clone, Debug)]
+pub struct Family {
+    pub grant: SessionGrant,
+    /// When the last token of the row expires; rotation does not move it. M9.
+    pub ends_at: UnixTime,
+}
+
+/// A refresh token that was handed out.
+#[derive(Clone, Debug)]
+pub struct RefreshToken {
+    pub family: String,
+    pub spent: bool,
 }
