@@ -1,0 +1,1 @@
+//! Client assertions. §2.5, M5.

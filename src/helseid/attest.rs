@@ -1,0 +1,1 @@
+//! The trust framework's attest: read, checked, enriched. §3.4.

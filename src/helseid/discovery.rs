@@ -1,0 +1,1 @@
+//! Metadata and keys. §1.2, 1.3.

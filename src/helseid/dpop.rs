@@ -1,0 +1,1 @@
+//! DPoP at the token endpoint. §2.7, M6.

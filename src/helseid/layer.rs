@@ -1,0 +1,1 @@
+//! Faults, around every endpoint. §7.3.

@@ -1,0 +1,1 @@
+//! Which organisation acts. §4, M10, M11.

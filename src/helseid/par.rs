@@ -1,0 +1,1 @@
+//! Pushed authorization requests. §2.2.

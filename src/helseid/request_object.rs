@@ -1,0 +1,1 @@
+//! Request objects. §2.3.
