@@ -1,0 +1,1 @@
+//! Access tokens: claims by API registration, one audience. §3.2, M8.

@@ -1,0 +1,1 @@
+//! The browser arrives. §2.4.

@@ -1,0 +1,1 @@
+//! Logout by the browser. §2.4.

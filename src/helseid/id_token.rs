@@ -1,0 +1,1 @@
+//! id_tokens: claims by identity scope. §3.2.

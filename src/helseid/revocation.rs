@@ -1,0 +1,1 @@
+//! Refresh tokens are taken back. RFC 7009.

@@ -1,0 +1,1 @@
+//! A resource server behind the mock. §2.11, M14.

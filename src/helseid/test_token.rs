@@ -1,0 +1,1 @@
+//! Any access token, right or wrong, on request. M15.

@@ -1,0 +1,1 @@
+//! authorization_code. §2.6.

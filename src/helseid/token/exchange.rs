@@ -1,0 +1,1 @@
+//! Token exchange. §5, M12.

@@ -1,0 +1,1 @@
+//! client_credentials. §2.6.

@@ -1,0 +1,1 @@
+//! Claims of the user, with HPR details. §2.10, 3.3.
