@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::discovery::{IDENTITY_PROVIDERS, IDENTITY_SCOPES};
+use super::organisation::Details;
 use super::quirks::Quirks;
 use super::refusal::{Code, Refusal};
 use super::seed::{Client, Grant, Seed};
@@ -29,7 +30,7 @@ pub struct Pushed {
     /// What `acr_values` asks for.
     pub wanted: Wanted,
     /// `authorization_details` of the request object.
-    pub details: Option<Value>,
+    pub details: Details,
     /// The key the code is bound to, where a proof or `dpop_jkt` said so.
     pub jkt: Option<String>,
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
+use super::organisation::Details;
 use crate::protocol::pkce::CodeChallenge;
 use crate::time::UnixTime;
 
@@ -40,7 +39,7 @@ pub struct SessionGrant {
     /// Every `resource` of PAR; no other can be had later (RFC 8707 §2.2).
     pub resources: Vec<String>,
     /// `authorization_details` of the request object: in force for every access token of the grant (§3.4, §4.2).
-    pub details: Option<Value>,
+    pub details: Details,
     /// Echoed in the id_token.
     pub nonce: Option<String>,
     /// The key refresh tokens are bound to, where the switch says so.

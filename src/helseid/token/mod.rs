@@ -14,7 +14,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::Idp;
-use super::layer::Active;
+use super::faults::Met;
+use super::organisation::Details;
 use super::seed::Client;
 use crate::protocol::params::Params;
 use crate::secret::Secret;
@@ -26,11 +27,11 @@ pub struct Call<'a> {
     pub idp: &'a Idp,
     pub client: Arc<Client>,
     pub params: &'a Params,
-    /// `assertion_details` of the client assertion, as sent: an object or an array. In force for this one access token.
-    pub details: Option<Value>,
+    /// `assertion_details` of the client assertion, in force for this one access token.
+    pub details: Details,
     /// The thumbprint of the proof's key.
     pub jkt: Option<String>,
-    pub active: &'a Active,
+    pub met: &'a Met,
     pub now: UnixTime,
 }
 
