@@ -18,6 +18,10 @@ use crate::secret::Digest;
 const TEST_KEYS: [&str; 2] = [include_str!("../../keys/helseid-test-1.pem"), include_str!("../../keys/helseid-test-2.pem")];
 /// The key of lies: never published as what it is.
 const STRAY: &str = include_str!("../../keys/helseid-test-stray.pem");
+/// The key that comes in the middle of something: `rotate_midflight`. §7.3.
+const LATE: &str = include_str!("../../keys/helseid-test-late.pem");
+/// Retired before the start, so that there is always one.
+const RETIRED: &str = include_str!("../../keys/helseid-test-retired.pem");
 /// Retired keys that are remembered.
 const MOST_RETIRED: usize = 10;
 /// Keys that are published at once.
@@ -131,12 +135,17 @@ struct Ring {
     /// Published and not signing, oldest first: those that were current and those that will be.
     beside: Vec<IdpKey>,
     retired: Vec<IdpKey>,
+    /// The late key has signed something.
+    late: bool,
+    /// The set has been read.
+    read: bool,
 }
 
 /// The keys of one mock.
 pub struct KeyRing {
     ring: Mutex<Ring>,
     stray: IdpKey,
+    late: IdpKey,
 }
 
 impl KeyRing {
@@ -145,7 +154,7 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn start(fresh: bool) -> Result<Self, RingError> {
-        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)? })
+        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)?, late: IdpKey::test(LATE)? })
     }
 
     /// As at the start. With `fresh`, keys nobody has seen.
@@ -160,7 +169,7 @@ impl KeyRing {
 
     fn first(fresh: bool) -> Result<Ring, RingError> {
         let [one, two] = if fresh { [IdpKey::generate()?, IdpKey::generate()?] } else { [IdpKey::test(TEST_KEYS[0])?, IdpKey::test(TEST_KEYS[1])?] };
-        Ok(Ring { current: one, beside: vec![two], retired: Vec::new() })
+        Ok(Ring { current: one, beside: vec![two], retired: vec![IdpKey::test(RETIRED)?], late: false, read: false })
     }
 
     /// The key that signs.
@@ -183,10 +192,28 @@ impl KeyRing {
         &self.stray
     }
 
+    /// The key that comes in the middle of something.
+    pub fn late(&self) -> &IdpKey {
+        &self.late
+    }
+
+    /// The late key has signed, and is published to whoever reads the set not for the first time since the start. §7.3.
+    pub fn announce_late(&self) {
+        self.lock().late = true;
+    }
+
     /// What `jwks_uri` says. RFC 7517 §5.
     pub fn published(&self) -> Value {
         let ring = self.lock();
-        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).map(IdpKey::public).collect::<Vec<_>>()})
+        let late = (ring.late && ring.read).then_some(&self.late);
+        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).chain(late).map(IdpKey::public).collect::<Vec<_>>()})
+    }
+
+    /// [`KeyRing::published`], to somebody outside.
+    pub fn read(&self) -> Value {
+        let set = self.published();
+        self.lock().read = true;
+        set
     }
 
     /// What `expired_jwks_uri` says: for checking what was signed long ago, never for live tokens.
@@ -282,16 +309,28 @@ mod tests {
         ring.rotate(Rotate::Promote).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published())), (second.as_str(), vec![second.clone(), first.clone()]));
         ring.rotate(Rotate::Retire).unwrap();
-        assert_eq!((kids(&ring.published()), kids(&ring.expired())), (vec![second.clone()], vec![first.clone()]));
+        let before = kids(&ring.expired()).remove(0);
+        assert_eq!((kids(&ring.published()), kids(&ring.expired())), (vec![second.clone()], vec![before.clone(), first.clone()]));
         assert!(matches!(ring.rotate(Rotate::Promote), Err(RingError::NothingToPromote)));
         assert!(matches!(ring.rotate(Rotate::Retire), Err(RingError::NothingToRetire)));
         ring.rotate(Rotate::Add).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published()).len()), (second.as_str(), 2));
         ring.rotate(Rotate::Emergency).unwrap();
         assert!(!kids(&ring.published()).contains(&second), "a key in danger is gone at once");
-        assert_eq!(kids(&ring.expired()), [first.clone(), second]);
+        assert_eq!(kids(&ring.expired()), [before.clone(), first.clone(), second]);
         ring.reset(false).unwrap();
-        assert_eq!((ring.current().kid(), kids(&ring.expired()).len()), (first.as_str(), 0));
+        assert_eq!((ring.current().kid(), kids(&ring.expired())), (first.as_str(), vec![before]));
+    }
+
+    #[test]
+    fn the_late_key_is_there_from_the_second_reading_on() {
+        let ring = KeyRing::start(false).unwrap();
+        ring.announce_late();
+        assert_eq!((kids(&ring.read()).len(), kids(&ring.read()).len()), (2, 3));
+        assert!(kids(&ring.published()).contains(&ring.late().kid().to_owned()));
+        ring.reset(false).unwrap();
+        ring.read();
+        assert_eq!(kids(&ring.read()).len(), 2, "nothing was signed with it");
     }
 
     #[test]

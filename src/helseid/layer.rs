@@ -227,7 +227,3 @@ mod tests {
         assert_eq!(entry.client_assertion.unwrap().pointer("/claims/sub"), Some(&json!("c")));
     }
 }
-
-/// The faults that meet one request, in its extensions; handlers ask here at the points they can fail at.
-#[derive(Clone, Debug, Default)]
-pub struct Active(pub Arc<Vec<Fault>>);

@@ -29,6 +29,7 @@ pub mod kept;
 pub mod keys;
 pub mod layer;
 pub mod logout;
+pub mod mint;
 pub mod organisation;
 pub mod pages;
 pub mod par;
