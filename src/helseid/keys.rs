@@ -16,12 +16,12 @@ use crate::secret::Digest;
 
 /// TEST keys that everybody has: good for nothing but this mock. keys/README.md.
 const TEST_KEYS: [&str; 2] = [include_str!("../../keys/helseid-test-1.pem"), include_str!("../../keys/helseid-test-2.pem")];
+/// Retired before the mock began.
+const OLD: &str = include_str!("../../keys/helseid-test-0.pem");
+/// Published late, where a tester asks for it.
+const MIDFLIGHT: &str = include_str!("../../keys/helseid-test-3.pem");
 /// The key of lies: never published as what it is.
 const STRAY: &str = include_str!("../../keys/helseid-test-stray.pem");
-/// The key that comes in the middle of something: `rotate_midflight`. §7.3.
-const LATE: &str = include_str!("../../keys/helseid-test-late.pem");
-/// Retired before the start, so that there is always one.
-const RETIRED: &str = include_str!("../../keys/helseid-test-retired.pem");
 /// Retired keys that are remembered.
 const MOST_RETIRED: usize = 10;
 /// Keys that are published at once.
@@ -134,18 +134,20 @@ struct Ring {
     current: IdpKey,
     /// Published and not signing, oldest first: those that were current and those that will be.
     beside: Vec<IdpKey>,
+    /// Never empty: the first was retired before the mock began.
     retired: Vec<IdpKey>,
-    /// The late key has signed something.
-    late: bool,
-    /// The set has been read.
-    read: bool,
+    /// How often the published keys were read.
+    readings: u64,
+    /// A key that signs already and is published from the second reading on.
+    midflight: Option<IdpKey>,
 }
 
 /// The keys of one mock.
 pub struct KeyRing {
     ring: Mutex<Ring>,
+    old: IdpKey,
+    midflight: IdpKey,
     stray: IdpKey,
-    late: IdpKey,
 }
 
 impl KeyRing {
@@ -154,7 +156,9 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn start(fresh: bool) -> Result<Self, RingError> {
-        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)?, late: IdpKey::test(LATE)? })
+        let old = IdpKey::test(OLD)?;
+        let ring = Mutex::new(Self::first(fresh, old.clone())?);
+        Ok(Self { ring, old, midflight: IdpKey::test(MIDFLIGHT)?, stray: IdpKey::test(STRAY)? })
     }
 
     /// As at the start. With `fresh`, keys nobody has seen.
@@ -162,14 +166,14 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn reset(&self, fresh: bool) -> Result<(), RingError> {
-        let ring = Self::first(fresh)?;
+        let ring = Self::first(fresh, self.old.clone())?;
         *self.lock() = ring;
         Ok(())
     }
 
-    fn first(fresh: bool) -> Result<Ring, RingError> {
+    fn first(fresh: bool, old: IdpKey) -> Result<Ring, RingError> {
         let [one, two] = if fresh { [IdpKey::generate()?, IdpKey::generate()?] } else { [IdpKey::test(TEST_KEYS[0])?, IdpKey::test(TEST_KEYS[1])?] };
-        Ok(Ring { current: one, beside: vec![two], retired: vec![IdpKey::test(RETIRED)?], late: false, read: false })
+        Ok(Ring { current: one, beside: vec![two], retired: vec![old], readings: 0, midflight: None })
     }
 
     /// The key that signs.
@@ -183,8 +187,13 @@ impl KeyRing {
     }
 
     /// The key retired last.
-    pub fn retired(&self) -> Option<IdpKey> {
-        self.lock().retired.last().cloned()
+    pub fn retired(&self) -> IdpKey {
+        self.lock().retired.last().unwrap_or(&self.old).clone()
+    }
+
+    /// A key that signs now and is published from the second reading of the key set on. §7.3 `rotate_midflight`.
+    pub fn midflight(&self) -> IdpKey {
+        self.lock().midflight.get_or_insert_with(|| self.midflight.clone()).clone()
     }
 
     /// A key that is not published, for tokens that must not be believed.
@@ -192,28 +201,12 @@ impl KeyRing {
         &self.stray
     }
 
-    /// The key that comes in the middle of something.
-    pub fn late(&self) -> &IdpKey {
-        &self.late
-    }
-
-    /// The late key has signed, and is published to whoever reads the set not for the first time since the start. §7.3.
-    pub fn announce_late(&self) {
-        self.lock().late = true;
-    }
-
     /// What `jwks_uri` says. RFC 7517 §5.
     pub fn published(&self) -> Value {
-        let ring = self.lock();
-        let late = (ring.late && ring.read).then_some(&self.late);
-        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).chain(late).map(IdpKey::public).collect::<Vec<_>>()})
-    }
-
-    /// [`KeyRing::published`], to somebody outside.
-    pub fn read(&self) -> Value {
-        let set = self.published();
-        self.lock().read = true;
-        set
+        let mut ring = self.lock();
+        ring.readings += 1;
+        let late = ring.midflight.as_ref().filter(|_| ring.readings > 1);
+        json!({"keys": ring.live().chain(late).map(IdpKey::public).collect::<Vec<_>>()})
     }
 
     /// What `expired_jwks_uri` says: for checking what was signed long ago, never for live tokens.
@@ -223,7 +216,9 @@ impl KeyRing {
 
     /// The keys our own tokens are checked with.
     pub fn set(&self) -> JwkSet {
-        JwkSet::parse(&self.published()).unwrap_or_default()
+        let ring = self.lock();
+        let keys: Vec<Value> = ring.live().chain(&ring.midflight).map(IdpKey::public).collect();
+        JwkSet::parse(&json!({ "keys": keys })).unwrap_or_default()
     }
 
     /// One step. Takes a second where a key must be made; keep it off the async workers.
@@ -271,6 +266,10 @@ impl KeyRing {
 }
 
 impl Ring {
+    fn live(&self) -> impl Iterator<Item = &IdpKey> {
+        std::iter::once(&self.current).chain(&self.beside)
+    }
+
     fn retire(&mut self, key: IdpKey) {
         if self.retired.len() == MOST_RETIRED {
             self.retired.remove(0);
@@ -309,28 +308,25 @@ mod tests {
         ring.rotate(Rotate::Promote).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published())), (second.as_str(), vec![second.clone(), first.clone()]));
         ring.rotate(Rotate::Retire).unwrap();
-        let before = kids(&ring.expired()).remove(0);
-        assert_eq!((kids(&ring.published()), kids(&ring.expired())), (vec![second.clone()], vec![before.clone(), first.clone()]));
+        assert_eq!((kids(&ring.published()), ring.retired().kid()), (vec![second.clone()], first.as_str()));
         assert!(matches!(ring.rotate(Rotate::Promote), Err(RingError::NothingToPromote)));
         assert!(matches!(ring.rotate(Rotate::Retire), Err(RingError::NothingToRetire)));
         ring.rotate(Rotate::Add).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published()).len()), (second.as_str(), 2));
         ring.rotate(Rotate::Emergency).unwrap();
         assert!(!kids(&ring.published()).contains(&second), "a key in danger is gone at once");
-        assert_eq!(kids(&ring.expired()), [before.clone(), first.clone(), second]);
+        assert_eq!(kids(&ring.expired())[1..], [first.clone(), second]);
         ring.reset(false).unwrap();
-        assert_eq!((ring.current().kid(), kids(&ring.expired())), (first.as_str(), vec![before]));
+        assert_eq!((ring.current().kid(), kids(&ring.expired()).len()), (first.as_str(), 1));
     }
 
     #[test]
-    fn the_late_key_is_there_from_the_second_reading_on() {
+    fn a_key_in_flight_is_published_from_the_second_reading_on() {
         let ring = KeyRing::start(false).unwrap();
-        ring.announce_late();
-        assert_eq!((kids(&ring.read()).len(), kids(&ring.read()).len()), (2, 3));
-        assert!(kids(&ring.published()).contains(&ring.late().kid().to_owned()));
-        ring.reset(false).unwrap();
-        ring.read();
-        assert_eq!(kids(&ring.read()).len(), 2, "nothing was signed with it");
+        let late = ring.midflight().kid().to_owned();
+        assert!(!kids(&ring.published()).contains(&late));
+        assert!(kids(&ring.published()).contains(&late));
+        assert!(ring.set().keys.iter().any(|key| key.kid() == Some(&late)));
     }
 
     #[test]
