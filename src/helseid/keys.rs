@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -137,7 +138,13 @@ struct Ring {
 pub struct KeyRing {
     ring: Mutex<Ring>,
     stray: IdpKey,
+    /// One of the three states of a key that signs ahead of its publication.
+    ahead: AtomicU8,
 }
+
+const NOT_AHEAD: u8 = 0;
+const AHEAD_UNREAD: u8 = 1;
+const AHEAD_READ: u8 = 2;
 
 impl KeyRing {
     /// Two keys, the first of which signs.
@@ -145,7 +152,7 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn start(fresh: bool) -> Result<Self, RingError> {
-        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)? })
+        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)?, ahead: AtomicU8::new(NOT_AHEAD) })
     }
 
     /// As at the start. With `fresh`, keys nobody has seen.
@@ -155,6 +162,7 @@ impl KeyRing {
     pub fn reset(&self, fresh: bool) -> Result<(), RingError> {
         let ring = Self::first(fresh)?;
         *self.lock() = ring;
+        self.ahead.store(NOT_AHEAD, Ordering::SeqCst);
         Ok(())
     }
 
@@ -183,10 +191,25 @@ impl KeyRing {
         &self.stray
     }
 
+    /// The same key as [`KeyRing::stray`], from now on published after one more reading of the key set: its tokens cannot be checked at first
+    /// and can a moment later. §7.3 `rotate_midflight`.
+    pub fn ahead_of_publication(&self) -> &IdpKey {
+        let _ = self.ahead.compare_exchange(NOT_AHEAD, AHEAD_UNREAD, Ordering::SeqCst, Ordering::SeqCst);
+        &self.stray
+    }
+
+    /// What a client reads at `jwks_uri`, counted for [`KeyRing::ahead_of_publication`].
+    pub fn read(&self) -> Value {
+        let published = self.published();
+        let _ = self.ahead.compare_exchange(AHEAD_UNREAD, AHEAD_READ, Ordering::SeqCst, Ordering::SeqCst);
+        published
+    }
+
     /// What `jwks_uri` says. RFC 7517 §5.
     pub fn published(&self) -> Value {
         let ring = self.lock();
-        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).map(IdpKey::public).collect::<Vec<_>>()})
+        let ahead = (self.ahead.load(Ordering::SeqCst) == AHEAD_READ).then_some(&self.stray);
+        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).chain(ahead).map(IdpKey::public).collect::<Vec<_>>()})
     }
 
     /// What `expired_jwks_uri` says: for checking what was signed long ago, never for live tokens.

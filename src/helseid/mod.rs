@@ -18,6 +18,7 @@ pub mod assertion;
 pub mod attest;
 pub mod authorize;
 pub mod clock;
+pub mod defect;
 pub mod discovery;
 pub mod dpop;
 pub mod end_session;
