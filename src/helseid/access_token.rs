@@ -2,21 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::Idp;
 use super::attest::{self, AttestError, Person};
-use super::defect;
+use super::defect::{self, HPR, LEVEL, PID};
 use super::faults::{DpopFault, Fault, Met, Which};
 use super::organisation::{Acting, Details, JOURNAL_ID};
-use super::quirks::SubSalt;
 use super::refusal::{Code, Refusal};
 use super::seed::{Api, ApiBinding, ApiClaim, Client, Seed, User};
 use super::session::Login;
+use super::subject::subject;
 use crate::jose::KeyError;
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 use crate::time::UnixTime;
 
 /// `typ` of an access token. RFC 9068 §2.1.
@@ -117,7 +115,7 @@ pub fn claims(idp: &Idp, content: &Content<'_>, now: UnixTime) -> Result<Map<Str
     put("client_id", json!(client.id));
     let user = login.map(|login| seed.user(&login.user).ok_or(MintError::NoUser)).transpose()?;
     if let (Some(login), Some(user)) = (login, user) {
-        put("sub", json!(subject(user, client, idp.quirks().sub_salt, idp.issuer.as_str())));
+        put("sub", json!(subject(idp, user, client)));
         put("sid", json!(login.sid));
         put("auth_time", json!(login.auth_time.0));
         put("idp", json!(login.idp));
@@ -135,13 +133,13 @@ pub fn claims(idp: &Idp, content: &Content<'_>, now: UnixTime) -> Result<Map<Str
     }
     if let (Some(login), Some(user)) = (login, user) {
         if tells(ApiClaim::Pid) {
-            put("helseid://claims/identity/pid", json!(user.pid()));
+            put(PID, json!(user.pid()));
         }
         if tells(ApiClaim::Level) {
-            put("helseid://claims/identity/security_level", json!(login.level.to_string()));
+            put(LEVEL, json!(login.level.to_string()));
         }
         if let (true, Some(number)) = (tells(ApiClaim::Hpr), user.hpr()) {
-            put("helseid://claims/hpr/hpr_number", json!(number));
+            put(HPR, json!(number));
         }
     }
     if let (true, Some(id)) = (tells(ApiClaim::Sfm), &details.journal_id) {
@@ -180,24 +178,14 @@ pub fn finish(idp: &Idp, mut claims: Map<String, Value>, bound: bool, met: &Met,
         claims.insert("cnf".to_owned(), json!({"jkt": WRONG_THUMBPRINT}));
     }
     if has(DpopFault::NoCnf) {
-        claims.remove("cnf");
+        claims.shift_remove("cnf");
     }
     let token_type = if bound && !has(DpopFault::TokenTypeBearer) { "DPoP" } else { "Bearer" };
-    let token = defect::sign(idp, TYPE, claims, Which::AccessToken, met)?;
+    let token = defect::sign(idp, Which::AccessToken, TYPE, claims, met, now)?;
     Ok(Minted { token, token_type, expires_in })
 }
 
 /// The shortest life any of the APIs registered, in seconds.
 pub fn lifetime_s(apis: &[&Api]) -> i64 {
     apis.iter().map(|api| i64::try_from(api.lifetime.as_secs()).unwrap_or(i64::MAX)).min().unwrap_or(NO_API_LIFE_S)
-}
-
-/// `sub`: base64 of a digest, the same for one person as long as the salt is. §3.2.
-pub fn subject(user: &User, client: &Client, salt: SubSalt, issuer: &str) -> String {
-    let salt = match salt {
-        SubSalt::None => "",
-        SubSalt::Owner => client.tenancy.owner(),
-        SubSalt::Client => &client.id,
-    };
-    STANDARD.encode(Digest::of_parts(&[b"sub", issuer.as_bytes(), salt.as_bytes(), user.pid().as_bytes()]).bytes())
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::Idp;
-use super::layer::Active;
+use super::faults::{DiscoveryFault, Fault, KeyFault, Met};
 use crate::secret::Digest;
 
 /// Where the metadata is, below the issuer.
@@ -136,4 +136,93 @@ pub async fn available_idps(headers: HeaderMap) -> Response {
 /// `GET /connect/expiredjwks`: for old signed material, never for live tokens.
 pub async fn expired_jwks(State(idp): State<Arc<Idp>>, headers: HeaderMap) -> Response {
     cached(&headers, &idp.keys.expired())
+}
+
+/// `GET /.well-known/openid-configuration`
+pub async fn metadata(State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, headers: HeaderMap) -> Response {
+    let mut document = document(&idp);
+    let mut stale = false;
+    for fault in met.all() {
+        if let Fault::Discovery(fault) = fault {
+            stale |= *fault == DiscoveryFault::StaleCache;
+            spoil(&mut document, fault);
+        }
+    }
+    let mut response = cached(&headers, &document);
+    if stale {
+        // Two days old at the last place it was kept. RFC 9111 §5.1.
+        response.headers_mut().insert(AGE, HeaderValue::from_static("172800"));
+    }
+    response
+}
+
+/// The document with one thing wrong. §7.3, Discovery.
+fn spoil(document: &mut Value, fault: &DiscoveryFault) {
+    let Some(members) = document.as_object_mut() else { return };
+    match fault {
+        DiscoveryFault::IssuerMismatch => drop(members.insert("issuer".to_owned(), json!("https://another-issuer.example.no"))),
+        DiscoveryFault::MissingField(name) => drop(members.shift_remove(name)),
+        DiscoveryFault::StringBooleans => {
+            for value in members.values_mut() {
+                if let Value::Bool(flag) = value {
+                    *value = json!(flag.to_string());
+                }
+            }
+        }
+        DiscoveryFault::Downgraded => {
+            members.shift_remove("pushed_authorization_request_endpoint");
+            members.shift_remove("dpop_signing_alg_values_supported");
+            members.insert("code_challenge_methods_supported".to_owned(), json!(["plain"]));
+            members.insert("token_endpoint_auth_methods_supported".to_owned(), json!(["client_secret_post"]));
+            members.insert("id_token_signing_alg_values_supported".to_owned(), json!(["none", "HS256"]));
+        }
+        DiscoveryFault::HttpEndpoints => {
+            for (name, value) in members.iter_mut().filter(|(name, _)| name.as_str() != "issuer") {
+                if let Some(text) = value.as_str() {
+                    let other = text.replacen("https://", "http://", 1);
+                    // On loopback all are http already: a host that is not loopback makes them as bad.
+                    let other = if other == text && name.ends_with("_endpoint") { text.replacen("127.0.0.1", "192.0.2.1", 1) } else { other };
+                    *value = json!(other);
+                }
+            }
+        }
+        DiscoveryFault::StaleCache => {}
+    }
+}
+
+/// `GET /.well-known/openid-configuration/jwks`
+pub async fn jwks(State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, headers: HeaderMap) -> Response {
+    let has = |fault: KeyFault| met.has(&Fault::Key(fault));
+    if has(KeyFault::Jwks503) {
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")]).into_response();
+    }
+    if has(KeyFault::EmptyJwks) {
+        return Json(json!({"keys": []})).into_response();
+    }
+    cached(&headers, &idp.keys.published())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_of_the_document_is_one() {
+        let good = json!({"issuer": "https://a", "token_endpoint": "https://a/t", "request_parameter_supported": true,
+            "pushed_authorization_request_endpoint": "https://a/par", "code_challenge_methods_supported": ["plain", "S256"]});
+        let spoiled = |fault| {
+            let mut document = good.clone();
+            spoil(&mut document, &fault);
+            document
+        };
+        assert_eq!(spoiled(DiscoveryFault::StaleCache), good);
+        assert_ne!(spoiled(DiscoveryFault::IssuerMismatch)["issuer"], good["issuer"]);
+        assert!(spoiled(DiscoveryFault::MissingField("token_endpoint".to_owned())).get("token_endpoint").is_none());
+        assert_eq!(spoiled(DiscoveryFault::StringBooleans)["request_parameter_supported"], "true");
+        let downgraded = spoiled(DiscoveryFault::Downgraded);
+        assert_eq!(downgraded["code_challenge_methods_supported"], json!(["plain"]));
+        assert!(downgraded.get("pushed_authorization_request_endpoint").is_none());
+        let plain = spoiled(DiscoveryFault::HttpEndpoints);
+        assert_eq!((&plain["token_endpoint"], &plain["issuer"]), (&json!("http://a/t"), &good["issuer"]));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::authorize::Visit;
 use super::par::Pushed;
 use super::session::{Family, IssuedCode, RefreshToken, Session};
 use crate::secret::Digest;
@@ -17,6 +18,8 @@ const MOST_MARKS: usize = 200_000;
 pub struct Kept {
     /// By `request_uri`.
     pub pushed: Shelf<Pushed>,
+    /// Logins that have begun, by the digest of their name.
+    pub visits: Shelf<Visit>,
     /// By the digest of the cookie.
     pub sessions: Shelf<Session>,
     /// By the digest of the code.
@@ -25,6 +28,8 @@ pub struct Kept {
     pub families: Shelf<Family>,
     /// By the digest of the token.
     pub refresh: Shelf<RefreshToken>,
+    /// Sessions that have ended, by `sid`: their access tokens still look good.
+    pub ended: Shelf<()>,
     /// What must not be seen twice: [`Kept::is_new`].
     marks: Shelf<()>,
 }
@@ -33,10 +38,12 @@ impl Default for Kept {
     fn default() -> Self {
         Self {
             pushed: Shelf::with_room(MOST),
+            visits: Shelf::with_room(MOST),
             sessions: Shelf::with_room(MOST),
             codes: Shelf::with_room(MOST),
             families: Shelf::with_room(MOST),
             refresh: Shelf::with_room(MOST),
+            ended: Shelf::with_room(MOST),
             marks: Shelf::with_room(MOST_MARKS),
         }
     }
@@ -45,18 +52,29 @@ impl Default for Kept {
 impl Kept {
     pub fn clear(&self) {
         self.pushed.clear();
+        self.visits.clear();
         self.sessions.clear();
         self.codes.clear();
         self.families.clear();
         self.refresh.clear();
+        self.ended.clear();
         self.marks.clear();
+    }
+
+    /// Lets these parts be new again.
+    pub fn forget(&self, parts: &[&str]) {
+        self.marks.forget(&mark(parts));
     }
 
     /// True the first time these parts are seen together (a `jti` and whose it is, say); false until `until`, afterwards true again.
     pub fn is_new(&self, parts: &[&str], until: UnixTime, now: UnixTime) -> bool {
-        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        self.marks.put_new(&Digest::of_parts(&parts).text(), (), until, now)
+        self.marks.put_new(&mark(parts), (), until, now)
     }
+}
+
+fn mark(parts: &[&str]) -> String {
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    Digest::of_parts(&parts).text()
 }
 
 /// Values by name, each with its end; bounded.
@@ -92,6 +110,10 @@ impl<V: Clone> Shelf<V> {
 
     pub fn get(&self, name: &str, now: UnixTime) -> Option<V> {
         self.lock().values.get(name).filter(|(until, _)| now < *until).map(|(_, value)| value.clone())
+    }
+
+    pub fn forget(&self, name: &str) {
+        self.lock().values.remove(name);
     }
 
     /// The value, which is gone then.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
@@ -17,6 +16,10 @@ use crate::secret::Digest;
 
 /// TEST keys that everybody has: good for nothing but this mock. keys/README.md.
 const TEST_KEYS: [&str; 2] = [include_str!("../../keys/helseid-test-1.pem"), include_str!("../../keys/helseid-test-2.pem")];
+/// Retired before the mock began.
+const OLD: &str = include_str!("../../keys/helseid-test-0.pem");
+/// Published late, where a tester asks for it.
+const MIDFLIGHT: &str = include_str!("../../keys/helseid-test-3.pem");
 /// The key of lies: never published as what it is.
 const STRAY: &str = include_str!("../../keys/helseid-test-stray.pem");
 /// Retired keys that are remembered.
@@ -131,20 +134,21 @@ struct Ring {
     current: IdpKey,
     /// Published and not signing, oldest first: those that were current and those that will be.
     beside: Vec<IdpKey>,
+    /// Never empty: the first was retired before the mock began.
     retired: Vec<IdpKey>,
+    /// How often the published keys were read.
+    readings: u64,
+    /// A key that signs already and is published from the second reading on.
+    midflight: Option<IdpKey>,
 }
 
 /// The keys of one mock.
 pub struct KeyRing {
     ring: Mutex<Ring>,
+    old: IdpKey,
+    midflight: IdpKey,
     stray: IdpKey,
-    /// One of the three states of a key that signs ahead of its publication.
-    ahead: AtomicU8,
 }
-
-const NOT_AHEAD: u8 = 0;
-const AHEAD_UNREAD: u8 = 1;
-const AHEAD_READ: u8 = 2;
 
 impl KeyRing {
     /// Two keys, the first of which signs.
@@ -152,7 +156,9 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn start(fresh: bool) -> Result<Self, RingError> {
-        Ok(Self { ring: Mutex::new(Self::first(fresh)?), stray: IdpKey::test(STRAY)?, ahead: AtomicU8::new(NOT_AHEAD) })
+        let old = IdpKey::test(OLD)?;
+        let ring = Mutex::new(Self::first(fresh, old.clone())?);
+        Ok(Self { ring, old, midflight: IdpKey::test(MIDFLIGHT)?, stray: IdpKey::test(STRAY)? })
     }
 
     /// As at the start. With `fresh`, keys nobody has seen.
@@ -160,15 +166,14 @@ impl KeyRing {
     /// # Errors
     /// [`RingError`]
     pub fn reset(&self, fresh: bool) -> Result<(), RingError> {
-        let ring = Self::first(fresh)?;
+        let ring = Self::first(fresh, self.old.clone())?;
         *self.lock() = ring;
-        self.ahead.store(NOT_AHEAD, Ordering::SeqCst);
         Ok(())
     }
 
-    fn first(fresh: bool) -> Result<Ring, RingError> {
+    fn first(fresh: bool, old: IdpKey) -> Result<Ring, RingError> {
         let [one, two] = if fresh { [IdpKey::generate()?, IdpKey::generate()?] } else { [IdpKey::test(TEST_KEYS[0])?, IdpKey::test(TEST_KEYS[1])?] };
-        Ok(Ring { current: one, beside: vec![two], retired: Vec::new() })
+        Ok(Ring { current: one, beside: vec![two], retired: vec![old], readings: 0, midflight: None })
     }
 
     /// The key that signs.
@@ -182,8 +187,13 @@ impl KeyRing {
     }
 
     /// The key retired last.
-    pub fn retired(&self) -> Option<IdpKey> {
-        self.lock().retired.last().cloned()
+    pub fn retired(&self) -> IdpKey {
+        self.lock().retired.last().unwrap_or(&self.old).clone()
+    }
+
+    /// A key that signs now and is published from the second reading of the key set on. §7.3 `rotate_midflight`.
+    pub fn midflight(&self) -> IdpKey {
+        self.lock().midflight.get_or_insert_with(|| self.midflight.clone()).clone()
     }
 
     /// A key that is not published, for tokens that must not be believed.
@@ -191,25 +201,12 @@ impl KeyRing {
         &self.stray
     }
 
-    /// The same key as [`KeyRing::stray`], from now on published after one more reading of the key set: its tokens cannot be checked at first
-    /// and can a moment later. §7.3 `rotate_midflight`.
-    pub fn ahead_of_publication(&self) -> &IdpKey {
-        let _ = self.ahead.compare_exchange(NOT_AHEAD, AHEAD_UNREAD, Ordering::SeqCst, Ordering::SeqCst);
-        &self.stray
-    }
-
-    /// What a client reads at `jwks_uri`, counted for [`KeyRing::ahead_of_publication`].
-    pub fn read(&self) -> Value {
-        let published = self.published();
-        let _ = self.ahead.compare_exchange(AHEAD_UNREAD, AHEAD_READ, Ordering::SeqCst, Ordering::SeqCst);
-        published
-    }
-
     /// What `jwks_uri` says. RFC 7517 §5.
     pub fn published(&self) -> Value {
-        let ring = self.lock();
-        let ahead = (self.ahead.load(Ordering::SeqCst) == AHEAD_READ).then_some(&self.stray);
-        json!({"keys": std::iter::once(&ring.current).chain(&ring.beside).chain(ahead).map(IdpKey::public).collect::<Vec<_>>()})
+        let mut ring = self.lock();
+        ring.readings += 1;
+        let late = ring.midflight.as_ref().filter(|_| ring.readings > 1);
+        json!({"keys": ring.live().chain(late).map(IdpKey::public).collect::<Vec<_>>()})
     }
 
     /// What `expired_jwks_uri` says: for checking what was signed long ago, never for live tokens.
@@ -219,7 +216,9 @@ impl KeyRing {
 
     /// The keys our own tokens are checked with.
     pub fn set(&self) -> JwkSet {
-        JwkSet::parse(&self.published()).unwrap_or_default()
+        let ring = self.lock();
+        let keys: Vec<Value> = ring.live().chain(&ring.midflight).map(IdpKey::public).collect();
+        JwkSet::parse(&json!({ "keys": keys })).unwrap_or_default()
     }
 
     /// One step. Takes a second where a key must be made; keep it off the async workers.
@@ -267,6 +266,10 @@ impl KeyRing {
 }
 
 impl Ring {
+    fn live(&self) -> impl Iterator<Item = &IdpKey> {
+        std::iter::once(&self.current).chain(&self.beside)
+    }
+
     fn retire(&mut self, key: IdpKey) {
         if self.retired.len() == MOST_RETIRED {
             self.retired.remove(0);
@@ -305,16 +308,25 @@ mod tests {
         ring.rotate(Rotate::Promote).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published())), (second.as_str(), vec![second.clone(), first.clone()]));
         ring.rotate(Rotate::Retire).unwrap();
-        assert_eq!((kids(&ring.published()), kids(&ring.expired())), (vec![second.clone()], vec![first.clone()]));
+        assert_eq!((kids(&ring.published()), ring.retired().kid()), (vec![second.clone()], first.as_str()));
         assert!(matches!(ring.rotate(Rotate::Promote), Err(RingError::NothingToPromote)));
         assert!(matches!(ring.rotate(Rotate::Retire), Err(RingError::NothingToRetire)));
         ring.rotate(Rotate::Add).unwrap();
         assert_eq!((ring.current().kid(), kids(&ring.published()).len()), (second.as_str(), 2));
         ring.rotate(Rotate::Emergency).unwrap();
         assert!(!kids(&ring.published()).contains(&second), "a key in danger is gone at once");
-        assert_eq!(kids(&ring.expired()), [first.clone(), second]);
+        assert_eq!(kids(&ring.expired())[1..], [first.clone(), second]);
         ring.reset(false).unwrap();
-        assert_eq!((ring.current().kid(), kids(&ring.expired()).len()), (first.as_str(), 0));
+        assert_eq!((ring.current().kid(), kids(&ring.expired()).len()), (first.as_str(), 1));
+    }
+
+    #[test]
+    fn a_key_in_flight_is_published_from_the_second_reading_on() {
+        let ring = KeyRing::start(false).unwrap();
+        let late = ring.midflight().kid().to_owned();
+        assert!(!kids(&ring.published()).contains(&late));
+        assert!(kids(&ring.published()).contains(&late));
+        assert!(ring.set().keys.iter().any(|key| key.kid() == Some(&late)));
     }
 
     #[test]

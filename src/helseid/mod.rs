@@ -23,6 +23,7 @@ pub mod discovery;
 pub mod dpop;
 pub mod end_session;
 pub mod faults;
+pub mod gate;
 pub mod id_token;
 pub mod introspection;
 pub mod journal;
@@ -40,6 +41,7 @@ pub mod revocation;
 pub mod sample_api;
 pub mod seed;
 pub mod session;
+pub mod subject;
 pub mod test_token;
 pub mod token;
 pub mod userinfo;
@@ -51,7 +53,8 @@ use crate::random::Random;
 use crate::time::{Clock, UnixTime};
 
 use clock::MockClock;
-use faults::Faults;
+use dpop::Nonces;
+use faults::{Faults, Met};
 use journal::Journal;
 use kept::Kept;
 use keys::{KeyRing, RingError};
@@ -78,6 +81,8 @@ pub struct Idp {
     pub random: Arc<dyn Random>,
     pub http: reqwest::Client,
     pub keys: KeyRing,
+    /// What makes proofs fresh.
+    pub nonces: Nonces,
     /// Sessions, codes, pushed requests, grants behind refresh tokens, and what must not be seen twice.
     pub kept: Kept,
     pub faults: Faults,
@@ -107,6 +112,7 @@ impl Idp {
         Ok(Self {
             issuer: settings.issuer.clone(),
             clock: MockClock::over(clock),
+            nonces: Nonces::new(&*random),
             random,
             http: logout::client().map_err(IdpError::Http)?,
             keys: KeyRing::start(settings.fresh_keys)?,
@@ -122,6 +128,11 @@ impl Idp {
 
     pub fn now(&self) -> UnixTime {
         self.clock.now()
+    }
+
+    /// The time for a request that a fault of the clock may have met. §7.3.
+    pub fn now_for(&self, met: &Met) -> UnixTime {
+        UnixTime(self.now().0.saturating_add(met.clock_offset_s()))
     }
 
     /// A path of ours as an absolute URL: `idp.url("/connect/token")`.

@@ -1,13 +1,26 @@
 //! Pushed authorization requests: demanded of everybody, checked in full, good once. §2.2, M2; RFC 9126.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Map, Value};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use bytes::Bytes;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, StatusCode, Uri};
+use serde_json::{Map, Value, json};
 
+use super::Idp;
 use super::discovery::{IDENTITY_PROVIDERS, IDENTITY_SCOPES};
-use super::organisation::Details;
+use super::faults::Met;
+use super::gate::{self, At};
+use super::journal::Notes;
+use super::organisation::{Details, DetailsError, TenancyError, act_for};
 use super::quirks::Quirks;
 use super::refusal::{Code, Refusal};
+use super::request_object;
 use super::seed::{Client, Grant, Seed};
 use crate::protocol::params::Params;
 use crate::protocol::pkce::CodeChallenge;
@@ -112,6 +125,10 @@ pub enum ParError {
     ObjectMember,
     #[error("dpop_jkt is another key than the proof's")]
     OtherKey,
+    #[error(transparent)]
+    Details(#[from] DetailsError),
+    #[error(transparent)]
+    Tenancy(#[from] TenancyError),
 }
 
 impl From<ParError> for Refusal {
@@ -135,6 +152,8 @@ impl From<ParError> for Refusal {
             | E::MaxAge
             | E::UnknownIdp
             | E::OtherKey => Code::InvalidRequest,
+            E::Details(reason) => return reason.into(),
+            E::Tenancy(reason) => return reason.into(),
         };
         Self::new(code, reason.to_string())
     }
@@ -215,9 +234,17 @@ pub fn check(client: &Client, form: &Params, object: &Map<String, Value>, seed: 
         login_hint: asked.text("login_hint")?,
         max_age,
         wanted: Wanted::parse(asked.text("acr_values")?.as_deref().unwrap_or(""))?,
-        details: object.get("authorization_details").cloned(),
+        details: details(client, object, seed, quirks)?,
         jkt: asked.text("dpop_jkt")?,
     })
+}
+
+/// `authorization_details`, and whether the client may act for whom it names.
+fn details(client: &Client, object: &Map<String, Value>, seed: &Seed, quirks: &Quirks) -> Result<Details, ParError> {
+    let Some(container) = object.get("authorization_details") else { return Ok(Details::default()) };
+    let details = Details::parse(container, quirks.org_checksum)?;
+    act_for(&client.tenancy, details.organisation.as_ref(), seed)?;
+    Ok(details)
 }
 
 fn scopes(client: &Client, text: &str, seed: &Seed) -> Result<Vec<String>, ParError> {
@@ -240,4 +267,35 @@ fn scopes(client: &Client, text: &str, seed: &Seed) -> Result<Vec<String>, ParEr
 fn resources(asked: Vec<String>, scopes: &[String], seed: &Seed) -> Result<Vec<String>, ParError> {
     let targets: BTreeSet<&str> = scopes.iter().filter_map(|scope| seed.api_of_scope(scope)).map(|api| api.audience.as_str()).collect();
     if asked.iter().all(|one| targets.contains(one.as_str())) { Ok(asked) } else { Err(ParError::Resource) }
+}
+
+/// `POST /connect/par`
+pub async fn endpoint(
+    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, uri: Uri, headers: HeaderMap, body: Bytes,
+) -> Response {
+    push(&idp, &met, &notes, &uri, &headers, &body).unwrap_or_else(IntoResponse::into_response)
+}
+
+fn push(idp: &Idp, met: &Met, notes: &Notes, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
+    let now = idp.now_for(met);
+    let (seed, quirks) = (idp.seed(), idp.quirks());
+    let form = gate::form(uri, headers, body)?;
+    let known = gate::authenticate(idp, &form, headers, met, now)?;
+    gate::refuse_as_asked(met)?;
+    let proven = gate::prove(idp, &known.client, headers, At::Par, met, now)?;
+    let object = form.get("request").map(|text| request_object::read(idp, &known.client, text, now)).transpose()?.unwrap_or_default();
+    let mut pushed = check(&known.client, &form, &object, &seed, &quirks)?;
+    if let Some(jkt) = proven.jkt {
+        // RFC 9449 §10.1: both may be sent, and must then agree.
+        if pushed.jkt.replace(jkt.clone()).is_some_and(|said| said != jkt) {
+            return Err(ParError::OtherKey.into());
+        }
+    }
+    notes.add("scope", pushed.scopes.join(" "));
+    notes.add("resources", json!(pushed.resources));
+    let request_uri = format!("urn:ietf:params:oauth:request_uri:{}{}", idp.random.id().to_uppercase(), idp.random.id().to_uppercase());
+    let life = u64::from(quirks.request_uri_life_s);
+    idp.kept.pushed.put(&request_uri, pushed, now + Duration::from_secs(life));
+    let body = json!({"request_uri": request_uri, "expires_in": life});
+    Ok((StatusCode::CREATED, [(CACHE_CONTROL, "no-cache, no-store")], Json(body)).into_response())
 }

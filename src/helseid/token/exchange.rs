@@ -6,6 +6,7 @@ use super::machine::{MachineError, wanted};
 use super::{Answer, Call, terms};
 use crate::helseid::access_token::{self, MintError, apis_of, attested, finish, lifetime_s};
 use crate::helseid::attest;
+use crate::helseid::defect::PID;
 use crate::helseid::faults::{ExchangeFault, Fault};
 use crate::helseid::organisation::{JOURNAL_ID, act_for};
 use crate::helseid::refusal::{Code, Refusal};
@@ -138,7 +139,7 @@ fn subject(call: &Call<'_>, seed: &Seed) -> Result<Map<String, Value>, ExchangeE
     let claims = believed(call, token)?;
     let text = |name: &str| claims.get(name).and_then(Value::as_str);
     let subject_client = seed.client(text("client_id").unwrap_or_default()).ok_or(ExchangeError::Gone)?;
-    let user_is_blocked = text("helseid://claims/identity/pid").and_then(|pid| seed.user_by_pid(pid)).is_some_and(|user| user.blocked);
+    let user_is_blocked = text(PID).and_then(|pid| seed.user_by_pid(pid)).is_some_and(|user| user.blocked);
     if subject_client.disabled || user_is_blocked {
         return Err(ExchangeError::Gone);
     }
@@ -228,7 +229,7 @@ fn claims(call: &Call<'_>, seed: &Seed, subject: &Map<String, Value>, api: &Api,
     }
     // Copied already where the subject token itself came from an exchange: the original stays the original.
     claims.entry(ORIGINAL_CLIENT).or_insert(subject_client);
-    let user = subject.get("helseid://claims/identity/pid").and_then(Value::as_str).and_then(|pid| seed.user_by_pid(pid));
+    let user = subject.get(PID).and_then(Value::as_str).and_then(|pid| seed.user_by_pid(pid));
     let attest = attested(seed, details, user, call.now).map_err(MintError::Attest)?;
     let copied = || subject.get(attest::TYPE).filter(|_| quirks.te_copy_attest && !has(ExchangeFault::AttestNotCopied)).cloned();
     if let Some(attest) = attest.or_else(copied) {
