@@ -189,3 +189,163 @@ pub fn finish(idp: &Idp, mut claims: Map<String, Value>, bound: bool, met: &Met,
 pub fn lifetime_s(apis: &[&Api]) -> i64 {
     apis.iter().map(|api| i64::try_from(api.lifetime.as_secs()).unwrap_or(i64::MAX)).min().unwrap_or(NO_API_LIFE_S)
 }
+
+#[cfg(test)]
+pub(in crate::helseid) mod tests {
+    use std::sync::Arc;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::super::faults::parse_kind;
+    use super::super::organisation::{Asked, act_for};
+    use super::super::quirks::Quirks;
+    use super::super::seed::table::{LEGACY, NORDVIK, NORDVIK_LEGEVAKT, SMART_AS};
+    use super::super::{Settings, attest};
+    use super::*;
+    use crate::protocol::ids::Issuer;
+    use crate::random::SeededRandom;
+    use crate::time::FixedClock;
+
+    pub const NOW: UnixTime = UnixTime(1_790_000_000);
+
+    pub fn idp() -> Idp {
+        let issuer = Issuer::parse("https://helseid-mock.example.no").unwrap();
+        let settings = Settings { issuer, seed: Seed::generate().unwrap(), quirks: Quirks::default(), fresh_keys: false };
+        Idp::new(settings, Arc::new(FixedClock::at(NOW)), Arc::new(SeededRandom::new(1))).unwrap()
+    }
+
+    pub fn login(user: &str) -> Login {
+        let (idp, amr) = ("testidpnew-oidc".to_owned(), vec!["pwd".to_owned()]);
+        Login { user: user.to_owned(), sid: "7E1D0C9B8A".to_owned(), auth_time: UnixTime(NOW.0 - 1000), level: 4, idp, amr }
+    }
+
+    pub fn met(kinds: &[&str]) -> Met {
+        Met::new(kinds.iter().map(|kind| parse_kind(kind).unwrap()).collect())
+    }
+
+    /// The claims of a token, unverified.
+    pub fn read(token: &Secret<String>) -> Value {
+        let payload = token.expose().split('.').nth(1).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+    }
+
+    pub fn scopes(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn asked() -> Asked {
+        Asked::ParentAndChild { parent: NORDVIK.to_owned(), child: NORDVIK_LEGEVAKT.to_owned() }
+    }
+
+    /// A token of smart-as for these scopes; the user is solveig.
+    pub fn user_token(idp: &Idp, names: &[&str], details: &Details, faults: &Met) -> Result<Minted, MintError> {
+        let (seed, scopes, login) = (idp.seed(), scopes(names), login("solveig"));
+        let client = seed.client(SMART_AS).unwrap();
+        let acting = act_for(&client.tenancy, Some(&asked()), &seed).unwrap();
+        let apis = apis_of(&seed, &scopes);
+        let content = Content { client, apis: &apis, scopes: &scopes, acting: &acting, login: Some(&login), details, jkt: Some("thumb") };
+        mint(idp, &content, faults, NOW)
+    }
+
+    fn names(claims: &Value) -> Vec<&str> {
+        claims.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    /// The token of §4.3, member for member.
+    #[test]
+    fn a_users_token_is_as_the_example_has_it() {
+        let idp = idp();
+        let minted = user_token(&idp, &["demo:kjerne/read"], &Details::default(), &Met::default()).unwrap();
+        assert_eq!((minted.token_type, minted.expires_in), ("DPoP", 60));
+        let claims = read(&minted.token);
+        let sub = claims["sub"].clone();
+        let jti = claims["jti"].clone();
+        let want = json!({
+            "iss": "https://helseid-mock.example.no", "aud": "demo:kjerne", "nbf": NOW.0, "iat": NOW.0, "exp": NOW.0 + 60, "jti": jti, "client_id": SMART_AS,
+            "sub": sub, "sid": "7E1D0C9B8A", "auth_time": NOW.0 - 1000, "idp": "testidpnew-oidc", "amr": ["pwd"], "scope": ["demo:kjerne/read"],
+            "client_amr": "private_key_jwt", "helseid://claims/client/client_tenancy": "multi-tenant",
+            "helseid://claims/client/claims/orgnr_parent": "310441007", "helseid://claims/client/claims/orgnr_child": "310441015",
+            "helseid://claims/client/claims/orgnr_supplier": "310441503", "helseid://claims/identity/pid": "12837512040",
+            "helseid://claims/identity/security_level": "4", "helseid://claims/hpr/hpr_number": "990000101", "cnf": {"jkt": "thumb"}
+        });
+        assert_eq!(claims, want);
+        assert_eq!(names(&claims), names(&want), "in this order");
+        assert!(jti.as_str().unwrap().len() == 32 && sub.as_str().unwrap().ends_with('='));
+        let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(minted.token.expose().split('.').next().unwrap()).unwrap()).unwrap();
+        assert_eq!((&header["typ"], &header["alg"], &header["kid"]), (&json!("at+jwt"), &json!("RS256"), &json!(idp.keys.current().kid())));
+    }
+
+    /// §7.4, the table of APIs.
+    #[test]
+    fn each_api_is_told_what_it_registered() {
+        let idp = idp();
+        let details = Details { attest: Some(attest::tests::sent()), journal_id: Some("0190a2c4-7d1e-7b5a-9f3e-2c1d0e9f8a7b".to_owned()), organisation: None };
+        const ORGANISATION: &str = "helseid://claims/client/claims/orgnr_parent";
+        for (scope, told, life) in [
+            ("fjord:epj-api/read", [true, true, true, false, false], 60),
+            ("demo:kjerne/read", [true, true, true, true, false], 60),
+            ("demo:resept/write", [true, true, false, false, true], 300),
+            ("demo:old/read", [false, false, true, false, false], 600),
+            ("nav-like:app/identity", [true, true, false, false, false], 300),
+        ] {
+            let minted = user_token(&idp, &[scope], &details, &Met::default()).unwrap();
+            let claims = read(&minted.token);
+            assert_eq!([PID, HPR, ORGANISATION, attest::TYPE, JOURNAL_ID].map(|name| claims.get(name).is_some()), told, "{scope}");
+            assert_eq!(minted.expires_in, life, "{scope}");
+        }
+        let attested = read(&user_token(&idp, &["demo:kjerne/read"], &details, &Met::default()).unwrap().token);
+        assert_eq!(attested.pointer("/nhn:tillitsrammeverk:parameters/practitioner/identifier/name"), Some(&json!("Solveig Fjæremo")));
+        assert_eq!(attested.pointer("/nhn:tillitsrammeverk:parameters/practitioner/legal_entity/name"), Some(&json!("Nordvik kommune")));
+        assert_eq!(attested.pointer("/nhn:tillitsrammeverk:parameters/toa"), Some(&json!(NOW.0)));
+    }
+
+    #[test]
+    fn several_apis_share_a_token_where_no_resource_was_named_and_none_is_for_userinfo() {
+        let idp = idp();
+        let both = user_token(&idp, &["openid", "demo:kjerne/read", "demo:resept/write"], &Details::default(), &Met::default()).unwrap();
+        assert_eq!((read(&both.token)["aud"].clone(), both.expires_in), (json!(["demo:kjerne", "demo:resept"]), 60));
+        let none = read(&user_token(&idp, &["openid"], &Details::default(), &Met::default()).unwrap().token);
+        assert_eq!((none.get("aud"), none.get(PID)), (None, None));
+    }
+
+    #[test]
+    fn an_api_for_bound_tokens_gets_no_other() {
+        let idp = idp();
+        let (seed, login) = (idp.seed(), login("solveig"));
+        let client = seed.client(LEGACY).unwrap();
+        let acting = act_for(&client.tenancy, None, &seed).unwrap();
+        let mint = |name: &str| {
+            let scopes = scopes(&[name]);
+            let apis = apis_of(&seed, &scopes);
+            let details = Details::default();
+            let content = Content { client, apis: &apis, scopes: &scopes, acting: &acting, login: Some(&login), details: &details, jkt: None };
+            super::mint(&idp, &content, &Met::default(), NOW)
+        };
+        assert!(matches!(mint("demo:kjerne/read"), Err(MintError::ProofNeeded)));
+        let bearer = mint("nav-like:app/identity").unwrap();
+        assert_eq!((bearer.token_type, read(&bearer.token).get("cnf")), ("Bearer", None));
+    }
+
+    #[test]
+    fn an_attest_is_for_those_who_may() {
+        let idp = idp();
+        let details = Details { attest: Some(attest::tests::sent()), ..Details::default() };
+        for (user, want) in [("solveig", None), ("berit", Some(AttestError::NotAuthorized)), ("amina", Some(AttestError::NotAuthorized))] {
+            let seed = idp.seed();
+            assert_eq!(attested(&seed, &details, seed.user(user), NOW).err(), want, "{user}");
+        }
+        assert_eq!(attested(&idp.seed(), &details, None, NOW).err(), Some(AttestError::NoUser));
+    }
+
+    #[test]
+    fn binding_goes_wrong_on_demand() {
+        let idp = idp();
+        let token = |kinds: &[&str]| user_token(&idp, &["demo:kjerne/read"], &Details::default(), &met(kinds)).unwrap();
+        assert_eq!(read(&token(&["wrong_cnf"]).token)["cnf"]["jkt"].as_str().map(str::len), Some(43));
+        assert_eq!(read(&token(&["no_cnf"]).token).get("cnf"), None);
+        let downgraded = token(&["token_type_bearer"]);
+        assert_eq!((downgraded.token_type, read(&downgraded.token)["cnf"]["jkt"].as_str()), ("Bearer", Some("thumb")));
+        assert_eq!(read(&token(&["level_3"]).token)[LEVEL], json!("3"));
+    }
+}

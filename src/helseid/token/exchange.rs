@@ -275,3 +275,6 @@ fn act(issuer: &str, client: &str, parent: Option<&str>, child: Option<&str>, be
     }
     Value::Object(act)
 }
+
+#[cfg(test)]
+mod tests;
