@@ -215,12 +215,12 @@ impl Faults {
     }
 
     /// What meets this request; counts it. Once for a request: [`Met`] carries the result to the endpoint.
-    pub fn take(&self, ask: &Ask<'_>) -> Vec<Fault> {
+    pub fn meet(&self, ask: &Ask<'_>) -> Met {
         if !self.any.load(Ordering::Acquire) {
-            return Vec::new();
+            return Met::default();
         }
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut met = Vec::new();
+        let (mut faults, mut kinds) = (Vec::new(), Vec::new());
         for rule in set.rules.iter_mut().filter(|rule| rule.matches.takes(ask)) {
             rule.seen += 1;
             let left = match rule.times {
@@ -229,35 +229,49 @@ impl Faults {
             };
             if rule.seen >= rule.matches.nth && left {
                 rule.met += 1;
-                met.push(rule.fault.clone());
+                faults.push(rule.fault.clone());
+                kinds.push(rule.action.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned());
             }
         }
-        met
+        Met { faults: faults.into(), kinds: kinds.into() }
+    }
+
+    /// The faults of [`Faults::meet`] alone.
+    pub fn take(&self, ask: &Ask<'_>) -> Vec<Fault> {
+        self.meet(ask).faults.to_vec()
     }
 }
 
 /// The faults that meet one request: in the extensions of every request, `Extension<Met>`. Transport faults are dealt with by the layer
 /// around the endpoints; the rest is for them.
 #[derive(Clone, Debug, Default)]
-pub struct Met(std::sync::Arc<[Fault]>);
+pub struct Met {
+    faults: std::sync::Arc<[Fault]>,
+    /// As the rules wrote them.
+    kinds: std::sync::Arc<[String]>,
+}
 
 impl Met {
     pub fn new(faults: Vec<Fault>) -> Self {
-        Self(faults.into())
+        Self { faults: faults.into(), kinds: std::sync::Arc::default() }
+    }
+
+    pub fn kinds(&self) -> &[String] {
+        &self.kinds
     }
 
     pub fn all(&self) -> &[Fault] {
-        &self.0
+        &self.faults
     }
 
     /// `met.has(&Fault::Refresh(RefreshFault::NoNewRt))`
     pub fn has(&self, fault: &Fault) -> bool {
-        self.0.contains(fault)
+        self.faults.contains(fault)
     }
 
     /// What is to be wrong with a token of that kind in the answer, in the order the rules were set.
     pub fn defects(&self, which: Which) -> impl Iterator<Item = &TokenDefect> {
-        self.0.iter().filter_map(move |fault| match fault {
+        self.faults.iter().filter_map(move |fault| match fault {
             Fault::Token(of, defect) if *of == which => Some(defect),
             _ => None,
         })
@@ -265,7 +279,7 @@ impl Met {
 
     /// How far the server's clock is off for this request, in seconds.
     pub fn clock_offset_s(&self) -> i64 {
-        let offsets = self.0.iter().filter_map(|fault| if let Fault::Clock(ClockFault::Server(by)) = fault { Some(*by) } else { None });
+        let offsets = self.faults.iter().filter_map(|fault| if let Fault::Clock(ClockFault::Server(by)) = fault { Some(*by) } else { None });
         offsets.fold(0, i64::saturating_add)
     }
 }
