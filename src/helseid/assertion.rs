@@ -263,7 +263,14 @@ mod tests {
             ("from the future", |_, c| c["nbf"] = json!(NOW + 6), E::NotYet),
             ("made in the future", |_, c| c["iat"] = json!(NOW + 6), E::NotYet),
             ("61 seconds", |_, c| c["exp"] = json!(NOW + 61), E::TooLong),
-            ("an hour, and no iat", |_, c| { remove(c, "iat"); c["exp"] = json!(NOW + 3600) }, E::TooLong),
+            (
+                "an hour, and no iat",
+                |_, c| {
+                    remove(c, "iat");
+                    c["exp"] = json!(NOW + 3600)
+                },
+                E::TooLong,
+            ),
             ("no jti", |_, c| remove(c, "jti"), E::Jti),
             ("jti as a number", |_, c| c["jti"] = json!(7), E::Jti),
             ("sub of another", |_, c| c["sub"] = json!("other"), E::IssuerAndSubject),
@@ -297,7 +304,11 @@ mod tests {
         for typ in [json!("JWT"), json!(null)] {
             for aud in [json!(ISSUER), json!(TOKEN), json!([TOKEN]), json!([ISSUER, "x"])] {
                 let got = checked(&LEGACY, |h, c| {
-                    if typ.is_null() { remove(h, "typ") } else { h["typ"] = typ.clone() }
+                    if typ.is_null() {
+                        remove(h, "typ")
+                    } else {
+                        h["typ"] = typ.clone()
+                    }
                     c["aud"] = aud.clone();
                 });
                 assert!(got.is_ok(), "{typ} {aud}");

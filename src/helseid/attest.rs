@@ -14,12 +14,8 @@ const RESH: &str = "urn:oid:2.16.578.1.12.4.1.4.102";
 const PURPOSE: &str = "urn:oid:2.16.840.1.113883.1.11.20448";
 const PURPOSE_DETAILS: &str = "urn:oid:2.16.578.1.12.4.1.1.9151";
 /// Specialist, municipal, county and common services.
-const SERVICES: [&str; 4] = [
-    "urn:oid:2.16.578.1.12.4.1.1.8655",
-    "urn:oid:2.16.578.1.12.4.1.1.8663",
-    "urn:oid:2.16.578.1.12.4.1.1.8662",
-    "urn:oid:2.16.578.1.12.4.1.1.8666",
-];
+const SERVICES: [&str; 4] =
+    ["urn:oid:2.16.578.1.12.4.1.1.8655", "urn:oid:2.16.578.1.12.4.1.1.8663", "urn:oid:2.16.578.1.12.4.1.1.8662", "urn:oid:2.16.578.1.12.4.1.1.8666"];
 const NATIONAL_IDENTITY_NUMBER: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
 const D_NUMBER: &str = "urn:oid:2.16.578.1.12.4.1.4.2";
 const HPR: &str = "urn:oid:2.16.578.1.12.4.1.4.4";
@@ -206,7 +202,7 @@ fn put(value: &mut Value, name: &str, text: &str) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::helseid) mod tests {
     use super::*;
 
     /// The example of §3.4.

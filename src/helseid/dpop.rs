@@ -264,13 +264,16 @@ mod tests {
     /// §2.7: .NET clients escape the plus sign.
     #[test]
     fn an_escaped_typ_is_what_it_says() {
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let header = format!(r#"{{"typ":"dpop\u002Bjwt","alg":"ES256","jwk":{}}}"#, public());
-        let claims = json!({"jti": "one", "htm": "POST", "htu": URL, "iat": NOW.0}).to_string();
-        // The signature of another header does not fit: the typ is past, the signature is what fails.
-        let signature = proof(|_, _| {}).rsplit_once('.').unwrap().1.to_owned();
-        let text = format!("{}.{}.{signature}", encode(&header), encode(&claims));
-        assert_eq!(check(&text, &ASK), Err(ProofError::Signature));
+        use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let jwk = json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)});
+        let header = format!(r#"{{"typ":"dpop\u002Bjwt","alg":"ES256","jwk":{jwk}}}"#);
+        let claims = json!({"jti": "one", "htm": "POST", "htu": URL, "iat": NOW.0, "nonce": ""}).to_string();
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = pair.sign(&aws_lc_rs::rand::SystemRandom::new(), signed.as_bytes()).unwrap();
+        let proof = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
+        assert_eq!(check(&proof, &ASK).map(|proof| proof.nonce), Ok(None));
     }
 
     #[test]
@@ -312,7 +315,10 @@ mod tests {
         for garbage in ["", "x", "a.b.c", "..", "bnVsbA..", "e30.e30.e30"] {
             assert!(matches!(check(garbage, &ASK), Err(E::Malformed | E::Typ)), "{garbage}");
         }
-        let broken = { let good = proof(|_, _| {}); format!("{}AA", &good[..good.len() - 2]) };
+        let broken = {
+            let good = proof(|_, _| {});
+            format!("{}AA", &good[..good.len() - 2])
+        };
         assert_eq!(check(&broken, &ASK), Err(E::Signature));
     }
 

@@ -18,6 +18,7 @@ pub mod assertion;
 pub mod attest;
 pub mod authorize;
 pub mod clock;
+pub mod cookie;
 pub mod defect;
 pub mod discovery;
 pub mod dpop;

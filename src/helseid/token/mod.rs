@@ -8,6 +8,7 @@ pub mod code;
 pub mod exchange;
 pub mod machine;
 pub mod refresh;
+pub mod terms;
 
 use std::sync::Arc;
 
