@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Idp;
 use super::assertion::{self, AssertionError, Rules};
 use super::dpop::{self, Fresh, ProofError};
-use super::faults::{ClientAuthFault, DpopFault, Fault, GrantFault, Met, Nonces};
+use super::faults::{ClientAuthFault, DpopFault, Fault, Met, Nonces};
 use super::organisation::{Details, DetailsError, container};
 use super::quirks::NonceDemand;
 use super::refusal::{Code, Refusal};
@@ -186,18 +186,3 @@ pub fn prove(idp: &Idp, client: &Client, headers: &HeaderMap, at: At, met: &Met,
     Ok(Proven { jkt: Some(checked.jkt), nonce })
 }
 
-/// The refusals a tester asked for. §7.3, Grants.
-///
-/// # Errors
-/// The first that is set.
-pub fn refuse_as_asked(met: &Met) -> Result<(), Refusal> {
-    for fault in met.all() {
-        match fault {
-            Fault::Grant(GrantFault::Hid(code)) => return Err(Refusal::new(Code::InvalidRequest, format!("{code}: as asked for"))),
-            Fault::Grant(GrantFault::DoubleStructure) => return Err(DetailsError::DoubleStructure.into()),
-            Fault::Grant(GrantFault::UnauthorizedClient) => return Err(Refusal::new(Code::UnauthorizedClient, "the grant is not enabled for this client")),
-            _ => {}
-        }
-    }
-    Ok(())
-}

@@ -99,7 +99,7 @@ impl<V: Clone> Shelf<V> {
     }
 
     /// Puts it unless there is a live one of this name; tells whether it did.
-    fn put_new(&self, name: &str, value: V, until: UnixTime, now: UnixTime) -> bool {
+    pub fn put_new(&self, name: &str, value: V, until: UnixTime, now: UnixTime) -> bool {
         let mut inner = self.lock();
         if inner.values.get(name).is_some_and(|(until, _)| now < *until) {
             return false;

@@ -34,11 +34,13 @@ pub mod layer;
 pub mod logout;
 pub mod organisation;
 pub mod pages;
+pub mod own_token;
 pub mod par;
 pub mod quirks;
 pub mod refusal;
 pub mod request_object;
 pub mod revocation;
+pub mod routes;
 pub mod sample_api;
 pub mod seed;
 pub mod session;
@@ -47,8 +49,15 @@ pub mod test_token;
 pub mod token;
 pub mod userinfo;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
+use axum::Router;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::listen::{Limits, Listener, serve};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::time::{Clock, UnixTime};
@@ -183,5 +192,46 @@ impl Idp {
         self.change_seed(|seed| *seed = self.start.seed.clone());
         self.change_quirks(|quirks| *quirks = self.start.quirks.clone());
         Ok(())
+    }
+}
+
+/// How long requests under way may take to finish when the mock stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A mock at work.
+pub struct Running {
+    pub idp: Arc<Idp>,
+    /// Where the public endpoints are.
+    pub public: SocketAddr,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts the mock on a listener that is bound already. Its admin and sample API are served [`beside`](Running::beside) it.
+///
+/// # Errors
+/// [`IdpError`]
+pub async fn start(settings: Settings, public: Listener, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Running, IdpError> {
+    // Making keys takes a while, and so does reading them.
+    let made = tokio::task::spawn_blocking(move || Idp::new(settings, clock, random)).await;
+    let idp = Arc::new(made.map_err(|_| IdpError::Keys(RingError::Generate))??);
+    let mut running = Running { public: public.local_addr(), stop: CancellationToken::new(), tasks: Vec::new(), idp: Arc::clone(&idp) };
+    running.beside(public, routes::router(idp));
+    Ok(running)
+}
+
+impl Running {
+    /// Serves another router on a listener of its own, for as long as the mock runs.
+    pub fn beside(&mut self, listener: Listener, router: Router) {
+        self.tasks.push(tokio::spawn(serve(listener, router, Limits::default(), self.stop.clone(), GRACE)));
+    }
+
+    /// Stops accepting and finishes what has begun.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            // A task that panicked has said so already; the others still get their time.
+            let _ended = task.await;
+        }
     }
 }

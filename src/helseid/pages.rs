@@ -41,6 +41,8 @@ pub struct LogoutPage<'a> {
     pub name: &'a str,
     pub action: String,
     pub confirm: &'a str,
+    /// What the request said, to be said again.
+    pub carried: Vec<(&'a str, &'a str)>,
 }
 
 /// One thing said, and at most one way on.

@@ -22,6 +22,7 @@ use super::quirks::Quirks;
 use super::refusal::{Code, Refusal};
 use super::request_object;
 use super::seed::{Client, Grant, Seed};
+use super::token::terms;
 use crate::protocol::params::Params;
 use crate::protocol::pkce::CodeChallenge;
 
@@ -281,7 +282,7 @@ fn push(idp: &Idp, met: &Met, notes: &Notes, uri: &Uri, headers: &HeaderMap, bod
     let (seed, quirks) = (idp.seed(), idp.quirks());
     let form = gate::form(uri, headers, body)?;
     let known = gate::authenticate(idp, &form, headers, met, now)?;
-    gate::refuse_as_asked(met)?;
+    terms::refused_on_demand(met)?;
     let proven = gate::prove(idp, &known.client, headers, At::Par, met, now)?;
     let object = form.get("request").map(|text| request_object::read(idp, &known.client, text, now)).transpose()?.unwrap_or_default();
     let mut pushed = check(&known.client, &form, &object, &seed, &quirks)?;
