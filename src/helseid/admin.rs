@@ -17,8 +17,7 @@ use serde_json::{Map, Value, json};
 use super::keys::Rotate;
 use super::quirks::Quirks;
 use super::seed::{Client, Grant};
-use super::session::Login;
-use super::{Idp, test_token};
+use super::{Idp, logout, test_token};
 use crate::secret::{Digest, Secret};
 use crate::time::UnixTime;
 
@@ -241,15 +240,12 @@ async fn block(State(Levers { idp, .. }): State<Levers>, Path(id): Path<String>)
             user.blocked = true;
         }
     });
-    Ok(Json(json!({"sessions_ended": end(&idp, |login| login.user == id).await})))
+    Ok(Json(json!({"sessions_ended": logout::end_of_user(&idp, &id)})))
 }
 
 /// `POST /__mock/sessions/{sid}/end`
 async fn end_session(State(Levers { idp, .. }): State<Levers>, Path(sid): Path<String>) -> Result<Json<Value>, Problem> {
-    match end(&idp, |login| login.sid == sid).await {
-        0 => Err(Problem::unknown("session")),
-        ended => Ok(Json(json!({"sessions_ended": ended}))),
-    }
+    if logout::end(&idp, &sid) { Ok(Json(json!({"sessions_ended": 1}))) } else { Err(Problem::unknown("session")) }
 }
 
 async fn quirks(State(levers): State<Levers>) -> Json<Value> {
@@ -292,14 +288,4 @@ fn told_client(client: &Client) -> Value {
 
 async fn mint(State(levers): State<Levers>, body: Bytes) -> Result<Json<Value>, Problem> {
     test_token::mint(&levers.idp, &body).map(Json)
-}
-
-/// Ends the sessions of these logins and everything that came out of them, and tells the clients. How many browser sessions and grants
-/// there were.
-async fn end(idp: &Idp, is: impl Fn(&Login) -> bool) -> usize {
-    let sessions = idp.kept.sessions.drain_if(|session| is(&session.login));
-    let codes = idp.kept.codes.drain_if(|code| is(&code.grant.login));
-    let families = idp.kept.families.drain_if(|family| is(&family.grant.login));
-    let _ = (&codes, &families);
-    sessions.len().max(families.len())
 }
