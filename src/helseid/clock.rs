@@ -41,6 +41,13 @@ impl Clock for MockClock {
     }
 }
 
+/// The sample API keeps the mock's time.
+impl Clock for super::Idp {
+    fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
