@@ -15,6 +15,7 @@ mod docs;
 mod fhir;
 mod fhir_config;
 mod foreign;
+mod helseid;
 mod introspection;
 mod launch;
 mod launch_api;
