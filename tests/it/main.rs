@@ -16,6 +16,7 @@ mod fhir;
 mod fhir_config;
 mod foreign;
 mod helseid;
+mod helseid_config;
 mod introspection;
 mod launch;
 mod launch_api;
