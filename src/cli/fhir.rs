@@ -25,7 +25,7 @@ pub struct FhirArgs {
 }
 
 pub async fn run(args: FhirArgs) -> ExitCode {
-    log::for_fhir();
+    log::for_mock();
     let mut configs = match fhir_config::load(&args.config, &SystemRandom) {
         Ok(configs) => configs,
         Err(found) => {

@@ -17,6 +17,8 @@ mod exchange;
 mod fhir;
 mod fhir_config;
 mod foreign;
+mod helseid;
+mod helseid_config;
 mod introspection;
 mod journal;
 mod launch;
