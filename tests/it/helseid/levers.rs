@@ -41,9 +41,8 @@ impl Levers {
         (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
     }
 
-    #[track_caller]
-    pub fn put(&self, path: &'static str, body: Value) -> impl Future<Output = (u16, Value)> + '_ {
-        async move { self.call(Method::PUT, path, &body).await }
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.call(Method::PUT, path, &body).await
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
