@@ -14,8 +14,7 @@ use crate::upstream::{AfterRefresh, Circuit, Details, Down, Hid, LoginAsk, Metad
 async fn begin(world: &World) -> Result<String, UpstreamError> {
     let state = Secret::new("st4te".to_owned());
     let details = Details::none();
-    let ask =
-        LoginAsk { prompt: Prompt::AsNeeded, max_age: None, state: &state, nonce: NONCE, code_challenge: "ch4llenge", dpop_jkt: None, details: &details };
+    let ask = LoginAsk { prompt: Prompt::AsNeeded, max_age: None, state: &state, nonce: NONCE, code_challenge: "ch4llenge", dpop_jkt: None, details: &details };
     world.upstream.begin_login(&ask).await
 }
 

@@ -29,7 +29,8 @@ async fn a_login_is_pushed_and_the_url_says_nothing_of_it() {
     assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let pushed = world.stub.each(PAR, |seen| {
         let one = |name: &str| seen.form.get(name).map(str::to_owned);
-        let names = ["response_type", "redirect_uri", "scope", "state", "nonce", "code_challenge_method", "acr_values", "max_age", "dpop_jkt", "prompt", "request"];
+        let names =
+            ["response_type", "redirect_uri", "scope", "state", "nonce", "code_challenge_method", "acr_values", "max_age", "dpop_jkt", "prompt", "request"];
         (names.map(one), seen.form.all("resource").map(str::to_owned).collect::<Vec<_>>(), seen.assertion().get("assertion_details").cloned())
     });
     let some = |text: &str| Some(text.to_owned());
@@ -128,9 +129,9 @@ async fn a_callback_is_checked_in_order() {
 async fn a_code_becomes_a_person_and_a_session() {
     let world = World::new().await;
     let logged_in = world.redeem().await.unwrap();
-    let sent = world.stub.each(TOKEN, |seen| {
-        ["grant_type", "code", "redirect_uri", "resource", "client_id", "scope"].map(|name| seen.form.get(name).map(str::to_owned))
-    });
+    let sent = world
+        .stub
+        .each(TOKEN, |seen| ["grant_type", "code", "redirect_uri", "resource", "client_id", "scope"].map(|name| seen.form.get(name).map(str::to_owned)));
     let some = |text: &str| Some(text.to_owned());
     let expected = [some("authorization_code"), some("AB12-1"), some("http://127.0.0.1:9400/upstream/callback"), some(API), some(CLIENT), None];
     assert_eq!(sent, [expected]);

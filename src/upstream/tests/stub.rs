@@ -9,9 +9,7 @@ use futures_util::stream;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use crate::domain::upstream::{
-    Patience, RequestObject, RequestObjectTyp, SecurityLevel, Tenancy, UpstreamRules, UpstreamSubject, UserinfoScheme,
-};
+use crate::domain::upstream::{Patience, RequestObject, RequestObjectTyp, SecurityLevel, Tenancy, UpstreamRules, UpstreamSubject, UserinfoScheme};
 use crate::jose::{Alg, Jwk, SigningKey, UnverifiedJwt, at_hash};
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
 use crate::protocol::params::Params;
