@@ -21,7 +21,7 @@ pub use jwk::{Jwk, JwkError, thumbprint};
 pub use jwt::UnverifiedJwt;
 pub use set::JwkSet;
 pub use signing::{KeyError, SigningKey};
-pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, verify};
+pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, verify, verify_signature};
 
 #[cfg(test)]
 mod tests;
