@@ -144,7 +144,8 @@ pub(super) mod tests {
     #[test]
     fn what_a_machine_may_not_ask() {
         let idp = idp();
-        let rows: &[(&str, &str, &[(&str, &str)], Option<&str>, &str)] = &[
+        type Row<'r> = (&'r str, &'r str, &'r [(&'r str, &'r str)], Option<&'r str>, &'r str);
+        let rows: &[Row<'_>] = &[
             ("no grant", PORTAL, &[("scope", "demo:kjerne/read")], Some("k"), "unauthorized_client"),
             ("no scope", BATCH, &[], Some("k"), "invalid_scope"),
             ("blank scope", BATCH, &[("scope", "  ")], Some("k"), "invalid_scope"),
