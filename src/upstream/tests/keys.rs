@@ -35,7 +35,7 @@ async fn jwks_retired_key_refused() {
     *world.stub.keys.lock().unwrap() = vec![rsa(0), rsa(1)];
     verify(&world, &world.access_token(rsa(0), "at+jwt", |_| {})).await.unwrap();
     *world.stub.keys.lock().unwrap() = vec![rsa(1)];
-    // As long as the provider said its keys are good for.
+    // Not for the day the provider lets its keys be kept.
     world.pass(600);
     let still = |claims: &mut serde_json::Map<String, serde_json::Value>| claims["exp"] = json!(NOW.0 + 660);
     assert_eq!(verify(&world, &world.access_token(rsa(0), "at+jwt", still)).await, Err(refused(JwtError::UnknownKey)));

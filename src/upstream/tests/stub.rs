@@ -157,7 +157,7 @@ impl Stub {
             }
             JWKS => {
                 let keys: Vec<Value> = self.keys.lock().unwrap().iter().map(|key| key.public_jwk().to_value()).collect();
-                ([("cache-control", "max-age=600")], axum::Json(json!({ "keys": keys }))).into_response()
+                ([("cache-control", "max-age=86400")], axum::Json(json!({ "keys": keys }))).into_response()
             }
             PAR => (StatusCode::CREATED, axum::Json(json!({ "request_uri": "urn:ietf:params:oauth:request_uri:abc", "expires_in": 600 }))).into_response(),
             TOKEN => self.tokens(seen),
