@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::demo_clients::{DemoClients, JOURNAL, Places, asks};
+use super::demo_helseid::{DemoHelseid, HelseidPorts};
+use super::helseid_server::{self, HelseidRunning, HelseidStartError};
 use super::server::{self, Listeners, Running, StartError, bind};
 use crate::config::{self, Findings, SystemEnvironment, Text};
 use crate::demo::app::{AllowedServer, AppConfig, AppConfigError};
@@ -68,6 +70,8 @@ pub enum DemoError {
     #[error(transparent)]
     Epj(#[from] EpjConfigError),
     #[error(transparent)]
+    Helseid(#[from] HelseidStartError),
+    #[error(transparent)]
     Ready(#[from] epj::ReadyError),
     #[error("an address of the demo is wrong: {0}")]
     Address(#[from] IdError),
@@ -80,6 +84,7 @@ pub struct Demo {
     pub facts: DemoFacts,
     pub clock: Arc<SystemClock>,
     server: Running,
+    helseid: HelseidRunning,
     stop: CancellationToken,
     parties: Vec<JoinHandle<()>>,
 }
@@ -89,6 +94,7 @@ struct Ports {
     server: Listeners,
     fhir: Listener,
     fhir_ops: Listener,
+    helseid: HelseidPorts,
     epj: Listener,
     app: Listener,
 }
@@ -100,6 +106,7 @@ impl Ports {
             server: Listeners { public: bind(at(0)).await?, ops: bind(at(1)).await? },
             fhir: bind(at(2)).await?,
             fhir_ops: bind(at(7)).await?,
+            helseid: HelseidPorts { public: bind(at(3)).await?, admin: bind(at(4)).await?, sample_api: bind(at(8)).await? },
             epj: bind(at(5)).await?,
             app: bind(at(6)).await?,
         })
@@ -123,11 +130,12 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     prepare(&options.data, options.fresh)?;
     let (issuer, fhir_base, app, epj_url) = (url(&ports.server.public), format!("{}/fhir", url(&ports.fhir)), url(&ports.app), url(&ports.epj));
     let clients = DemoClients::make(&Places { app: &app }, &*random)?;
+    let helseid = DemoHelseid::make(ports.helseid, &issuer, &app, &*random)?;
     let ready = epj::ready_launches(INDEX, JOURNALS)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
     let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);
-    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &policy, &clients.toml);
+    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;
     let extra_environment = options.clients.as_deref().map(SystemEnvironment::of_file);
@@ -170,7 +178,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         journal: JournalConfig { fhir_base: fhir_base.clone(), client_id: JOURNAL.to_owned(), key: clients.journal_key.clone() },
         launches: ready.clone(),
         apps: rules.map(|rules| offered(rules, &clients)).unwrap_or_default(),
-        on_the_way: Vec::new(),
+        on_the_way: vec![helseid.facts.issuer.clone()],
     };
     let epj_router = epj::router(epj_config, shared_clock.clone(), random.clone())?;
     let app_config = AppConfig {
@@ -188,17 +196,18 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         ops_token,
         fhir: fhir_base,
         fhir_ops: url(&ports.fhir_ops),
-        helseid: None,
+        helseid: Some(helseid.facts.clone()),
         epj: epj_url,
         app,
-        sample_api: None,
+        sample_api: Some(helseid.sample_api.clone()),
         clients: clients.facts,
-        users: users.into_iter().map(|(fhir_user, name)| UserFacts { name, fhir_user, helseid_user: None }).collect(),
+        users: users.into_iter().map(|(fhir_user, name)| UserFacts { name, helseid_user: helseid.user(&fhir_user), fhir_user }).collect(),
         patients: ready
             .iter()
             .map(|launch| PatientFacts { patient: launch.patient.clone(), encounter: launch.encounter.clone(), fhir_user: launch.fhir_user.clone() })
             .collect(),
     };
+    let helseid = helseid_server::start(helseid.parts, shared_clock.clone(), random.clone()).await?;
     let server = server::start(&checked.config, ports.server, shared_clock, random, Some(clock.clone())).await?;
     let stop = CancellationToken::new();
     let party = |listener: Listener, router: Router| tokio::spawn(serve(listener, router, Limits::default(), stop.clone(), Duration::from_secs(2)));
@@ -206,7 +215,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     if let Some(path) = &options.json {
         write_facts(path, &facts)?;
     }
-    Ok(Demo { facts, clock, server, stop, parties })
+    Ok(Demo { facts, clock, server, helseid, stop, parties })
 }
 
 impl Demo {
@@ -219,9 +228,10 @@ impl Demo {
     /// Where a person goes from here.
     pub fn where_to_go(&self) -> String {
         let facts = &self.facts;
+        let helseid = facts.helseid.as_ref().map(|helseid| helseid.issuer.as_str()).unwrap_or_default();
         format!(
-            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nOperations         {}/health\n",
-            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, facts.ops
+            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nHelseID, the mock  {}/.well-known/openid-configuration\nOperations         {}/health\n",
+            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, helseid, facts.ops
         )
     }
 
@@ -232,6 +242,7 @@ impl Demo {
             let _ended = party.await;
         }
         self.server.stop().await;
+        self.helseid.mock.stop().await;
     }
 }
 
@@ -297,6 +308,7 @@ fn config_text(
     fhir: &str,
     ops_token: &Secret<String>,
     users: &BTreeSet<(String, String)>,
+    helseid: &DemoHelseid,
     policy: &str,
     clients: &Secret<String>,
 ) -> Secret<String> {
@@ -324,7 +336,8 @@ login = ["ehr", "local"]
 base = "{fhir}"
 resource_servers = ["fhir-server"]
 
-{users}# The portal may make its own token narrower: DESIGN §2.
+{users}{upstream}
+# The portal may make its own token narrower: DESIGN §2.
 [[issuer.exchange]]
 name = "portal-narrows"
 direction = "own"
@@ -340,6 +353,7 @@ scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs
         token = ops_token.expose(),
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
+        upstream = helseid.upstream.expose(),
         clients = clients.expose(),
     ))
 }
