@@ -45,7 +45,7 @@ struct RawFhirServer {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a secret must be { file = \"…\" } or { env = \"…\" }, or a text where the issuer is on loopback")]
-enum RawSecret {
+pub(super) enum RawSecret {
     Inline(Secret<String>),
     File(FileReference),
     Env(EnvReference),
@@ -53,13 +53,13 @@ enum RawSecret {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileReference {
+pub(super) struct FileReference {
     file: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvReference {
+pub(super) struct EnvReference {
     env: String,
 }
 
@@ -210,20 +210,21 @@ pub fn check(file: &str, text: &str, environment: &dyn Environment, random: &dyn
     }
 }
 
-struct Checking<'a> {
-    root: Place,
-    environment: &'a dyn Environment,
-    found: Findings,
+/// A file being checked; the other mock is checked with it too.
+pub(super) struct Checking<'a> {
+    pub(super) root: Place,
+    pub(super) environment: &'a dyn Environment,
+    pub(super) found: Findings,
 }
 
 impl Checking<'_> {
-    fn refuse<T>(&mut self, key: &str, why: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse<T>(&mut self, key: &str, why: impl Into<String>) -> Option<T> {
         let place = self.root.key(key);
         self.found.refuse(&place, why);
         None
     }
 
-    fn refuse_value<T>(&mut self, key: &str, value: &str, why: &str) -> Option<T> {
+    pub(super) fn refuse_value<T>(&mut self, key: &str, value: &str, why: &str) -> Option<T> {
         let place = self.root.key(key);
         self.found.refuse_value(&place, value, why);
         None
@@ -291,13 +292,13 @@ impl Checking<'_> {
         if fits { Some(text) } else { self.refuse_value("introspection_endpoint", &text, "must be https, or http on loopback: our credentials go there") }
     }
 
-    fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {
         let default = SocketAddr::from(([127, 0, 0, 1], port));
         let Some(text) = text else { return Some(default) };
         text.parse().ok().or_else(|| self.refuse_value(key, text, &format!("must be an address and a port; write \"{default}\"")))
     }
 
-    fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
+    pub(super) fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
         let text = match raw {
             RawSecret::Inline(text) if local => text.clone(),
             RawSecret::Inline(_) => {
@@ -319,7 +320,7 @@ impl Checking<'_> {
         if text.expose().is_empty() { self.refuse(key, "is empty") } else { Some(text) }
     }
 
-    fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
+    pub(super) fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
         let bits = estimated_bits(token.expose());
         if bits >= 128 {
             Some(token)

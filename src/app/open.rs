@@ -80,6 +80,7 @@ impl Shared<'_> {
             timeout: self.fetch.timeout,
             allow_private: self.fetch.allow_private,
             allow_loopback: config.url().is_loopback(),
+            ..FetchLimits::default()
         };
         let fhir: BTreeMap<_, _> = config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect();
         Ok(Engine::new(Parts {

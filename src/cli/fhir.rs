@@ -19,7 +19,7 @@ pub struct FhirArgs {
 }
 
 pub async fn run(args: FhirArgs) -> ExitCode {
-    log::for_fhir();
+    log::for_mock();
     let config = match fhir_config::load(&args.config, &SystemRandom) {
         Ok(config) => config,
         Err(found) => {

@@ -35,4 +35,5 @@ mod routes;
 mod store_contract;
 mod store_durability;
 mod token;
+mod upstream;
 mod world;
