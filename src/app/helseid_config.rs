@@ -189,9 +189,8 @@ fn server(checking: &mut Checking<'_>, raw: RawHelseid, overrides: &Overrides) -
     let secret = secret.and_then(|secret| checking.strong("admin_secret", secret));
     let admin_listen = address(checking, "admin_listen", raw.admin_listen.as_deref(), 9404, overrides.admin_port, network);
     let sample_wanted = raw.sample_api_listen.is_some() || overrides.sample_api_port.is_some();
-    let sample_api = sample_wanted
-        .then(|| address(checking, "sample_api_listen", raw.sample_api_listen.as_deref(), 9408, overrides.sample_api_port, network))
-        .flatten();
+    let sample_api =
+        sample_wanted.then(|| address(checking, "sample_api_listen", raw.sample_api_listen.as_deref(), 9408, overrides.sample_api_port, network)).flatten();
     let mut taken = BTreeSet::new();
     let own = secret.is_some().then_some(admin_listen).flatten();
     for (key, address) in [("listen", listen), ("admin_listen", own), ("sample_api_listen", sample_api)] {

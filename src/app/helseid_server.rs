@@ -2,25 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::helseid_config::HelseidServerConfig;
 use super::server::{StartError, bind};
 use crate::helseid::quirks::Quirks;
 use crate::helseid::sample_api::{self, SampleApiSettings, Windows};
 use crate::helseid::seed::Seed;
-use crate::helseid::{Idp, IdpError, Settings, admin, routes};
-use crate::listen::{Limits, Listener, serve};
+use crate::helseid::{self, IdpError, Running, Settings, admin};
+use crate::listen::Listener;
 use crate::protocol::ids::{IdError, Issuer};
 use crate::random::Random;
 use crate::secret::Secret;
 use crate::time::Clock;
-
-/// How long requests under way may take to finish.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// Why it does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +46,11 @@ impl HelseidParts {
     }
 }
 
-/// A mock at work.
+/// A mock at work, and where its listeners are.
 pub struct HelseidRunning {
-    /// Its state: who plays with it in the same process needs no levers.
-    pub idp: Arc<Idp>,
-    pub public: SocketAddr,
+    pub mock: Running,
     pub admin: Option<SocketAddr>,
     pub sample_api: Option<SocketAddr>,
-    stop: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 /// As a configuration says.
@@ -79,52 +68,34 @@ pub async fn start_alone(config: HelseidServerConfig, clock: Arc<dyn Clock>, ran
         None => None,
         Some(listen) => Some(bind(listen).await?),
     };
-    start(HelseidParts { public, issuer, admin, sample_api, seed, quirks, fresh_keys }, clock, random)
+    start(HelseidParts { public, issuer, admin, sample_api, seed, quirks, fresh_keys }, clock, random).await
 }
 
 /// On listeners that are bound already.
 ///
 /// # Errors
 /// [`HelseidStartError`]
-pub fn start(parts: HelseidParts, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<HelseidRunning, HelseidStartError> {
+pub async fn start(parts: HelseidParts, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<HelseidRunning, HelseidStartError> {
     let HelseidParts { public, issuer, admin: admin_part, sample_api, seed, quirks, fresh_keys } = parts;
     let issuer = match issuer {
         Some(issuer) => issuer,
         None => Issuer::parse(&format!("http://{}", public.local_addr()))?,
     };
-    let idp = Arc::new(Idp::new(Settings { issuer: issuer.clone(), seed, quirks, fresh_keys }, clock, random)?);
-    let stop = CancellationToken::new();
+    let settings = Settings { issuer: issuer.clone(), seed, quirks, fresh_keys };
     let mut running = HelseidRunning {
-        idp: Arc::clone(&idp),
-        public: public.local_addr(),
+        mock: helseid::start(settings, public, clock, random).await?,
         admin: admin_part.as_ref().map(|(listener, _)| listener.local_addr()),
         sample_api: sample_api.as_ref().map(Listener::local_addr),
-        stop: stop.clone(),
-        tasks: Vec::new(),
     };
-    let mut run = |listener: Listener, router: axum::Router| {
-        running.tasks.push(tokio::spawn(serve(listener, router, Limits::default(), stop.clone(), GRACE)));
-    };
+    let idp = Arc::clone(&running.mock.idp);
     if let Some(listener) = sample_api {
         let base = format!("http://{}", listener.local_addr());
         // The mock's own time: a tester who moves it moves both.
-        let router = sample_api::router(SampleApiSettings { issuer, base, windows: Windows::default() }, Arc::clone(&idp) as Arc<dyn Clock>)?;
-        run(listener, router);
+        let clock: Arc<dyn Clock> = Arc::clone(&idp) as Arc<dyn Clock>;
+        running.mock.beside(listener, sample_api::router(SampleApiSettings { issuer, base, windows: Windows::default() }, clock)?);
     }
     if let Some((listener, secret)) = admin_part {
-        run(listener, admin::router(Arc::clone(&idp), &secret));
+        running.mock.beside(listener, admin::router(idp, &secret));
     }
-    run(public, routes::router(idp));
     Ok(running)
-}
-
-impl HelseidRunning {
-    /// Stops accepting and finishes what has begun.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        for task in self.tasks {
-            // A task that panicked has said so already; the others still get their time.
-            let _ended = task.await;
-        }
-    }
 }

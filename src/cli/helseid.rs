@@ -61,8 +61,8 @@ pub async fn run(args: HelseidArgs) -> ExitCode {
     tracing::warn!("THIS IS A MOCK OF HELSEID: synthetic people, no passwords, keys everybody has. It must never stand in front of anything real");
     let or_off = |address: Option<std::net::SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (admin, sample_api) = (or_off(running.admin), or_off(running.sample_api));
-    tracing::info!(listen = %running.public, %admin, %sample_api, issuer = %running.idp.issuer, "ready");
+    tracing::info!(listen = %running.mock.public, %admin, %sample_api, issuer = %running.mock.idp.issuer, "ready");
     stop_signal().await;
-    running.stop().await;
+    running.mock.stop().await;
     ExitCode::SUCCESS
 }

@@ -240,12 +240,15 @@ async fn block(State(Levers { idp, .. }): State<Levers>, Path(id): Path<String>)
             user.blocked = true;
         }
     });
-    Ok(Json(json!({"sessions_ended": logout::end_of_user(&idp, &id)})))
+    Ok(Json(json!({"sessions_ended": logout::end(&idp, |login| login.user == id)})))
 }
 
 /// `POST /__mock/sessions/{sid}/end`
 async fn end_session(State(Levers { idp, .. }): State<Levers>, Path(sid): Path<String>) -> Result<Json<Value>, Problem> {
-    if logout::end(&idp, &sid) { Ok(Json(json!({"sessions_ended": 1}))) } else { Err(Problem::unknown("session")) }
+    match logout::end(&idp, |login| login.sid == sid) {
+        0 => Err(Problem::unknown("session")),
+        ended => Ok(Json(json!({"sessions_ended": ended}))),
+    }
 }
 
 async fn quirks(State(levers): State<Levers>) -> Json<Value> {

@@ -75,7 +75,11 @@ impl Stop {
 
 /// `GET /connect/authorize`
 pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, uri: Uri, headers: HeaderMap,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     arrive(&idp, met, &notes, &uri, &headers).unwrap_or_else(|stop| {
         notes.add("refused", stop.to_string());
@@ -200,7 +204,11 @@ fn row(user: &User, seed: &Seed) -> UserRow {
 
 /// `POST /connect/login`: somebody was picked, or nobody.
 pub async fn login(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, headers: HeaderMap, body: Bytes,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Response {
     picked(&idp, &met, &notes, &headers, &body).unwrap_or_else(|stop| {
         notes.add("refused", stop.to_string());

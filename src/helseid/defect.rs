@@ -35,7 +35,12 @@ pub fn sign(idp: &Idp, which: Which, typ: &str, claims: Map<String, Value>, met:
 /// # Errors
 /// [`KeyError`], which no key of ours gives.
 pub fn sign_with(
-    idp: &Idp, typ: &str, mut claims: Map<String, Value>, defects: &[&TokenDefect], key_fault: Option<KeyFault>, now: UnixTime,
+    idp: &Idp,
+    typ: &str,
+    mut claims: Map<String, Value>,
+    defects: &[&TokenDefect],
+    key_fault: Option<KeyFault>,
+    now: UnixTime,
 ) -> Result<Secret<String>, KeyError> {
     for defect in defects {
         spoil(idp, &mut claims, defect, now);

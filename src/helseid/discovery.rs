@@ -24,22 +24,8 @@ pub const JWKS: &str = "/.well-known/openid-configuration/jwks";
 /// Metadata may be kept for a day (FK2); keys as well, yet an unknown `kid` is a reason to ask again.
 const KEEP: &str = "public, max-age=86400";
 
-/// The scopes about persons and clients, as they are listed; API scopes never are (§1.2).
-pub const IDENTITY_SCOPES: [&str; 13] = [
-    "openid",
-    "profile",
-    "offline_access",
-    "helseid://scopes/identity/pid",
-    "helseid://scopes/identity/pid_pseudonym",
-    "helseid://scopes/identity/security_level",
-    "helseid://scopes/identity/assurance_level",
-    "helseid://scopes/identity/network",
-    "helseid://scopes/hpr/hpr_number",
-    "helseid://scopes/client/info",
-    "helseid://scopes/client/client_name",
-    "nhn:tillitsrammeverk:parameters",
-    "nhn:sfm:journal-id",
-];
+/// What is listed; API scopes never are (§1.2).
+pub use super::seed::table::IDENTITY_SCOPES;
 
 /// The identity providers one can be sent to by `acr_values=idp:…`, with the name a person reads. §2.2.
 pub const IDENTITY_PROVIDERS: [(&str, &str); 3] = [("testidpnew-oidc", "TestIDP"), ("idporten-oidc", "ID-porten"), ("buypass-oidc", "Buypass")];

@@ -16,6 +16,7 @@ use super::authorize::{is_own_form, live_session, redirect};
 use super::cookie::{self, Kind};
 use super::id_token;
 use super::journal::Notes;
+use super::logout;
 use super::pages::{self, LogoutPage, MessagePage};
 use crate::jose::{Alg, Expect, Expiry, UnverifiedJwt, verify};
 use crate::protocol::params::Params;
@@ -29,9 +30,7 @@ struct Hint {
 }
 
 /// `GET` or `POST /connect/endsession`
-pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(notes): Extension<Notes>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes,
-) -> Response {
+pub async fn endpoint(State(idp): State<Arc<Idp>>, Extension(notes): Extension<Notes>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let asked = if method == Method::POST { Params::parse(&body) } else { Params::parse(uri.query().unwrap_or("").as_bytes()) };
     let Ok(asked) = asked else { return message(&idp, "Forespørselen er ikke gyldig", "Parametrene kan ikke leses.", StatusCode::BAD_REQUEST, "") };
     let now = idp.now();
@@ -42,11 +41,11 @@ pub async fn endpoint(
     match (&session, &hint) {
         // The client whose session it is asks: no question. With another session, or no hint, the person is asked (§2).
         (Some((_, session)), hint) if confirmed || hint.as_ref().is_some_and(|hint| hint.sid == session.login.sid) => {
-            super::logout::end(&idp, &session.login.sid);
+            logout::end(&idp, |login| login.sid == session.login.sid);
             notes.add("ended", session.login.sid.as_str());
         }
         (Some((_, session)), _) => return ask(&idp, &session.login.user, &asked, &headers, back.as_deref()),
-        (None, Some(hint)) if super::logout::end(&idp, &hint.sid) => notes.add("ended", hint.sid.as_str()),
+        (None, Some(hint)) if logout::end(&idp, |login| login.sid == hint.sid) > 0 => notes.add("ended", hint.sid.as_str()),
         (None, Some(_) | None) => {}
     }
     let mut response = match &back {

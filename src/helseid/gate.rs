@@ -185,4 +185,3 @@ pub fn prove(idp: &Idp, client: &Client, headers: &HeaderMap, at: At, met: &Met,
     }
     Ok(Proven { jkt: Some(checked.jkt), nonce })
 }
-

@@ -1,5 +1,6 @@
 //! A session ends, and every client that got something out of it is told. M13; OIDC Back-Channel Logout.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, json};
 use super::Idp;
 use super::faults::Endpoint;
 use super::journal::Entry;
-use super::session::Session;
+use super::session::Login;
 use super::subject::subject;
 use crate::jose::KeyError;
 use crate::secret::Secret;
@@ -32,37 +33,33 @@ pub fn client() -> reqwest::Result<reqwest::Client> {
     reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy().build()
 }
 
-/// Ends a session by its `sid`: no refresh token of it opens anything, userinfo refuses its access tokens, and its clients are told.
-/// False where there is no such session.
-pub fn end(idp: &Arc<Idp>, sid: &str) -> bool {
-    end_all(idp, |session| session.login.sid == sid) > 0
-}
-
-/// Ends every session of a person, by the name in the seed; tells how many there were.
-pub fn end_of_user(idp: &Arc<Idp>, user: &str) -> usize {
-    end_all(idp, |session| session.login.user == user)
-}
-
-fn end_all(idp: &Arc<Idp>, wanted: impl FnMut(&Session) -> bool) -> usize {
+/// Ends the sessions of these logins and everything that came out of them: no refresh token opens anything, userinfo refuses the access
+/// tokens, and the clients are told. How many logins there were.
+pub fn end(idp: &Arc<Idp>, is: impl Fn(&Login) -> bool) -> usize {
     let now = idp.now();
-    let sessions = idp.kept.sessions.drain_if(wanted);
-    for session in &sessions {
-        let sid = &session.login.sid;
-        idp.kept.ended.put(sid, (), now + REMEMBERED);
-        idp.kept.families.drain_if(|family| family.grant.login.sid == *sid);
-        idp.kept.codes.drain_if(|code| code.grant.login.sid == *sid);
-        tell_clients(idp, session);
+    let mut ended: BTreeMap<String, (Login, BTreeSet<String>)> = BTreeMap::new();
+    let mut note = |login: Login, clients: BTreeSet<String>| ended.entry(login.sid.clone()).or_insert((login, BTreeSet::new())).1.extend(clients);
+    for session in idp.kept.sessions.drain_if(|session| is(&session.login)) {
+        note(session.login, session.clients);
     }
-    sessions.len()
+    for family in idp.kept.families.drain_if(|family| is(&family.grant.login)) {
+        note(family.grant.login, BTreeSet::from([family.grant.client_id]));
+    }
+    idp.kept.codes.drain_if(|code| is(&code.grant.login));
+    for (sid, (login, clients)) in &ended {
+        idp.kept.ended.put(sid, (), now + REMEMBERED);
+        tell_clients(idp, login, clients);
+    }
+    ended.len()
 }
 
 /// Each client in a task of its own: a slow one holds nobody up.
-fn tell_clients(idp: &Arc<Idp>, session: &Session) {
+fn tell_clients(idp: &Arc<Idp>, login: &Login, clients: &BTreeSet<String>) {
     let seed = idp.seed();
-    for client in session.clients.iter().filter_map(|id| seed.client(id)) {
+    for client in clients.iter().filter_map(|id| seed.client(id)) {
         let Some(uri) = client.backchannel_logout_uri.clone() else { continue };
-        let sub = seed.user(&session.login.user).map(|user| subject(idp, user, client));
-        match token(idp, &client.id, &session.login.sid, sub.as_deref()) {
+        let sub = seed.user(&login.user).map(|user| subject(idp, user, client));
+        match token(idp, &client.id, &login.sid, sub.as_deref()) {
             Ok(token) => drop(tokio::spawn(send(Arc::clone(idp), client.id.clone(), uri, token))),
             Err(error) => tracing::error!(%error, "a logout token could not be signed"),
         }

@@ -272,7 +272,12 @@ fn resources(asked: Vec<String>, scopes: &[String], seed: &Seed) -> Result<Vec<S
 
 /// `POST /connect/par`
 pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, uri: Uri, headers: HeaderMap, body: Bytes,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Response {
     push(&idp, &met, &notes, &uri, &headers, &body).unwrap_or_else(IntoResponse::into_response)
 }

@@ -18,7 +18,12 @@ use crate::secret::Digest;
 
 /// `POST /connect/revocation`
 pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, uri: Uri, headers: HeaderMap, body: Bytes,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Response {
     revoke(&idp, &met, &notes, &uri, &headers, &body).unwrap_or_else(IntoResponse::into_response)
 }

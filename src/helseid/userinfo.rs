@@ -22,7 +22,11 @@ use crate::time::UnixTime;
 
 /// `GET /connect/userinfo`, or POST.
 pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, method: Method, headers: HeaderMap,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    method: Method,
+    headers: HeaderMap,
 ) -> Response {
     match tell(&idp, &met, &method, &headers) {
         Ok(claims) => ([(CACHE_CONTROL, "no-store")], Json(claims)).into_response(),
@@ -57,7 +61,7 @@ fn tell(idp: &Idp, met: &Met, method: &Method, headers: &HeaderMap) -> Result<Va
     claims.insert("sub".to_owned(), json!(token.text("sub")));
     claims.extend(person(idp, user, client, &login, &scopes));
     if scopes.iter().any(|scope| scope == "helseid://scopes/hpr/hpr_number") {
-        claims.insert("helseid://claims/hpr/hpr_details".to_owned(), hpr_details(user));
+        claims.insert("helseid://claims/hpr/hpr_details".to_owned(), hpr_details(user, idp.quirks().withdrawn_listed));
     }
     claims.insert("userinfo_issued_at".to_owned(), json!(now.0));
     Ok(Value::Object(claims))
@@ -82,14 +86,7 @@ fn bound(idp: &Idp, token: &OwnToken, text: &str, with_proof: bool, method: &Met
         return Err(refused("one DPoP proof is needed"));
     };
     let url = idp.url("/connect/userinfo");
-    let ask = dpop::Ask {
-        method: method.as_str(),
-        url: &url,
-        access_token: Some(text),
-        now,
-        skew_s: quirks.dpop_skew_s,
-        life_s: quirks.dpop_proof_life_s,
-    };
+    let ask = dpop::Ask { method: method.as_str(), url: &url, access_token: Some(text), now, skew_s: quirks.dpop_skew_s, life_s: quirks.dpop_proof_life_s };
     let proof = dpop::check(proof, &ask).map_err(|reason| Refusal::from(reason).status(http::StatusCode::UNAUTHORIZED))?;
     if proof.jkt != jkt || !idp.kept.is_new(&["proof", &proof.jkt, &proof.jti], proof.until, now) {
         return Err(refused("the proof is another key's, or was seen before"));
@@ -98,9 +95,10 @@ fn bound(idp: &Idp, token: &OwnToken, text: &str, with_proof: bool, method: &Met
 }
 
 /// §3.3. The number is a number here and a string elsewhere, as in the capture.
-fn hpr_details(user: &User) -> Value {
+fn hpr_details(user: &User, withdrawn_listed: bool) -> Value {
+    let approvals = user.approvals_shown(withdrawn_listed);
     match user.hpr().and_then(|number| number.parse::<u64>().ok()) {
-        Some(number) => json!({"hpr_number": number, "no_hpr_number": false, "approvals": user.approvals}),
+        Some(number) => json!({"hpr_number": number, "no_hpr_number": false, "approvals": approvals}),
         None => json!({"no_hpr_number": true, "approvals": []}),
     }
 }

@@ -17,6 +17,7 @@ mod exchange;
 mod fhir;
 mod fhir_config;
 mod foreign;
+mod helseid;
 mod introspection;
 mod journal;
 mod launch;

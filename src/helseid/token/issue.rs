@@ -63,15 +63,8 @@ pub fn issue(call: &Call<'_>, grant: &SessionGrant, wanted: Wanted<'_>) -> Resul
     let apis = apis_of(&seed, &scopes);
     let details = call.details.clone().over(&grant.details)?;
     let acting = act_for(&call.client.tenancy, details.organisation.as_ref(), &seed)?;
-    let content = Content {
-        client: &call.client,
-        apis: &apis,
-        scopes: &scopes,
-        acting: &acting,
-        login: Some(&grant.login),
-        details: &details,
-        jkt: call.jkt.as_deref(),
-    };
+    let content =
+        Content { client: &call.client, apis: &apis, scopes: &scopes, acting: &acting, login: Some(&grant.login), details: &details, jkt: call.jkt.as_deref() };
     let minted = access_token::mint(call.idp, &content, call.met, call.now)?;
     let about = id_token::Content { client: &call.client, login: &grant.login, scopes: &grant.scopes, nonce: wanted.nonce, access_token: &minted.token };
     let id_token = wanted.id_token.then(|| id_token::mint(call.idp, &about, user, call.met, call.now)).transpose();

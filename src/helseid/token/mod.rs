@@ -84,7 +84,12 @@ impl Answer {
 
 /// `POST /connect/token`
 pub async fn endpoint(
-    State(idp): State<Arc<Idp>>, Extension(met): Extension<Met>, Extension(notes): Extension<Notes>, uri: Uri, headers: HeaderMap, body: Bytes,
+    State(idp): State<Arc<Idp>>,
+    Extension(met): Extension<Met>,
+    Extension(notes): Extension<Notes>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
 ) -> Response {
     grant(&idp, &met, &notes, &uri, &headers, &body).unwrap_or_else(IntoResponse::into_response)
 }

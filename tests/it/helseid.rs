@@ -1,0 +1,15 @@
+//! The mock of HelseID, alone on a free port, with a clock we move. `reference/helseid.md` §7.
+
+mod assertions;
+mod discovery;
+mod dpop;
+mod exchange;
+mod faults;
+mod login;
+mod logout;
+mod organisation;
+mod par;
+mod party;
+mod sessions;
+mod tokens;
+mod world;
