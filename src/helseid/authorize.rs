@@ -116,7 +116,7 @@ fn arrive(idp: &Idp, met: Met, notes: &Notes, uri: &Uri, headers: &HeaderMap) ->
     if pushed.prompt == Some(Prompt::None) {
         return Ok(refuse(idp, &pushed, Code::LoginRequired, "nobody is logged in who will do", &met, notes));
     }
-    if let Some(name) = idp.take_next_user() {
+    if let Some(name) = idp.next_user() {
         return Ok(match seed.user(&name).filter(|user| can_log_in(user, &pushed)) {
             Some(user) => log_in(idp, &pushed, user, headers, &met, notes, now),
             None => refuse(idp, &pushed, Code::AccessDenied, "the user cannot log in at this level", &met, notes),

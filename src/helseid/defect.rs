@@ -63,23 +63,21 @@ pub fn sign_with(
         Some(KeyFault::SameKidOtherKey) => (idp.keys.stray().clone(), Some(current.kid().to_owned())),
     };
     let key = if has(&TokenDefect::SignedByOtherKey) { idp.keys.stray().clone() } else { key };
-    let mut header = json!({"alg": "RS256", "typ": typ});
-    if let Some(kid) = kid {
-        header["kid"] = json!(kid);
-    }
+    let header = |alg: &str| match &kid {
+        Some(kid) => json!({"alg": alg, "kid": kid, "typ": typ}),
+        None => json!({"alg": alg, "typ": typ}),
+    };
     let claims = Value::Object(claims);
     if has(&TokenDefect::AlgNone) {
-        header["alg"] = json!("none");
-        return Ok(Secret::new(format!("{}.", unsigned(&header, &claims))));
+        return Ok(Secret::new(format!("{}.", unsigned(&header("none"), &claims))));
     }
     if has(&TokenDefect::AlgHs256) {
-        header["alg"] = json!("HS256");
-        let text = unsigned(&header, &claims);
+        let text = unsigned(&header("HS256"), &claims);
         let secret = current.public().get("n").and_then(Value::as_str).unwrap_or_default().to_owned();
         let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
         return Ok(Secret::new(format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac))));
     }
-    let token = key.sign_under(&header, &claims)?;
+    let token = key.sign_under(&header("RS256"), &claims)?;
     if has(&TokenDefect::BadSignature) {
         return Ok(Secret::new(with_broken_signature(&token)));
     }

@@ -78,8 +78,8 @@ fn token(idp: &Idp, client: &str, sid: &str, sub: Option<&str>) -> Result<Secret
         "sid": sid,
         "events": {EVENT: {}}
     });
-    if let Some(sub) = sub {
-        claims["sub"] = json!(sub);
+    if let (Some(members), Some(sub)) = (claims.as_object_mut(), sub) {
+        members.insert("sub".to_owned(), json!(sub));
     }
     idp.keys.current().sign("logout+jwt", &claims).map(Secret::new)
 }

@@ -99,7 +99,7 @@ pub struct Idp {
     pub journal: Journal,
     seed: RwLock<Arc<Seed>>,
     quirks: RwLock<Arc<Quirks>>,
-    /// Who logs in without a form: the next one alone. §7.2.
+    /// Who logs in without a form. §7.2.
     next_user: Mutex<Option<String>>,
     start: Settings,
 }
@@ -168,14 +168,13 @@ impl Idp {
         change(Arc::make_mut(&mut self.quirks.write().unwrap_or_else(PoisonError::into_inner)));
     }
 
-    /// Who logs in next, without a form; `None` asks again.
+    /// Who logs in from now on, without a form; `None` asks again.
     pub fn set_next_user(&self, user: Option<String>) {
         *self.next_user.lock().unwrap_or_else(PoisonError::into_inner) = user;
     }
 
-    /// The user set by [`Idp::set_next_user`], once.
-    pub fn take_next_user(&self) -> Option<String> {
-        self.next_user.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub fn next_user(&self) -> Option<String> {
+        self.next_user.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All state as it was at the start: seed, switches, time, keys; no session, fault or journal. §7.2.

@@ -35,7 +35,7 @@ pub struct Quirks {
     pub te_max_exchanges: u32,
     /// What a refresh token used twice does. §9.
     pub rt_reuse: RefreshReuse,
-    /// How long refresh tokens are good, counted from the login. §2.8.
+    /// How long refresh tokens are good, counted from the first of them; rotation does not move their end. §2.8.
     pub rt_life_s: u32,
     /// How long a login is good for other clients.
     pub session_life_s: u32,

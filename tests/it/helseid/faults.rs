@@ -77,6 +77,7 @@ async fn the_callback_is_wrong_as_asked() {
     assert!(both.contains_key("code") && both.contains_key("error"));
     let code = at("code_reused").await["code"].clone();
     client.redeem(&code).await.refused("invalid_grant");
+    mock.idp().set_next_user(None);
     // A person at the page meets the fault that met the arrival.
     mock.fault(json!({"match": {"endpoint": "authorize"}, "action": {"kind": "iss_missing"}}));
     let mut browser = Browser::of(&mock);

@@ -74,6 +74,7 @@ async fn one_login_is_good_for_the_next_request_unless_it_wants_another() {
 
     mock.idp().set_next_user(Some("solveig".to_owned()));
     let first = browser.go(&client.start(&Client::request()).await).await.callback();
+    mock.idp().set_next_user(None);
     let sid = mock.claims(&client.redeem(&first["code"]).await.text("id_token"), "JWT").await["sid"].clone();
     mock.clock.advance(std::time::Duration::from_secs(100));
     for request in [Client::request(), silent.clone(), with(&[("max_age", "100")])] {
@@ -108,6 +109,7 @@ async fn a_level_filters_who_can_log_in() {
     let mut browser = Browser::of(&mock);
     mock.idp().set_next_user(Some("jonas".to_owned()));
     browser.go(&client.start(&any).await).await.callback();
+    mock.idp().set_next_user(None);
     assert_eq!(browser.go(&client.start(&Client::request()).await).await.status, 200, "a login of level 3 is not one of level 4");
 }
 

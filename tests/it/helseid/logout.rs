@@ -21,6 +21,7 @@ async fn logged_in<'m>(mock: &'m Mock, client: &Client<'m>) -> (Browser<'m>, sup
     let mut browser = Browser::of(mock);
     mock.idp().set_next_user(Some("solveig".to_owned()));
     let back = browser.go(&client.start(&Client::request()).await).await.callback();
+    mock.idp().set_next_user(None);
     let tokens = client.redeem(&back["code"]).await.ok();
     (browser, tokens)
 }

@@ -259,6 +259,7 @@ impl Client<'_> {
         self.mock.idp().set_next_user(Some(user.to_owned()));
         let mut browser = Browser::of(self.mock);
         let back = browser.go(&self.start(request).await).await.callback();
+        self.mock.idp().set_next_user(None);
         self.redeem(&back["code"]).await.ok()
     }
 
