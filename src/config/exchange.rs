@@ -11,6 +11,7 @@ use super::types::IssuerConfig;
 use super::values::{duration, each_once, number, parsed, required, word, word_or};
 use crate::domain::client::ClientAuthMethod;
 use crate::domain::exchange::{Binding, DEFAULT_DEPTH, DEFAULT_LIFE, Delivery, Direction, ExchangeRow, Presenter, Semantics};
+use crate::domain::person::OrgNumber;
 use crate::protocol::exchange::TokenType;
 use crate::protocol::ids::{ClientId, Issuer, is_loopback};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
@@ -67,6 +68,10 @@ fn row(raw: &RawExchange, at: &Place, issuer: &IssuerConfig, found: &mut Finding
             .and_then(|(text, place)| word(text, place, &[("holder", Presenter::Holder), ("actor", Presenter::Actor)], found))
             .unwrap_or(Presenter::Holder),
         subject_audience: only_where(&raw.subject_audience, direction == Direction::FromUpstream, "from-upstream", found).map(|(text, _)| text.to_owned()),
+        subject_client: only_where(&raw.subject_client, direction == Direction::FromUpstream, "from-upstream", found)
+            .and_then(|(text, place)| parsed(text, place, ClientId::parse, found)),
+        organisations: organisations(&raw.organisations, direction, found),
+        once: raw.once.get().copied().unwrap_or(false),
         binding: word_or(&raw.binding, Binding::Required, &[("dpop", Binding::Required), ("where-shown", Binding::WhereShown)], found),
         semantics: word_or(&raw.semantics, Semantics::Delegation, &[("delegation", Semantics::Delegation), ("impersonation", Semantics::Impersonation)], found),
         actor_token: raw.actor_token.get().copied().unwrap_or(false),
@@ -111,6 +116,15 @@ fn rules(raw: &RawExchange, row: &ExchangeRow, at: &Place, issuer: &IssuerConfig
     }
     if bridge && (row.actor_token || row.subject_types != [TokenType::AccessToken] || row.result_types.contains(&TokenType::IdToken)) {
         found.refuse(at, "has actor_token or id_tokens, which are for \"own\" and \"foreign\" only (helseid.md §6.3)");
+    }
+    if bridge && issuer.rules.upstream.is_none() {
+        found.refuse(raw.direction.place(), "needs [issuer.upstream]: there is nobody on the other side");
+    }
+    if row.direction == Direction::FromUpstream && row.presenter == Presenter::Holder && row.subject_client.is_none() {
+        found.refuse(raw.subject_client.place(), "is missing; write who the caller is at the upstream (helseid.md §6.5)");
+    }
+    if row.presenter == Presenter::Actor && row.subject_audience.is_none() {
+        found.refuse(raw.subject_audience.place(), "is missing; write the audience the caller has at the upstream (helseid.md §6.5)");
     }
     if row.direction == Direction::Foreign && row.subject_types != [TokenType::AccessToken] {
         found.refuse(raw.subject_types.place(), "must be [\"access_token\"]: another issuer's id_token is for its own client alone (OIDC Core §2)");
@@ -180,6 +194,19 @@ fn gateway(raw: &RawExchange, direction: Direction, issuer: &Issuer, found: &mut
             None
         }
     }
+}
+
+/// The legal entities a row is about: needed where tokens come from the upstream. T16.
+fn organisations(field: &Field<Vec<Placed<String>>>, direction: Direction, found: &mut Findings) -> Vec<OrgNumber> {
+    let here = direction == Direction::FromUpstream;
+    match field {
+        Field::Given(list, place) if here && list.is_empty() => found.refuse(place, "is empty, so no token would be taken; write the organisation numbers"),
+        Field::Absent(place) if here => found.refuse(place, "is missing; write organisations = [\"310441201\"], the legal entities whose tokens are taken"),
+        Field::Given(_, place) if !here => found.refuse(place, "is for direction \"from-upstream\" only; leave it out"),
+        Field::Given(..) | Field::Absent(_) | Field::Wrong(_) => {}
+    }
+    let parse = |text: &str| OrgNumber::parse(text).ok_or("must be nine digits");
+    each_once(field, found).into_iter().filter_map(|item| parsed(&item.value, &item.place, parse, found)).collect()
 }
 
 /// A key that only one direction has.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
+use super::person::OrgNumber;
 use crate::protocol::claims::Actor;
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::exchange::TokenType;
 use crate::protocol::ids::{ClientId, Issuer};
-use crate::protocol::scope::{Level, Scope, ScopeSet};
+use crate::protocol::scope::{Interactions, Level, ResourceScope, Scope, ScopeSet, Target};
 use crate::time::UnixTime;
 
 /// P6: how deep `act` may nest where a row says nothing.
@@ -128,6 +129,12 @@ pub struct ExchangeRow {
     pub presenter: Presenter,
     /// (b) only: the audience the presented token must have, where it is not our own upstream API.
     pub subject_audience: Option<String>,
+    /// (b) with [`Presenter::Holder`]: who the caller is at the upstream.
+    pub subject_client: Option<ClientId>,
+    /// (b) only: the legal entities whose tokens are taken, by organisation number. T16.
+    pub organisations: Vec<OrgNumber>,
+    /// (b) only: a subject token gives one result and no more. T6.
+    pub once: bool,
     pub binding: Binding,
     pub semantics: Semantics,
     /// (c) and (d): `actor_token` may be sent.
@@ -186,6 +193,8 @@ pub struct Subject {
     pub came_from: Vec<String>,
     /// Thumbprint of the key it is bound to.
     pub bound_to: Option<Thumbprint>,
+    /// Whether the person may write: P2's role ceiling. Who is not in the register of health personnel may not.
+    pub may_write: bool,
 }
 
 /// What a row permits.
@@ -414,8 +423,18 @@ fn scopes(row: &ExchangeRow, ask: &Ask<'_>, subject: &Subject) -> Result<ScopeSe
         given = given.narrow(ceiling);
     }
     given.retain(|scope| survives(scope, subject.person));
+    if !subject.may_write {
+        given = given.narrow(&reading());
+    }
     let given = given.limited();
     if given.is_empty() { Err(ExchangeRefusal::NothingLeft) } else { Ok(given) }
+}
+
+/// Everything that changes nothing.
+fn reading() -> ScopeSet {
+    let read = Interactions::READ.or(Interactions::SEARCH);
+    let levels = [Level::Patient, Level::User, Level::System];
+    levels.into_iter().map(|level| Scope::Resource(ResourceScope::new(level, Target::Any, read))).chain([Scope::FhirUser]).collect()
 }
 
 /// P3. The levels are never mixed: a person's token gives no `system/` scope, a machine's nothing else (T17).

@@ -89,6 +89,9 @@ impl fmt::Debug for HprNumber {
 pub struct OrgNumber(String);
 
 impl OrgNumber {
+    /// The identifier system of organisation numbers. `reference/helseid.md` §6.6.
+    pub const SYSTEM: &'static str = "urn:oid:2.16.578.1.12.4.1.4.101";
+
     pub fn parse(text: &str) -> Option<Self> {
         let digits: Vec<u32> = text.chars().map(|c| c.to_digit(10)).collect::<Option<_>>()?;
         let (check, rest) = digits.split_last()?;

@@ -17,6 +17,7 @@ pub mod live;
 pub mod login;
 pub mod logout;
 pub mod own_token;
+mod people;
 pub mod picker;
 pub mod refresh;
 pub mod revoke;

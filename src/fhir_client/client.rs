@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::bundle::Page;
+use super::query::escaped;
 use super::resource::{EncounterSummary, OPEN_STATES, PatientSummary, Resource};
 use super::{FhirDown, Found, PatientQuery};
 use crate::fetch::outgoing::{self, BodyError, Failure};
@@ -29,6 +30,9 @@ const AT_ONCE: usize = 32;
 
 /// More open encounters of one patient than a person can choose among.
 const MOST_ENCOUNTERS: usize = 50;
+
+/// More places than one person works at.
+const MOST_ROLES: usize = 50;
 
 /// One FHIR server as the authorization server reads it. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -73,6 +77,29 @@ impl FhirClient {
         let more = page.next || rows.len() > limit;
         rows.truncate(limit);
         Ok(Found { rows, more })
+    }
+
+    /// The resources of a type under an identifier, system and value both. At most a few: more than one is a mistake already.
+    ///
+    /// # Errors
+    /// When the server does not answer a search with a bundle.
+    pub async fn identified(&self, token: &Secret<String>, kind: &'static str, system: &str, number: &Secret<String>) -> Result<Vec<Resource>, FhirDown> {
+        let parameters = [("identifier", format!("{}|{}", escaped(system), escaped(number.expose()))), ("_count", "5".to_owned())];
+        let page = self.search(token, kind, &parameters).await?;
+        // A server that passes over the parameter finds everybody.
+        let theirs = |found: &Resource| found.identifiers(system).iter().any(|known| known.expose() == number.expose());
+        Ok(page.matches.into_iter().filter(theirs).collect())
+    }
+
+    /// Where a practitioner works: the organisations of their active roles.
+    ///
+    /// # Errors
+    /// When the server does not answer a search with a bundle.
+    pub async fn workplaces(&self, token: &Secret<String>, practitioner: &Reference) -> Result<Vec<Reference>, FhirDown> {
+        let parameters = [("practitioner", practitioner.to_string()), ("active", "true".to_owned()), ("_count", MOST_ROLES.to_string())];
+        let page = self.search(token, "PractitionerRole", &parameters).await?;
+        let theirs = |role: &&Resource| role.is_active() && role.practitioner().as_ref() == Some(practitioner);
+        Ok(page.matches.iter().filter(theirs).filter_map(Resource::organization).collect())
     }
 
     /// The patient's encounters that are not over: those in progress first, then arrived, triaged and planned, each latest first.

@@ -48,7 +48,8 @@ impl PatientQuery {
     }
 }
 
-fn escaped(value: &str) -> String {
+/// FHIR R4, search §2.1.1.3.8: what separates values is escaped in one.
+pub(super) fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for c in value.chars() {
         if matches!(c, ',' | '$' | '|' | '\\') {

@@ -129,6 +129,29 @@ impl Resource {
         ["Practitioner", "Patient", "RelatedPerson", "Person"].iter().any(|kind| self.is(kind)).then(|| self.name()).flatten()
     }
 
+    /// Whether it is in use: `active` is not false.
+    pub fn is_active(&self) -> bool {
+        self.value.get("active").and_then(Value::as_bool).unwrap_or(true)
+    }
+
+    /// Whose role a PractitionerRole is.
+    pub fn practitioner(&self) -> Option<Reference> {
+        self.is("PractitionerRole").then_some(())?;
+        self.target(self.value.get("practitioner")?)
+    }
+
+    /// Where the role of a PractitionerRole is.
+    pub fn organization(&self) -> Option<Reference> {
+        self.is("PractitionerRole").then_some(())?;
+        self.target(self.value.get("organization")?)
+    }
+
+    /// What an Organization is a part of.
+    pub fn part_of(&self) -> Option<Reference> {
+        self.is("Organization").then_some(())?;
+        self.target(self.value.get("partOf")?)
+    }
+
     /// Whom the resource is about: its `subject` or `patient` (for a Patient, itself).
     pub fn subject(&self) -> Option<Reference> {
         if self.is("Patient") { self.reference() } else { self.target(self.subject_element()?) }

@@ -34,8 +34,13 @@ impl Engine {
         if !meant {
             return Err(ExchangeRefusal::SubjectAudience.into());
         }
-        let mut sources =
-            vec![Source { iss: self.rules.issuer.to_string(), jti: Some(claims.jti.clone()), jti_hash: None, client_id: Some(claims.client_id.clone()) }];
+        let mut sources = vec![Source {
+            iss: self.rules.issuer.to_string(),
+            jti: Some(claims.jti.clone()),
+            jti_hash: None,
+            sid_hash: None,
+            client_id: Some(claims.client_id.clone()),
+        }];
         sources.extend(claims.src.iter().cloned());
         let facts = Subject {
             person: active.grant.is_some(),
@@ -48,6 +53,7 @@ impl Engine {
             act: claims.act.clone(),
             exchanged: claims.act.is_some() || !claims.src.is_empty(),
             came_from: claims.src.iter().map(|source| source.iss.clone()).collect(),
+            may_write: true,
             bound_to: claims.cnf.as_ref().map(|cnf| cnf.jkt.clone()),
         };
         let auth = active.grant.as_ref().and_then(|grant| grant.auth.clone());
@@ -86,9 +92,10 @@ impl Engine {
             act: claims.act.clone(),
             exchanged: claims.act.is_some(),
             came_from: Vec::new(),
+            may_write: true,
             bound_to: None,
         };
-        let sources = vec![Source { iss: self.rules.issuer.to_string(), jti: None, jti_hash: None, client_id: Some(claims.aud.clone()) }];
+        let sources = vec![Source { iss: self.rules.issuer.to_string(), jti: None, jti_hash: None, sid_hash: None, client_id: Some(claims.aud.clone()) }];
         let basis = Basis { sub: claims.sub, sid: grant.session.clone(), auth: grant.auth.clone(), sources, act: claims.act, grant: Some(grant) };
         Ok(Found { facts, basis })
     }
