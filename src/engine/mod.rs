@@ -24,6 +24,7 @@ pub mod revoke;
 pub mod start;
 pub mod tend;
 pub mod token;
+pub mod upstream_session;
 pub mod userinfo;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::random::Random;
 use crate::secret::{Digest, Secret};
 use crate::store::{Store, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::upstream::Upstream;
 
 /// How many access tokens' signatures are remembered. One entry is about 1 KiB.
 const REMEMBERED_TOKENS: usize = 16_384;
@@ -55,6 +57,8 @@ pub struct Engine {
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     verified: quick_cache::sync::Cache<[u8; 32], Arc<AccessTokenClaims>>,
     own_tokens: own_token::OwnTokens,
+    /// The identity provider behind this issuer, and the sessions there.
+    bridge: Option<upstream_session::Bridge>,
 }
 
 /// What an engine is made of.
@@ -66,11 +70,15 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     pub client_keys: JwksCache,
     pub fhir: BTreeMap<FhirBase, FhirClient>,
+    /// The identity provider of `rules.upstream`.
+    pub upstream: Option<Upstream>,
 }
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
+        let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
+            bridge,
             rules: parts.rules,
             store: parts.store,
             keys: parts.keys,

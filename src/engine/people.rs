@@ -48,20 +48,29 @@ impl Engine {
     /// [`Unknown`], where nobody can say.
     pub(super) async fn works_for(&self, base: &FhirBase, practitioner: &Reference, organisation: &OrgNumber) -> Result<bool, Unknown> {
         let (fhir, token) = self.reading_at(base)?;
-        let mut seen: BTreeSet<Reference> = BTreeSet::new();
-        for mut at in fhir.workplaces(&token, practitioner).await? {
-            for _ in 0..HIGHEST {
-                if !seen.insert(at.clone()) {
-                    break;
-                }
-                let Some(found) = fhir.read(&token, &at).await? else { break };
-                if found.identifiers(OrgNumber::SYSTEM).iter().any(|number| number.expose() == organisation.as_str()) {
-                    return Ok(true);
-                }
-                match found.part_of() {
-                    Some(parent) => at = parent,
-                    None => break,
-                }
+        for place in fhir.workplaces(&token, practitioner).await? {
+            if self.belongs_to(base, &place, organisation).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a place is this organisation, or a part of it.
+    ///
+    /// # Errors
+    /// [`Unknown`], where nobody can say.
+    pub(super) async fn belongs_to(&self, base: &FhirBase, place: &Reference, organisation: &OrgNumber) -> Result<bool, Unknown> {
+        let (fhir, token) = self.reading_at(base)?;
+        let mut at = place.clone();
+        for _ in 0..HIGHEST {
+            let Some(found) = fhir.read(&token, &at).await? else { return Ok(false) };
+            if found.identifiers(OrgNumber::SYSTEM).iter().any(|number| number.expose() == organisation.as_str()) {
+                return Ok(true);
+            }
+            match found.part_of() {
+                Some(parent) => at = parent,
+                None => return Ok(false),
             }
         }
         Ok(false)

@@ -3,6 +3,8 @@
 //! The subject token's verified issuer says which direction it is; that direction's file finds out what the token is worth, the
 //! policy (`domain::exchange`) says how much of it may be given, and [`result`] makes the answer.
 
+mod from_upstream;
+mod grant;
 mod own;
 mod result;
 
@@ -13,6 +15,7 @@ use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
 use crate::domain::grant::{AuthFacts, Grant};
+use crate::fhir_client::FhirDown;
 use crate::jose::UnverifiedJwt;
 use crate::protocol::claims::{Actor, Source};
 use crate::protocol::error::OAuthError;
@@ -20,6 +23,7 @@ use crate::protocol::exchange::ExchangeRequest;
 use crate::protocol::ids::{SessionId, Subject as SubjectId};
 use crate::protocol::token::TokenResponse;
 use crate::store::StoreError;
+use crate::upstream::UpstreamError;
 
 /// Why an exchange gives nothing.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,10 @@ pub(super) enum Failed {
     Store(#[from] StoreError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Fhir(#[from] FhirDown),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
 }
 
 impl From<Failed> for OAuthError {
@@ -38,6 +46,8 @@ impl From<Failed> for OAuthError {
             Failed::Refused(why) => why.into(),
             Failed::Store(down) => down.into(),
             Failed::Keys(failed) => failed.into(),
+            Failed::Fhir(down) => Self::unavailable(down),
+            Failed::Upstream(failed) => failed.into(),
         }
     }
 }
@@ -95,6 +105,8 @@ impl Engine {
         let issuer = unverified.issuer_hint().ok_or(ExchangeRefusal::Subject)?;
         let direction = if issuer == self.rules.issuer.as_str() {
             if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
+        } else if self.rules.upstream.as_ref().is_some_and(|rules| rules.issuer.as_str() == issuer) {
+            Direction::FromUpstream
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
@@ -102,7 +114,6 @@ impl Engine {
         if direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }) {
             return Err(ExchangeRefusal::NotACaller.into());
         }
-        let found = self.own_subject_token(client, ask).await?;
         let asked = Ask {
             direction,
             issuer,
@@ -114,6 +125,11 @@ impl Engine {
             actor_token: ask.actor.is_some(),
             proven: proven.map(ProvenKey::jkt),
         };
+        if direction == Direction::FromUpstream {
+            let (row, response) = self.from_upstream(client, ask, &asked).await?;
+            return Ok((direction, &row.name, response));
+        }
+        let found = self.own_subject_token(client, ask).await?;
         let permit = permit(&self.rules.exchange, &asked, &found.facts, self.now())?;
         let response = self.own_result(client, ask, &permit, found.basis).await?;
         Ok((direction, &permit.row.name, response))
