@@ -330,7 +330,7 @@ dir = {keys:?}
 [[issuer]]
 url = "{issuer}"
 name = "Helsebro demo"
-login = ["ehr", "local"]
+login = ["ehr", "helseid", "local"]
 
 [[issuer.fhir]]
 base = "{fhir}"
