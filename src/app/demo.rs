@@ -130,8 +130,9 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     prepare(&options.data, options.fresh)?;
     let (issuer, fhir_base, app, epj_url) = (url(&ports.server.public), format!("{}/fhir", url(&ports.fhir)), url(&ports.app), url(&ports.epj));
     let clients = DemoClients::make(&Places { app: &app }, &*random)?;
-    let helseid = DemoHelseid::make(ports.helseid, &issuer, &app, &*random)?;
     let ready = epj::ready_launches(INDEX, JOURNALS)?;
+    let ours: Vec<&str> = ready.iter().map(|launch| launch.fhir_user.as_str()).collect();
+    let helseid = DemoHelseid::make(ports.helseid, &issuer, &app, &ours, &*random)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
     let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);

@@ -42,13 +42,15 @@ pub struct DemoHelseid {
 }
 
 impl DemoHelseid {
-    /// `issuer` is this server's; `app` is where the redirect URIs of apps are.
+    /// `issuer` is this server's; `app` is where the redirect URIs of apps are; `ours` are the practitioners of the ready launches.
     ///
     /// # Errors
     /// When keys cannot be made.
-    pub fn make(ports: HelseidPorts, issuer: &str, app: &str, random: &dyn Random) -> Result<Self, DemoError> {
+    pub fn make(ports: HelseidPorts, issuer: &str, app: &str, ours: &[&str], random: &dyn Random) -> Result<Self, DemoError> {
         let mut seed = Seed::generate()?;
         let (here, admin, sample_api) = (url(&ports.public), url(&ports.admin), url(&ports.sample_api));
+        // Whom the patients here know stand first on its page; those who are there to be turned away come after.
+        seed.users.sort_by_key(|user| !ours.iter().any(|one| one.strip_prefix("Practitioner/") == Some(&user.id)));
         if let Some(us) = seed.clients.get_mut(SMART_AS) {
             us.redirect_uris.push(format!("{issuer}{CALLBACK_PATH}"));
             us.post_logout_redirect_uris.push(format!("{issuer}/"));
