@@ -338,14 +338,7 @@ base = "{fhir}"
 resource_servers = ["fhir-server"]
 
 {users}{upstream}
-# The portal may make its own token narrower: DESIGN §2.
-[[issuer.exchange]]
-name = "portal-narrows"
-direction = "own"
-caller = "regional-portal"
-audience = "{fhir}"
-scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
-
+{rows}
 {policy}
 
 {clients}"#,
@@ -355,6 +348,7 @@ scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
         upstream = helseid.upstream.expose(),
+        rows = helseid.rows(fhir),
         clients = clients.expose(),
     ))
 }

@@ -37,7 +37,7 @@ pub struct DemoHelseid {
     /// `[issuer.upstream]` of the demo's configuration.
     pub upstream: Secret<String>,
     /// The legal entities a token may speak for.
-    pub organisations: Vec<String>,
+    organisations: Vec<String>,
     users: BTreeSet<String>,
 }
 
@@ -65,7 +65,7 @@ impl DemoHelseid {
         let key = key.map(|jwk| jwk.to_string()).unwrap_or_default();
         let upstream = format!(
             "[issuer.upstream]\nissuer = \"{here}\"\nclient_id = \"{SMART_AS}\"\nclient_key = '{key}'\napi_audience = \"{OWN_API}\"\n\
-             scopes = \"{API_SCOPES}\"\nresources = {APIS:?}\ntenancy = \"multi\"\n"
+             scopes = \"{API_SCOPES}\"\nresources = {APIS:?}\ntenancy = \"multi\"\ncircuit_open = \"1s\"\n"
         );
         let secret = random.token();
         let legal_entity = |organisation: &&Organisation| organisation.parent.is_none();
@@ -82,6 +82,49 @@ impl DemoHelseid {
         };
         let facts = HelseIdFacts { issuer: here, admin, admin_secret: secret };
         Ok(Self { parts, facts, sample_api, upstream: Secret::new(upstream), organisations, users })
+    }
+
+    /// What may be exchanged in the demo: DESIGN §2, §3. `fhir` is the FHIR base.
+    pub fn rows(&self, fhir: &str) -> String {
+        let Self { sample_api, organisations, .. } = self;
+        format!(
+            r#"# The portal may make its own token narrower.
+[[issuer.exchange]]
+name = "portal-narrows"
+direction = "own"
+caller = "regional-portal"
+audience = "{fhir}"
+scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
+
+# It reaches a national API through us, and never holds the token.
+[[issuer.exchange]]
+name = "portal-gateway"
+direction = "to-upstream"
+caller = "regional-portal"
+audience = "demo:kjerne"
+scopes = "demo:kjerne/read"
+gateway_url = "{sample_api}"
+
+# With a token of its own from HelseID and a launch it gets one of ours.
+[[issuer.exchange]]
+name = "portal-from-helseid"
+direction = "from-upstream"
+caller = "regional-portal"
+audience = "{fhir}"
+subject_client = "{PORTAL}"
+organisations = {organisations:?}
+scopes = "fhirUser patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
+
+# NAV's app learns in its id_token who the user is at HelseID, and may exchange nothing.
+[[issuer.exchange]]
+name = "syk-inn-identity"
+direction = "to-upstream"
+caller = "syk-inn"
+audience = "nav-like:app"
+scopes = "nav-like:app/identity"
+delivery = "identity"
+"#
+        )
     }
 
     /// The person there of a practitioner of ours: they go by the same id.
