@@ -145,18 +145,27 @@ impl Upstream {
             };
             RefreshFailed { why, after }
         })?;
+        let rotated = self.refresh_token(&answer);
+        let lost = rotated.is_none();
         // A registration with reusable refresh tokens gives no new one.
         let kept = || RefreshToken { secret: ask.refresh_token.clone(), expires_at: self.refresh_expiry(&answer) };
-        let refresh = self.refresh_token(&answer).unwrap_or_else(kept);
+        let refresh = rotated.unwrap_or_else(kept);
         match self.refreshed(ask, &answer).await {
             Ok((tokens, identity)) => Ok(Refreshed { tokens, refresh, identity }),
             Err(why) => {
-                let over = matches!(
-                    why,
-                    UpstreamError::Token(TokenFault::Subject | TokenFault::LoginTooOld | TokenFault::Level) | UpstreamError::Answer(AnswerFault::Subject)
-                );
-                let after = if over { AfterRefresh::Over } else { AfterRefresh::Rotated(refresh) };
-                Err(RefreshFailed { why, after })
+                let over = match &why {
+                    UpstreamError::Token(fault) => matches!(fault, TokenFault::Subject | TokenFault::LoginTooOld | TokenFault::Level),
+                    // An answer that is none, and no refresh token in it: what became of the old one is anybody's guess.
+                    UpstreamError::Answer(_) => lost,
+                    UpstreamError::Down(_)
+                    | UpstreamError::OutcomeUnknown(_)
+                    | UpstreamError::Refused(_)
+                    | UpstreamError::NonceLoop
+                    | UpstreamError::Metadata(_)
+                    | UpstreamError::Keys(_)
+                    | UpstreamError::Signing => false,
+                };
+                Err(RefreshFailed { why, after: if over { AfterRefresh::Over } else { AfterRefresh::Rotated(refresh) } })
             }
         }
     }

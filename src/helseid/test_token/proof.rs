@@ -74,8 +74,8 @@ impl ProofAsk {
         let mut header = json!({"typ": typ, "alg": key.alg().as_str(), "jwk": jwk});
         let jti = if is(Defect::Reused) { "reused".to_owned() } else { random.id() };
         let mut claims = json!({"jti": jti, "htm": self.htm, "htu": self.htu, "iat": iat, "ath": Digest::of(token.as_bytes()).text()});
-        if let Some(nonce) = &self.nonce {
-            claims["nonce"] = json!(nonce);
+        if let (Some(nonce), Some(claims)) = (&self.nonce, claims.as_object_mut()) {
+            claims.insert("nonce".to_owned(), json!(nonce));
         }
         let left_out = match self.defect {
             Some(Defect::NoHtu) => "htu",

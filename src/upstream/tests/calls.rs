@@ -130,7 +130,7 @@ use axum::response::IntoResponse as _;
 /// `delay_ms` 15000.
 #[tokio::test]
 async fn a_slow_provider_is_given_up_in_time() {
-    let world = World::with(|rules| rules.patience.attempt = Duration::from_millis(200)).await;
+    let world = World::with(|rules| rules.patience.attempt = Duration::from_millis(500)).await;
     world.upstream.keys_at_hand().await.unwrap();
     world.stub.say.lock().unwrap().push((TOKEN, Say::Never));
     let failed = world.refresh(&Details::none()).await.unwrap_err();

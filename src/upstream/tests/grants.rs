@@ -67,6 +67,11 @@ async fn what_a_refresh_leaves_behind() {
             AfterRefresh::Unharmed => panic!("{what}: the refresh token was rotated"),
         }
     }
+    for answer in [json!({}), json!({ "token_type": "DPoP" })] {
+        world.stub.say(TOKEN, axum::Json(answer));
+        let failed = world.refresh(&Details::none()).await.unwrap_err();
+        assert!(matches!((failed.why, failed.after), (UpstreamError::Answer(AnswerFault::Missing(_)), AfterRefresh::Over)));
+    }
     // T16, `org_claim_differs_from_requested`.
     world.stub.tweak(|_| {});
     let failed = world.refresh(&for_child("310441023")).await.unwrap_err();

@@ -4,7 +4,85 @@ use helsebro::helseid::quirks::RefreshReuse;
 use helsebro::helseid::seed::{RefreshUse, table};
 use serde_json::json;
 
-use super::world::{Client, Mock};
+use super::world::{Browser, CALLBACK, Client, Mock, VERIFIER};
+
+const ATTEST: &str = "nhn:tillitsrammeverk:parameters";
+
+/// §3.4, sent form.
+fn attest() -> serde_json::Value {
+    let unit = |number: &str| json!({"id": number, "system": "urn:oid:2.16.578.1.12.4.1.4.101"});
+    json!({
+        "type": ATTEST,
+        "practitioner": {
+            "authorization": {"code": "LE", "system": "urn:oid:2.16.578.1.12.4.1.1.9060"},
+            "legal_entity": unit("310441007"), "point_of_care": unit("310441015")
+        },
+        "care_relationship": {
+            "healthcare_service": {"code": "KX17", "system": "urn:oid:2.16.578.1.12.4.1.1.8663"},
+            "purpose_of_use": {"code": "TREAT", "system": "urn:oid:2.16.840.1.113883.1.11.20448"},
+            "decision_ref": {"id": "enc-7f21c0", "user_selected": true}
+        },
+        "patients": []
+    })
+}
+
+fn organisation(value: &str) -> serde_json::Value {
+    json!({"type": "helseid_authorization", "practitioner_role": {"organization": {"identifier": {"system": "urn:oid:1.0.6523", "type": "ENH", "value": value}}}})
+}
+
+/// §7.6, another API by refresh: the attest and the organisation are of the call.
+#[tokio::test]
+async fn a_refresh_may_say_whom_it_is_for_and_why() {
+    let mock = Mock::start().await;
+    let client = mock.smart_as();
+    let refresh = async |token: &str, details: Option<serde_json::Value>| {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", token), ("resource", "demo:kjerne")];
+        client.token_with(&form, |claims| details.iter().for_each(|details| claims["assertion_details"] = details.clone())).await
+    };
+    let token = client.log_in("solveig").await.text("refresh_token");
+    let answer = refresh(&token, Some(json!([organisation("NO:ORGNR:310441007:310441015"), attest()]))).await.ok();
+    let claims = mock.claims(&answer.text("access_token"), "at+jwt").await;
+    assert_eq!((&claims["aud"], &claims["helseid://claims/client/claims/orgnr_child"]), (&json!("demo:kjerne"), &json!("310441015")));
+    assert_eq!(claims[ATTEST]["practitioner"]["hpr_nr"]["id"], "990000101", "completed: {}", claims[ATTEST]);
+    let answer = refresh(&answer.text("refresh_token"), None).await.ok();
+    let claims = mock.claims(&answer.text("access_token"), "at+jwt").await;
+    assert!(claims.get(ATTEST).is_none(), "it is not carried on");
+    let token = answer.text("refresh_token");
+    refresh(&token, Some(organisation("NO:ORGNR:310441600"))).await.refused("invalid_request");
+    refresh(&token, Some(json!("310441007"))).await.refused("invalid_request");
+
+    let object = client.request_object(json!({"authorization_details": attest()}));
+    let token = client.log_in_with("solveig", &[Client::request(), vec![("request", &object)]].concat()).await.text("refresh_token");
+    let answer = refresh(&token, None).await.ok();
+    assert!(mock.claims(&answer.text("access_token"), "at+jwt").await.contains_key(ATTEST), "what was pushed is in every token");
+    let twice = refresh(&answer.text("refresh_token"), Some(attest())).await;
+    twice.refused("access_denied");
+    assert!(twice.text("error_description").contains("HID-DOUBLE-STRUCTURE"));
+}
+
+#[tokio::test]
+async fn an_organisation_at_the_code_is_an_old_rule_s_business() {
+    let mock = Mock::start().await;
+    let client = mock.smart_as();
+    let redeem = async || {
+        mock.idp().set_next_user(Some("solveig".to_owned()));
+        let back = Browser::of(&mock).go(&client.start(&Client::request()).await).await.callback();
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", &back["code"]),
+            ("redirect_uri", CALLBACK),
+            ("code_verifier", VERIFIER),
+            ("resource", "fjord:epj-api"),
+        ];
+        client.token_with(&form, |claims| claims["assertion_details"] = organisation("NO:ORGNR:310441104")).await
+    };
+    let claims = mock.claims(&redeem().await.ok().text("access_token"), "at+jwt").await;
+    assert_eq!(claims["helseid://claims/client/claims/orgnr_parent"], "310441104");
+    mock.idp().change_quirks(|quirks| quirks.hid_1009_enforced = true);
+    let refused = redeem().await;
+    refused.refused("invalid_request");
+    assert!(refused.text("error_description").contains("HID-1009"));
+}
 
 #[tokio::test]
 async fn a_refresh_gives_another_api_and_the_old_token_is_spent() {

@@ -52,7 +52,7 @@ async fn a_lost_refresh_ends_the_session_without_a_second_call() {
 
 #[tokio::test]
 async fn a_slow_answer_is_given_up_and_other_sessions_go_on() {
-    let bridge = Bridge::with(|rules| rules.patience.attempt = Duration::from_secs(1)).await;
+    let bridge = Bridge::with(|rules| rules.patience.attempt = Duration::from_secs(2)).await;
     let (slow, other) = (bridge.log_in("solveig").await, bridge.log_in("torgeir").await);
     bridge.fault_once(refresh(), json!({ "kind": "delay_ms", "ms": 15000 }));
     let late = bridge.refresh(&slow, slow.refresh_token(), API, &Details::none()).await.unwrap_err();

@@ -6,10 +6,11 @@ use helsebro::domain::person::OrgNumber;
 use helsebro::domain::upstream::{ActingFor, RequestObject, RequestObjectTyp, Tenancy};
 use helsebro::helseid::faults::Endpoint;
 use helsebro::helseid::seed::table;
+use helsebro::jose::{Alg, SigningKey};
 use helsebro::upstream::details::{Attest, Code, DecisionRef, Purpose, ServiceOrPurpose};
 use helsebro::upstream::{AfterRefresh, Circuit, Details, ExchangeAsk, Hid, Refusal, UpstreamError};
 
-use super::world::{API, Bridge};
+use super::world::{API, Bridge, Session};
 
 fn acting(parent: &str, child: Option<&str>) -> Details {
     let number = |text: &str| OrgNumber::parse(text).unwrap();
@@ -122,6 +123,20 @@ async fn a_signed_request_object_is_taken_in_either_typ() {
         let bridge = Bridge::with(|rules| (rules.request_object, rules.request_object_typ) = (RequestObject::Always, typ)).await;
         bridge.log_in("solveig").await;
     }
+}
+
+#[tokio::test]
+async fn a_login_for_an_organisation_is_one_for_the_whole_session() {
+    let bridge = Bridge::start().await;
+    let details = acting(table::NORDVIK, Some(table::NORDVIK_LEGEVAKT));
+    let begun = bridge.begin_with(&details).await.unwrap();
+    let code = bridge.visit("solveig", &begun).await.unwrap();
+    let key = SigningKey::generate(Alg::ES256).unwrap();
+    let logged_in = bridge.redeem(&code, &begun, &key).await.unwrap();
+    assert!(logged_in.tokens.token.acts_for(details.expected_organisation().unwrap()));
+    let session = Session { key, logged_in };
+    let next = bridge.refresh(&session, session.refresh_token(), "demo:kjerne", &Details::none()).await.unwrap();
+    assert!(next.tokens.token.acts_for(details.expected_organisation().unwrap()));
 }
 
 #[tokio::test]

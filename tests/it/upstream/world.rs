@@ -97,11 +97,14 @@ impl Bridge {
     }
 
     pub async fn begin(&self) -> Result<Begun, UpstreamError> {
+        self.begin_with(&Details::none()).await
+    }
+
+    pub async fn begin_with(&self, details: &Details) -> Result<Begun, UpstreamError> {
         let verifier = CodeVerifier::parse(self.random.token().expose()).unwrap();
         let (state, nonce) = (Secret::new(STATE.to_owned()), self.random.id());
-        let (challenge, none) = (verifier.challenge(), Details::none());
-        let ask =
-            LoginAsk { prompt: Prompt::AsNeeded, max_age: None, state: &state, nonce: &nonce, code_challenge: &challenge, dpop_jkt: None, details: &none };
+        let challenge = verifier.challenge();
+        let ask = LoginAsk { prompt: Prompt::AsNeeded, max_age: None, state: &state, nonce: &nonce, code_challenge: &challenge, dpop_jkt: None, details };
         Ok(Begun { url: self.upstream.begin_login(&ask).await?, verifier, nonce })
     }
 
