@@ -10,6 +10,7 @@ pub mod dpop;
 pub mod exchange;
 pub mod finish;
 pub mod gateway;
+pub mod helseid;
 pub mod introspect;
 pub mod issue;
 pub mod keys;

@@ -15,12 +15,12 @@ use crate::domain::upstream_session::{Denied, LinkFrom, LiveUpstream, Sealed, Up
 use crate::jose::seal::SealError;
 use crate::jose::{Alg, SigningKey};
 use crate::protocol::error::{ErrorCode, OAuthError};
-use crate::protocol::ids::{Issuer, SessionId};
+use crate::protocol::ids::{Issuer, RedirectUri, SessionId};
 use crate::secret::Secret;
 use crate::store::records::Replay;
 use crate::store::{Commit, Held, Store, StoreError};
 use crate::time::{Clock, UnixTime};
-use crate::upstream::{Details, Flights, Tokens, Upstream, UpstreamError};
+use crate::upstream::{Details, EndSession, Flights, Tokens, Upstream, UpstreamError};
 
 /// What a session's key signs with.
 pub(super) const SESSION_ALG: Alg = Alg::ES256;
@@ -193,7 +193,7 @@ impl Bridge {
     }
 
     /// Gives a refresh token back. That it cannot be given back changes nothing here.
-    async fn revoke(&self, token: &Secret<String>) {
+    pub async fn revoke(&self, token: &Secret<String>) {
         match tokio::time::timeout(REVOKED_WITHIN, self.client.revoke(token)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "a refresh token could not be revoked at the identity provider"),
@@ -267,6 +267,17 @@ impl Engine {
         Ok(UpstreamAccess { tokens, key, login })
     }
 
+    /// Notes that a login vouched for what is granted in a session of the EPJ's: each ends with the other. False where the login has ended:
+    /// looked at after the note, so that whoever ends it later finds the note.
+    pub(super) async fn link_login(&self, login: &SessionId, epj: &SessionId) -> Result<bool, StoreError> {
+        if let Some(bridge) = self.bridge() {
+            let until = self.now() + self.rules.lifetimes.session;
+            bridge.link(LinkFrom::Epj(epj), login, until).await?;
+            bridge.link(LinkFrom::Login(login), epj, until).await?;
+        }
+        Ok(self.live_session(login).await?.is_some())
+    }
+
     /// Ends every login that hangs on a session of ours or of the EPJ's, and what hangs on those.
     ///
     /// # Errors
@@ -293,6 +304,19 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// The form that logs out there too, with the way back to our own logout page.
+    pub(super) async fn end_session_there(&self, session: &SessionId) -> Result<Option<EndSession>, StoreError> {
+        let Some(bridge) = self.bridge() else { return Ok(None) };
+        let Some(held) = self.store.load::<UpstreamLogin>(session.as_str()).await? else { return Ok(None) };
+        let sealed = held.value.live(self.now()).and_then(|live| live.id_token.clone());
+        let Some(Ok(id_token)) = sealed.map(|sealed| bridge.open_text("id_token", session.as_str(), &sealed)) else { return Ok(None) };
+        let back = RedirectUri::parse(&self.rules.issuer.at("/logout")).expect("an issuer's URL with a path is a redirect URI");
+        Ok(bridge.client.end_session(&id_token, &back, &self.new_secret()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the identity provider does not say where one logs out");
+            None
+        }))
     }
 
     /// Takes a logout notice of the provider's: whatever hangs on the sessions it names is over, and tokens of them are refused from now on.

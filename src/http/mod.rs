@@ -21,6 +21,7 @@ pub mod router;
 mod start;
 pub mod texts;
 mod token;
+mod upstream;
 mod userinfo;
 
 use std::sync::Arc;
