@@ -232,7 +232,9 @@ impl Engine {
         match step {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
             Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
-            Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => Ok(Next::Page { interaction: interaction.id, browser: None }),
+            Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
+                Ok(Next::Page { interaction: interaction.id, browser: None })
+            }
         }
     }
 

@@ -60,9 +60,14 @@ pub enum BeginError {
 /// What became of a browser that came back.
 pub enum CameBack {
     /// On with the interaction, with a cookie where somebody logged in.
-    Interaction { next: Next, signed_in: Option<SignedIn> },
+    Interaction {
+        next: Next,
+        signed_in: Option<SignedIn>,
+    },
     /// It came before: the interaction's page says where things stand.
-    Again { interaction: String },
+    Again {
+        interaction: String,
+    },
     Account(Result<SignedIn, LoginTrouble>),
 }
 
@@ -352,7 +357,9 @@ fn refusal(refused: CallbackError, mode: AttemptMode) -> LoginTrouble {
         CallbackError::Refused(R::AccessDenied) if mode == AttemptMode::Silent => LoginTrouble::NoSession,
         CallbackError::Refused(R::AccessDenied) => LoginTrouble::Cancelled,
         CallbackError::Refused(R::Unavailable) => LoginTrouble::Down,
-        CallbackError::Refused(R::Other) | CallbackError::Repeated | CallbackError::Issuer | CallbackError::State | CallbackError::Empty => LoginTrouble::Failed,
+        CallbackError::Refused(R::Other) | CallbackError::Repeated | CallbackError::Issuer | CallbackError::State | CallbackError::Empty => {
+            LoginTrouble::Failed
+        }
     }
 }
 
@@ -361,9 +368,12 @@ fn unredeemed(error: &UpstreamError) -> LoginTrouble {
         UpstreamError::Down(_) | UpstreamError::OutcomeUnknown(_) | UpstreamError::Keys(_) | UpstreamError::NonceLoop => LoginTrouble::Down,
         UpstreamError::Token(TokenFault::Level) => LoginTrouble::LevelTooLow,
         UpstreamError::Token(TokenFault::LoginTooOld) => LoginTrouble::TooOld,
-        UpstreamError::Token(_) | UpstreamError::Refused(_) | UpstreamError::Metadata(_) | UpstreamError::Answer(_) | UpstreamError::Signing => {
-            LoginTrouble::Failed
-        }
+        UpstreamError::Token(_)
+        | UpstreamError::Refused(_)
+        | UpstreamError::NonceWanted(_)
+        | UpstreamError::Metadata(_)
+        | UpstreamError::Answer(_)
+        | UpstreamError::Signing => LoginTrouble::Failed,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod code;
 pub mod dpop;
 pub mod exchange;
 pub mod finish;
+pub mod gateway;
 pub mod helseid;
 pub mod introspect;
 pub mod issue;

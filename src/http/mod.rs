@@ -5,6 +5,7 @@ mod authorize;
 pub mod cookies;
 mod cors;
 mod discovery;
+mod gateway;
 mod interaction;
 mod introspect;
 mod launches;

@@ -20,6 +20,7 @@ mod fhir_config;
 mod foreign;
 mod helseid;
 mod helseid_config;
+mod helseid_login;
 mod introspection;
 mod journal;
 mod launch;

@@ -41,6 +41,7 @@ impl Engine {
             user_name: made.user_name,
             scopes: made.scopes,
             context: made.context,
+            organization: None,
             ends_with_session: made.session.is_some(),
             session_epoch: made.session.as_ref().map_or(0, |(_, epoch)| *epoch),
             session: made.session.map(|(session, _)| session),

@@ -7,9 +7,11 @@ mod from_upstream;
 mod grant;
 mod own;
 mod result;
+mod to_upstream;
 
 use super::Engine;
 use super::keys::KeysError;
+use super::upstream_session::AccessError;
 use crate::domain::client::ClientAuthMethod;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
@@ -38,6 +40,8 @@ pub(super) enum Failed {
     Fhir(#[from] FhirDown),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Access(AccessError),
 }
 
 impl From<Failed> for OAuthError {
@@ -48,6 +52,7 @@ impl From<Failed> for OAuthError {
             Failed::Keys(failed) => failed.into(),
             Failed::Fhir(down) => Self::unavailable(down),
             Failed::Upstream(failed) => failed.into(),
+            Failed::Access(failed) => failed.into(),
         }
     }
 }
@@ -127,6 +132,10 @@ impl Engine {
         };
         if direction == Direction::FromUpstream {
             let (row, response) = self.from_upstream(client, ask, &asked).await?;
+            return Ok((direction, &row.name, response));
+        }
+        if direction == Direction::ToUpstream {
+            let (row, response) = self.to_upstream(client, ask, &asked).await?;
             return Ok((direction, &row.name, response));
         }
         let found = self.own_subject_token(client, ask).await?;

@@ -13,7 +13,8 @@ use crate::domain::person::OrgNumber;
 use crate::domain::upstream::{ActingFor, Tenancy, UpstreamSubject, UserinfoScheme};
 use crate::jose::JwtError;
 use crate::secret::{Digest, Secret};
-use crate::upstream::{AfterRefresh, AnswerFault, Details, ExchangeAsk, Flights, RefreshAsk, TokenFault, Tokens, UpstreamError};
+
+use crate::upstream::{AfterRefresh, AnswerFault, Details, ExchangeAsk, Flights, Holder, RefreshAsk, TokenFault, Tokens, UpstreamError};
 
 fn for_child(child: &str) -> Details {
     let number = |text: &str| OrgNumber::parse(text).unwrap();
@@ -93,7 +94,7 @@ async fn a_refresh_may_give_neither_refresh_token_nor_id_token() {
 }
 
 fn exchange<'a>(world: &'a World, token: &'a Secret<String>, who: &'a UpstreamSubject, scopes: &'a BTreeSet<String>, details: &'a Details) -> ExchangeAsk<'a> {
-    ExchangeAsk { subject_token: token, subject: Some(who), key: &world.key, scopes, audience: "demo:resept", details }
+    ExchangeAsk { subject_token: token, subject: Some(who), holder: Holder::Key(&world.key), scopes, audience: "demo:resept", details }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use helsebro::helseid::faults::Endpoint;
 use helsebro::helseid::seed::table;
 use helsebro::jose::{Alg, SigningKey};
 use helsebro::upstream::details::{Attest, Code, DecisionRef, Purpose, ServiceOrPurpose};
-use helsebro::upstream::{AfterRefresh, Circuit, Details, ExchangeAsk, Hid, Refusal, UpstreamError};
+use helsebro::upstream::{AfterRefresh, Circuit, Details, ExchangeAsk, Hid, Holder, Refusal, UpstreamError};
 
 use super::world::{API, Bridge, Session};
 
@@ -98,7 +98,7 @@ async fn a_token_is_exchanged_as_the_actor() {
     let scopes = BTreeSet::from(["demo:resept/write".to_owned()]);
     let none = Details::none();
     let subject_token = &session.logged_in.tokens.access_token;
-    let ask = ExchangeAsk { subject_token, subject: None, key: &session.key, scopes: &scopes, audience: "demo:resept", details: &none };
+    let ask = ExchangeAsk { subject_token, subject: None, holder: Holder::Key(&session.key), scopes: &scopes, audience: "demo:resept", details: &none };
     let token = bridge.upstream.exchange(&ask).await.unwrap().token;
     assert_eq!((token.audience.as_str(), token.actors.len()), ("demo:resept", 1));
     assert_eq!(token.original_client_id.unwrap().as_str(), table::SMART_AS);
