@@ -104,6 +104,8 @@ caller = "regional-portal"
 audience = "demo:kjerne"
 scopes = "demo:kjerne/read"
 gateway_url = "{sample_api}"
+patient_header = "nhn-patient-nin"
+attest_service = "urn:oid:2.16.578.1.12.4.1.1.8663|KX17"
 
 # With a token of its own from HelseID and a launch it gets one of ours.
 [[issuer.exchange]]

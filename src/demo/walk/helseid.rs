@@ -59,7 +59,7 @@ impl<'a> Walker<'a> {
         self.narrower(cast, at, &portal, &own).await;
         self.through_the_gateway(at, &portal, &own).await;
         let from_helseid = self.from_helseid(cast, at, ehr_token, there, &portal).await;
-        self.logout_at_helseid(cast, at, there, &portal, &[("the app's", Some(&app_token)), ("the portal's", Some(&own)), ("the one from HelseID's", from_helseid.as_ref())]).await;
+        self.logout_at_helseid(cast, at, there, &portal, &[("the app's own", Some(&app_token)), ("the portal's", Some(&own)), ("the exchanged", from_helseid.as_ref())]).await;
         Ok(())
     }
 
