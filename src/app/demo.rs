@@ -21,7 +21,8 @@ use crate::config::{self, Findings, SystemEnvironment, Text};
 use crate::demo::app::{AllowedServer, AppConfig, AppConfigError};
 use crate::demo::epj::{EpjConfig, EpjConfigError, JournalConfig, OfferedApp};
 use crate::demo::facts::{DemoFacts, PatientFacts, UserFacts};
-use crate::demo::walk::{WalkSummary, walk};
+use crate::demo::faults::Fault;
+use crate::demo::walk::{WalkSummary, walk, walk_with_fault};
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
@@ -224,6 +225,12 @@ impl Demo {
     pub async fn walk(&self, out: &mut (dyn io::Write + Send)) -> WalkSummary {
         let colour = io::stdout().is_terminal() && !no_colour();
         walk(&self.facts, self.clock.clone(), Arc::new(SystemRandom), out, colour).await
+    }
+
+    /// Puts a fault on, walks where it shows, takes it off and walks again.
+    pub async fn walk_with_fault(&self, name: &str, out: &mut (dyn io::Write + Send)) -> WalkSummary {
+        let colour = io::stdout().is_terminal() && !no_colour();
+        walk_with_fault(&self.facts, &Fault::named(name), self.clock.clone(), Arc::new(SystemRandom), out, colour).await
     }
 
     /// Where a person goes from here.

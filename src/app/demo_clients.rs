@@ -17,8 +17,8 @@ use crate::secret::Secret;
 /// The EPJ's own service, which reads what arrived in the journal.
 pub const JOURNAL: &str = "epj-journal";
 
-/// The portal's preset, and what it may ask of a national API by exchange.
-const PORTAL_LINES: &str = "scopes = \"launch launch/patient openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs demo:kjerne/read\"";
+/// The portal's preset, and what it may ask of national APIs by exchange.
+const PORTAL_LINES: &str = "scopes = \"launch launch/patient openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs demo:kjerne/read demo:resept/write\"";
 
 /// The clients as configuration text, and as those who test against them need them.
 pub struct DemoClients {

@@ -107,6 +107,16 @@ gateway_url = "{sample_api}"
 patient_header = "nhn-patient-nin"
 attest_service = "urn:oid:2.16.578.1.12.4.1.1.8663|KX17"
 
+# To another one HelseID itself exchanges the token, and says in act who stands between.
+[[issuer.exchange]]
+name = "portal-prescriptions"
+direction = "to-upstream"
+caller = "regional-portal"
+audience = "demo:resept"
+scopes = "demo:resept/write"
+gateway_url = "{sample_api}"
+upstream_exchange = true
+
 # With a token of its own from HelseID and a launch it gets one of ours.
 [[issuer.exchange]]
 name = "portal-from-helseid"

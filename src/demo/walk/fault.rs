@@ -98,7 +98,8 @@ impl Walker<'_> {
         let allowed: &[u16] = if let Ending::Page(allowed) = ending { allowed } else { &[200, 400, 403, 502, 503] };
         let said = clear_page(&mut look, page, allowed);
         look.sees("the doctor", said);
-        self.report.add(look, "a page that says why, with the status it deserves, and no upstream text in it: helseid.md §6.4, §6.8; DESIGN §3, Pages, Failure");
+        self.report
+            .add(look, "a page that says why, with the status it deserves, and no upstream text in it: helseid.md §6.4, §6.8; DESIGN §3, Pages, Failure");
         self.another_way(cast, at, &url, &landing, &verifier).await;
     }
 

@@ -21,10 +21,35 @@ use super::{Cast, Stop, Walker, resources};
 /// What the portal asks for at a launch of its own, and of what it exchanges.
 const PORTAL_SCOPES: &str = "launch openid fhirUser patient/Patient.rs patient/Encounter.rs patient/Condition.rs";
 const FROM_HELSEID_SCOPES: &str = "fhirUser patient/Patient.rs patient/Condition.rs";
-/// The national API behind the gateway, what is asked of it, and the row of the exchange policy.
-const NATIONAL_API: &str = "demo:kjerne";
-const NATIONAL_SCOPE: &str = "demo:kjerne/read";
-const GATEWAY_ROUTE: &str = "/gateway/portal-gateway/kjerne";
+/// A national API behind the gateway.
+struct NationalApi {
+    title: &'static str,
+    audience: &'static str,
+    scope: &'static str,
+    /// Under the issuer: the row of the exchange policy, and the API's path.
+    route: &'static str,
+    /// Whether HelseID exchanges the token, and so names us in `act`.
+    exchanged: bool,
+    proves: &'static str,
+}
+
+const CORE: NationalApi = NationalApi {
+    title: "Ours becomes HelseID's: the portal reaches a national API through the gateway",
+    audience: "demo:kjerne",
+    scope: "demo:kjerne/read",
+    route: "/gateway/portal-gateway/kjerne",
+    exchanged: false,
+    proves: "the row names caller, audience and scope; HelseID's token and its key stay in the server: DESIGN §3, Token exchange; helseid.md §6.4, T1 to T4",
+};
+
+const PRESCRIPTIONS: NationalApi = NationalApi {
+    title: "… and another one, by HelseID's own token exchange",
+    audience: "demo:resept",
+    scope: "demo:resept/write",
+    route: "/gateway/portal-prescriptions/resept",
+    exchanged: true,
+    proves: "an API that the login did not name is reached as the actor, and HelseID says so in act: helseid.md §5.2, §6.4",
+};
 /// How often it is looked whether HelseID's word of a logout has come, and how long between.
 const LOOKS: usize = 60;
 const BETWEEN: Duration = Duration::from_millis(50);
@@ -57,9 +82,18 @@ impl<'a> Walker<'a> {
         let portal = self.portal(there).await?;
         let own = self.portal_launch(cast, at, ehr_token, &portal).await?;
         self.narrower(cast, at, &portal, &own).await;
-        self.through_the_gateway(at, &portal, &own).await;
+        for api in [&CORE, &PRESCRIPTIONS] {
+            self.through_the_gateway(at, &portal, &own, api).await;
+        }
         let from_helseid = self.from_helseid(cast, at, ehr_token, there, &portal).await;
-        self.logout_at_helseid(cast, at, there, &portal, &[("the app's own", Some(&app_token)), ("the portal's", Some(&own)), ("the exchanged", from_helseid.as_ref())]).await;
+        self.logout_at_helseid(
+            cast,
+            at,
+            there,
+            &portal,
+            &[("the app's own", Some(&app_token)), ("the portal's", Some(&own)), ("the exchanged", from_helseid.as_ref())],
+        )
+        .await;
         Ok(())
     }
 
@@ -235,9 +269,9 @@ impl<'a> Walker<'a> {
     }
 
     /// (a) The portal's token becomes HelseID's, which it never holds: it calls a national API through the gateway.
-    async fn through_the_gateway(&mut self, at: &Endpoints, portal: &Portal<'_>, own: &Secret<String>) {
-        let mut look = Look::new("portal → authorization server → national API", "Ours becomes HelseID's: the portal reaches a national API through the gateway");
-        let form = exchange(own, NATIONAL_API, NATIONAL_SCOPE);
+    async fn through_the_gateway(&mut self, at: &Endpoints, portal: &Portal<'_>, own: &Secret<String>, api: &NationalApi) {
+        let mut look = Look::new("portal → authorization server → national API", api.title);
+        let form = exchange(own, api.audience, api.scope);
         let answer = self.portal_token(&mut look, portal, &at.token, &form).await;
         look.answer(&answer, &["access_token", "issued_token_type", "token_type", "expires_in", "scope", "error", "error_description"]);
         look.status(&answer, &[200]);
@@ -245,46 +279,18 @@ impl<'a> Walker<'a> {
             let issuer = Brief::of(handle.expose()).and_then(|brief| text_at(&brief.payload, "/iss").map(str::to_owned));
             look.expect(issuer.as_deref() != self.facts.helseid.as_ref().map(|helseid| helseid.issuer.as_str()), "the portal holds a token of HelseID's");
             look.sees("the portal", "a handle that is good at this gateway alone, with its own key; no token of HelseID's");
-            let url = format!("{}{GATEWAY_ROUTE}", at.issuer.trim_end_matches('/'));
+            let url = format!("{}{}", at.issuer.trim_end_matches('/'), api.route);
             let answer = self.portal_get(&mut look, portal, &url, &handle).await;
             look.answer(&answer, &["api", "scheme", "user", "error", "error_description"]);
             look.status(&answer, &[200]);
             let seen = answer.json().unwrap_or(Value::Null);
-            look.expect(text_at(&seen, "/api") == Some(NATIONAL_API), "the national API did not answer");
+            look.expect(text_at(&seen, "/api") == Some(api.audience), "the national API did not answer");
             look.expect(seen.get("user") == Some(&Value::Bool(true)), "the national API sees no person");
             look.expect(text_at(&seen, "/scheme") == Some("DPoP"), "the national API was not shown a proof");
-            self.seen_there(&mut look, &seen);
+            let between = seen_there(&mut look, &seen);
+            look.expect(api.exchanged == (between > 0), "the chain of act is not what the way of getting the token makes it");
         }
-        self.report.add(
-            look,
-            "the row names caller, audience and scope; HelseID's token and its key stay in the server: DESIGN §3, Token exchange; helseid.md §6.4, T1 to T4",
-        );
-    }
-
-    /// What the national API says it saw; numbers are not printed.
-    fn seen_there(&self, look: &mut Look, seen: &Value) {
-        let claim = |name: &str| seen.get("claims").and_then(|claims| claims.get(name)).and_then(Value::as_str).map(str::to_owned);
-        let level = claim("helseid://claims/identity/security_level").unwrap_or_else(|| "absent".to_owned());
-        let is_there = |name: &str| if claim(name).is_some() { "yes" } else { "no" };
-        let parent = claim("helseid://claims/client/claims/orgnr_parent").unwrap_or_else(|| "absent".to_owned());
-        let chain: Vec<String> = seen
-            .get("act_chain")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .map(|actor| text_at(actor, "/client_id").or_else(|| text_at(actor, "/sub")).unwrap_or("?").to_owned())
-            .collect();
-        let chain = if chain.is_empty() { "nobody between".to_owned() } else { chain.join(" ← ") };
-        let patient = seen.pointer("/headers/nhn-patient-nin") == Some(&Value::Bool(true));
-        look.sees(
-            "the national API",
-            format!(
-                "identity number: {}  HPR number: {}  level {level}  legal entity {parent}  act: {chain}  client: this server  patient's number in a header: {}",
-                is_there("helseid://claims/identity/pid"),
-                is_there("helseid://claims/hpr/hpr_number"),
-                if patient { "yes" } else { "no" }
-            ),
-        );
+        self.report.add(look, api.proves);
     }
 
     /// (b) HelseID's token and a launch handle become a SMART token. Gives it.
@@ -359,13 +365,44 @@ impl<'a> Walker<'a> {
             look.expect(!active, format!("{which} token is still good"));
         }
         if let Some((_, Some(own))) = tokens.get(1) {
-            let form = exchange(own, NATIONAL_API, NATIONAL_SCOPE);
+            let form = exchange(own, CORE.audience, CORE.scope);
             let answer = self.portal_token(&mut look, portal, &at.token, &form).await;
             look.answer(&answer, &["error"]);
             look.status(&answer, &[400]);
         }
-        self.report.add(look, "back-channel logout ends sessions, grants and exchanges, though no token has expired: helseid.md §6.7 P10; OIDC Back-Channel Logout §2");
+        self.report.add(
+            look,
+            "back-channel logout ends sessions, grants and exchanges, though no token has expired: helseid.md §6.7 P10; OIDC Back-Channel Logout §2",
+        );
     }
+}
+
+/// What the national API says it saw; numbers are not printed. Gives how many actors stand between.
+fn seen_there(look: &mut Look, seen: &Value) -> usize {
+    let claim = |name: &str| seen.get("claims").and_then(|claims| claims.get(name)).and_then(Value::as_str).map(str::to_owned);
+    let level = claim("helseid://claims/identity/security_level").unwrap_or_else(|| "absent".to_owned());
+    let is_there = |name: &str| if claim(name).is_some() { "yes" } else { "no" };
+    let parent = claim("helseid://claims/client/claims/orgnr_parent").unwrap_or_else(|| "absent".to_owned());
+    let chain: Vec<String> = seen
+        .get("act_chain")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|actor| text_at(actor, "/client_id").or_else(|| text_at(actor, "/sub")).unwrap_or("?").to_owned())
+        .collect();
+    let between = chain.len();
+    let chain = if chain.is_empty() { "nobody between".to_owned() } else { chain.join(" ← ") };
+    let patient = seen.pointer("/headers/nhn-patient-nin") == Some(&Value::Bool(true));
+    look.sees(
+        "the national API",
+        format!(
+            "identity number: {}  HPR number: {}  level {level}  legal entity {parent}  act: {chain}  client: this server  patient's number in a header: {}",
+            is_there("helseid://claims/identity/pid"),
+            is_there("helseid://claims/hpr/hpr_number"),
+            if patient { "yes" } else { "no" }
+        ),
+    );
+    between
 }
 
 /// The first form of a page of this origin.
@@ -389,13 +426,7 @@ pub(super) fn code_of(look: &mut Look, landing: &Landing) -> Option<String> {
 
 /// RFC 8693 §2.1.
 fn exchange<'f>(subject: &'f Secret<String>, audience: &'f str, scope: &'f str) -> Vec<(&'f str, &'f str)> {
-    vec![
-        ("grant_type", EXCHANGE),
-        ("subject_token", subject.expose()),
-        ("subject_token_type", ACCESS_TOKEN),
-        ("audience", audience),
-        ("scope", scope),
-    ]
+    vec![("grant_type", EXCHANGE), ("subject_token", subject.expose()), ("subject_token_type", ACCESS_TOKEN), ("audience", audience), ("scope", scope)]
 }
 
 /// The actors of a chain, the latest first. RFC 8693 §4.1.

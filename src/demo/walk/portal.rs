@@ -122,7 +122,8 @@ impl Walker<'_> {
         let landing = self.browse(look, &format!("{issuer}/connect/authorize?{query}"), Some(&redirect_uri)).await?;
         look.expect(landing.answer.is_none(), "HelseID asks who it is, though she is logged in there");
         let code = landing.url.query_pairs().find(|(name, _)| name == "code").map(|(_, code)| code.into_owned())?;
-        let form = [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", redirect_uri.as_str()), ("code_verifier", verifier.expose())];
+        let form =
+            [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", redirect_uri.as_str()), ("code_verifier", verifier.expose())];
         let answer = self.proven(look, &format!("{issuer}/connect/token"), who, &portal.proof_key, &form).await;
         look.answer(&answer, &["access_token", "token_type", "expires_in", "scope", "error", "error_description"]);
         look.status(&answer, &[200]);
