@@ -22,7 +22,9 @@ use crate::demo::app::{AllowedServer, AppConfig, AppConfigError};
 use crate::demo::epj::{EpjConfig, EpjConfigError, JournalConfig, OfferedApp};
 use crate::demo::facts::{DemoFacts, PatientFacts, UserFacts};
 use crate::demo::faults::Fault;
+use crate::demo::levers::{Lever, Levers};
 use crate::demo::walk::{WalkSummary, walk, walk_with_fault};
+use crate::demo::wire::Wire;
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
@@ -181,6 +183,11 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         launches: ready.clone(),
         apps: rules.map(|rules| offered(rules, &clients)).unwrap_or_default(),
         on_the_way: vec![helseid.facts.issuer.clone()],
+        levers: Some(Levers::new(
+            Wire::new(),
+            Lever { url: helseid.facts.admin.clone(), secret: helseid.facts.admin_secret.clone() },
+            Lever { url: url(&ports.fhir_ops), secret: ops_token.clone() },
+        )),
     };
     let epj_router = epj::router(epj_config, shared_clock.clone(), random.clone())?;
     let app_config = AppConfig {

@@ -392,11 +392,12 @@ fn seen_there(look: &mut Look, seen: &Value) -> usize {
         .collect();
     let between = chain.len();
     let chain = if chain.is_empty() { "nobody between".to_owned() } else { chain.join(" ← ") };
+    let client = claim("client_id").unwrap_or_else(|| "absent".to_owned());
     let patient = seen.pointer("/headers/nhn-patient-nin") == Some(&Value::Bool(true));
     look.sees(
         "the national API",
         format!(
-            "identity number: {}  HPR number: {}  level {level}  legal entity {parent}  act: {chain}  client: this server  patient's number in a header: {}",
+            "identity number: {}  HPR number: {}  level {level}  legal entity {parent}  act: {chain}  client {client}  patient's number in a header: {}",
             is_there("helseid://claims/identity/pid"),
             is_there("helseid://claims/hpr/hpr_number"),
             if patient { "yes" } else { "no" }
