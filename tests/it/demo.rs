@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Page, World, form_fields};
 
 impl World {
     /// A lever of the mock, with the facts' secret.
@@ -54,4 +54,106 @@ async fn one_clock_moves_helseid_too_and_its_own_lever_goes_further() {
     assert!((1500..1560).contains(&(now().await - before)));
     world.lever(reqwest::Method::POST, "reset", None).await;
     assert!((1000..1060).contains(&(now().await - before)), "a reset takes back its own lever alone");
+}
+
+/// A walk with a fault: what it printed, when every step held.
+async fn walked_with(fault: &str) -> String {
+    let world = World::start().await;
+    let mut printed = Vec::new();
+    let summary = world.demo.walk_with_fault(fault, &mut printed).await;
+    let printed = String::from_utf8(printed).unwrap();
+    assert_eq!(summary.failed, 0, "{printed}");
+    let left = world.lever(reqwest::Method::GET, "faults", None).await;
+    assert_eq!(left["faults"], json!([]), "{fault} is still on");
+    printed
+}
+
+#[tokio::test]
+async fn what_is_broken_at_helseid_ends_at_a_clear_page_and_the_launch_goes_on() {
+    for (fault, said) in [("helseid-down", "the doctor: 503 "), ("wrong-nonce", "the doctor: 502 "), ("low-level", "the doctor: 403 ")] {
+        let printed = walked_with(fault).await;
+        for step in ["The launch that the EPJ vouches for goes on", "… and the doctor gets in another way", said] {
+            assert!(printed.contains(step), "{fault}: {step}\n{printed}");
+        }
+    }
+    assert!(!walked_with("nonce-each-time").await.contains("another way"), "a nonce more is nobody's business");
+}
+
+#[tokio::test]
+async fn what_is_broken_at_the_fhir_server_opens_no_app() {
+    for fault in ["fhir-down", "fhir-drops"] {
+        let printed = walked_with(fault).await;
+        assert!(printed.contains("The EPJ is told to wait, and no app is opened"), "{fault}\n{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_that_nobody_knows_does_not_pass_for_one_that_ended_well() {
+    let world = World::start().await;
+    let mut printed = Vec::new();
+    let summary = world.demo.walk_with_fault("helseid-on-fire", &mut printed).await;
+    assert_eq!(summary.failed, 1, "{}", String::from_utf8_lossy(&printed));
+    assert!(String::from_utf8(printed).unwrap().contains("no fault is called `helseid-on-fire`"));
+}
+
+#[tokio::test]
+async fn the_epjs_page_puts_a_fault_on_and_takes_it_off() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let home = format!("{}/", world.demo.facts.epj);
+    let form = |page: &Page, action: &str| (0..8).find(|form| form_fields(&page.reply.body, *form).0 == action).unwrap();
+    let page = browser.get(&home).await.is(200);
+    assert!(page.text().contains("Ingen feil er slått på."), "{}", page.text());
+    let put_on = form(&page, "/faults");
+
+    let forged = browser.submit_nth(&page, put_on, &[("fault", "helseid-down"), ("csrf", "x")]).await;
+    assert_eq!(forged.reply.status, 403);
+    let other = browser.submit_nth(&page, put_on, &[("fault", "delay_ms:60000")]).await;
+    assert_eq!(other.reply.status, 403, "those of the list alone");
+    assert!(browser.get(&home).await.text().contains("Ingen feil er slått på."));
+
+    for (fault, sentence) in [("helseid-down", "HelseID svarer ikke (503)"), ("fhir-slow", "tredels sekund")] {
+        browser.submit_nth(&page, put_on, &[("fault", fault)]).await.is(303);
+        let on = browser.get(&home).await.is(200);
+        assert!(on.reply.body.contains(&format!("data-fault=\"{fault}\"")) && on.text().contains(sentence), "{}", on.text());
+    }
+    let down = world.http.get(format!("{}/.well-known/openid-configuration", world.demo.facts.helseid.as_ref().unwrap().issuer)).send().await.unwrap();
+    assert_eq!(down.status(), 503);
+    let on = browser.get(&home).await.is(200);
+    browser.submit_nth(&on, form(&on, "/faults/off"), &[]).await.is(303);
+    assert!(browser.get(&home).await.text().contains("Ingen feil er slått på."));
+    assert_eq!(world.lever(reqwest::Method::GET, "faults", None).await["faults"], json!([]));
+    let secret = world.demo.facts.helseid.as_ref().unwrap().admin_secret.expose();
+    assert!(!on.reply.body.contains(secret), "the secret of the levers stays with the EPJ's server");
+}
+
+/// Issue: both directions, the chain of actors, and what each party sees; and nothing secret is printed.
+#[tokio::test]
+async fn the_walk_goes_through_helseid_in_both_directions() {
+    let world = World::start().await;
+    let mut printed = Vec::new();
+    let summary = world.demo.walk(&mut printed).await;
+    let printed = String::from_utf8(printed).unwrap();
+    assert_eq!(summary.failed, 0, "{printed}");
+    for line in [
+        "The doctor logs in at HelseID",
+        "/acr/helseid",
+        "Ours becomes ours: the portal makes its token narrower",
+        "Ours becomes HelseID's: the portal reaches a national API through the gateway",
+        "the national API: identity number: yes",
+        "HelseID's becomes ours: with a launch it opens the patient",
+        "the FHIR server: fhirUser=Practitioner/lege-fastlege  patient=pasient-02  act: regional-portal",
+        "She logs out at HelseID, and everything ends",
+    ] {
+        assert!(printed.contains(line), "{line}\n{printed}");
+    }
+    let facts = &world.demo.facts;
+    let secrets =
+        facts.clients.values().filter_map(|client| client.client_secret.as_ref()).chain([&facts.ops_token, &facts.helseid.as_ref().unwrap().admin_secret]);
+    for secret in secrets {
+        assert!(!printed.contains(secret.expose().as_str()), "a secret is printed");
+    }
+    let eleven = |word: &&str| word.len() == 11 && word.bytes().all(|byte| byte.is_ascii_digit());
+    assert_eq!(printed.split(|c: char| !c.is_ascii_alphanumeric()).find(eleven), None, "an identity number is printed");
+    assert!(!printed.contains("eyJ"), "a token is printed");
 }

@@ -12,6 +12,8 @@ pub struct Browser {
     http: reqwest::Client,
     /// By host and name; our components have names of their own.
     pub cookies: BTreeMap<String, String>,
+    /// Its person logs in by the list of names: HelseID's question in passing comes to nothing, and its button is not seen.
+    by_name: bool,
 }
 
 /// What came back, and from where.
@@ -23,10 +25,32 @@ pub struct Page {
 
 impl Browser {
     pub fn new(http: reqwest::Client) -> Self {
-        Self { http, cookies: BTreeMap::new() }
+        Self { http, cookies: BTreeMap::new(), by_name: false }
+    }
+
+    /// The browser of somebody who has no session at HelseID and wants none.
+    pub fn by_name(self) -> Self {
+        Self { by_name: true, ..self }
     }
 
     async fn send(&mut self, url: &Url, request: reqwest::RequestBuilder) -> Page {
+        let mut page = self.exchange(url, request).await;
+        if !self.by_name {
+            return page;
+        }
+        while let Some(there) = page.location().filter(|next| next.path() == "/connect/authorize") {
+            let back = self.exchange(&there, self.http.get(there.clone())).await;
+            let back = back.location().unwrap_or_else(|| panic!("HelseID did not answer in passing: {}", back.reply.body));
+            page = self.exchange(&back, self.http.get(back.clone())).await;
+            if let Some(next) = page.location().filter(|next| next.origin() == back.origin()) {
+                page = self.exchange(&next, self.http.get(next.clone())).await;
+            }
+        }
+        page.reply.body = without_helseid(&page.reply.body);
+        page
+    }
+
+    async fn exchange(&mut self, url: &Url, request: reqwest::RequestBuilder) -> Page {
         let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header("cookie", cookies.join("; ")) };
         let reply = Reply::of(request.header("accept-language", "nb").send().await.unwrap()).await;
@@ -115,6 +139,13 @@ impl Page {
     pub fn text(&self) -> String {
         Html::parse_document(&self.reply.body).root_element().text().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The page without the form that leads to HelseID.
+fn without_helseid(page: &str) -> String {
+    let Some(button) = page.find(r#"name="way" value="helseid""#) else { return page.to_owned() };
+    let (start, end) = (page[..button].rfind("<form").unwrap(), button + page[button..].find("</form>").unwrap() + "</form>".len());
+    format!("{}{}", &page[..start], &page[end..])
 }
 
 /// The action of a form of a page, and its fields as they would be sent.

@@ -121,7 +121,7 @@ impl World {
     }
 
     pub fn browser(&self) -> Browser {
-        Browser::new(self.http.clone())
+        Browser::new(self.http.clone()).by_name()
     }
 
     pub fn ehr(&self) -> Ehr<'_> {
