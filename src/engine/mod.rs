@@ -55,6 +55,8 @@ pub struct Engine {
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     verified: quick_cache::sync::Cache<[u8; 32], Arc<AccessTokenClaims>>,
     own_tokens: own_token::OwnTokens,
+    /// Other issuers whose tokens may be exchanged here.
+    peers: exchange::foreign::Peers,
 }
 
 /// What an engine is made of.
@@ -71,6 +73,7 @@ pub struct Parts {
 impl Engine {
     pub fn new(parts: Parts) -> Self {
         Self {
+            peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,
             store: parts.store,
             keys: parts.keys,

@@ -3,6 +3,8 @@
 //! The subject token's verified issuer says which direction it is; that direction's file finds out what the token is worth, the
 //! policy (`domain::exchange`) says how much of it may be given, and [`result`] makes the answer.
 
+pub(super) mod foreign;
+mod mapped;
 mod own;
 mod result;
 
@@ -13,6 +15,8 @@ use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
 use crate::domain::grant::{AuthFacts, Grant};
+use crate::fetch::PeerDown;
+use crate::fhir_client::FhirDown;
 use crate::jose::UnverifiedJwt;
 use crate::protocol::claims::{Actor, Source};
 use crate::protocol::error::OAuthError;
@@ -30,6 +34,10 @@ pub(super) enum Failed {
     Store(#[from] StoreError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    Peer(PeerDown),
+    #[error(transparent)]
+    Fhir(FhirDown),
 }
 
 impl From<Failed> for OAuthError {
@@ -38,6 +46,8 @@ impl From<Failed> for OAuthError {
             Failed::Refused(why) => why.into(),
             Failed::Store(down) => down.into(),
             Failed::Keys(failed) => failed.into(),
+            Failed::Peer(down) => Self::unavailable(down),
+            Failed::Fhir(down) => Self::unavailable(down),
         }
     }
 }
@@ -93,6 +103,9 @@ impl Engine {
         let token = ask.subject.token.expose();
         let unverified = UnverifiedJwt::parse(token).map_err(|_| ExchangeRefusal::Subject)?;
         let issuer = unverified.issuer_hint().ok_or(ExchangeRefusal::Subject)?;
+        if let Some(trusted) = self.peers.iter().find_map(|(name, trusted)| (name.as_str() == issuer).then_some(trusted)) {
+            return self.foreign(client, ask, proven, trusted).await;
+        }
         let direction = if issuer == self.rules.issuer.as_str() {
             if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
         } else {
