@@ -1,5 +1,7 @@
 //! Token exchange at the token endpoint. RFC 8693; DESIGN §3; `reference/helseid.md` §6.3–6.8.
 
+mod foreign;
+mod hospital;
 mod own;
 mod policy;
 
