@@ -3,6 +3,7 @@
 mod foreign;
 mod hospital;
 mod own;
+mod peer;
 mod policy;
 
 use base64::Engine as _;

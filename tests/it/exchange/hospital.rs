@@ -25,6 +25,7 @@ pub const AT: &str = "http://127.0.0.1:4567/cb";
 pub const PATIENT: (&str, &str) = ("pasient-01", "p-4711");
 pub const PERSON: (&str, &str) = ("lege-fastlege", "dr-77");
 pub const FNR: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
+pub const D_NUMBER: &str = "urn:oid:2.16.578.1.12.4.1.4.2";
 pub const HPR: &str = "urn:oid:2.16.578.1.12.4.1.4.4";
 pub const NUMBERS: (&str, &str) = ("14839219696", "990001007");
 
@@ -36,6 +37,7 @@ fn people() -> String {
     let all = [
         patient("p-old", false, NUMBERS.0),
         patient(PATIENT.1, true, NUMBERS.0),
+        json!({ "resourceType": "Patient", "id": "p-both", "identifier": [{ "system": D_NUMBER, "value": "42878712921" }, { "system": FNR, "value": "04849646449" }] }),
         patient("p-twice-1", true, "21907911230"),
         patient("p-twice-2", true, "21907911230"),
         condition,
