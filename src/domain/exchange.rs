@@ -475,3 +475,6 @@ impl ExchangeRow {
         self.caller == other.caller && self.direction == other.direction && self.audience == other.audience && self.issuer == other.issuer
     }
 }
+
+#[cfg(test)]
+mod tests;
