@@ -2,6 +2,7 @@
 
 mod foreign;
 mod hospital;
+mod limits;
 mod own;
 mod peer;
 mod policy;
