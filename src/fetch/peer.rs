@@ -64,6 +64,9 @@ struct Endpoints {
     introspection: Url,
 }
 
+/// What came of asking for the metadata, and when.
+type Known = (UnixTime, Result<Arc<Endpoints>, PeerDown>);
+
 /// A trusted issuer. What it says is kept apart from every other one's: a `kid` is never looked for at two (T4).
 pub struct Peer {
     issuer: Issuer,
@@ -76,7 +79,7 @@ pub struct Peer {
     turns: Semaphore,
     clock: Arc<dyn Clock>,
     /// Held during a fetch: whoever wants the document meanwhile waits for it.
-    metadata: Mutex<Option<(UnixTime, Result<Arc<Endpoints>, PeerDown>)>>,
+    metadata: Mutex<Option<Known>>,
 }
 
 impl Peer {
