@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
+use super::interaction::upstream_place;
 use super::page::{Asked, RequestId, Trouble, app_line, show, show_by_upstream, trouble, unread};
 use super::pages::{AllowedApp, AppsPage, Choice, Form, LangSwitch, LoginPage, NoWayInPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::texts::scopes::explain;
-use super::interaction::upstream_place;
 use super::{App, request, upstream};
 use crate::domain::interaction::LoginTrouble;
 use crate::domain::issuer::LoginWay;
@@ -143,8 +143,7 @@ fn sign_in(app: &App, asked: &Asked, form: Form, error: Option<String>) -> Respo
     }
     let users =
         app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
-    let page =
-        LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, upstream, by_name, users: users.collect(), error, form };
+    let page = LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, upstream, by_name, users: users.collect(), error, form };
     if upstream.is_some() { show_by_upstream(app, StatusCode::OK, &page, asked.lang, None) } else { show(app, StatusCode::OK, &page, asked.lang, None) }
 }
 

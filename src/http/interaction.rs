@@ -274,11 +274,8 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                 error: message.or_else(|| said.map(|(_, text)| text.to_owned())),
                 form,
             };
-            let response = if page.upstream.is_some() {
-                show_by_upstream(app, StatusCode::OK, &page, t, target)
-            } else {
-                show(app, StatusCode::OK, &page, t, target)
-            };
+            let response =
+                if page.upstream.is_some() { show_by_upstream(app, StatusCode::OK, &page, t, target) } else { show(app, StatusCode::OK, &page, t, target) };
             upstream::with_status(response, said, interaction.trouble)
         }
         Step::PickPatient => {

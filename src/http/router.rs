@@ -19,8 +19,8 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use super::{App, Site, account, authorize, cors, discovery, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
+use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 
 /// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
 /// puts it behind; an issuer with a path answers at both.

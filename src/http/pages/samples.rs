@@ -123,7 +123,17 @@ impl Samples for LoginPage {
                 Person { name: "Ola Måkeskrik".into(), detail: say(lang, "helsesekretær, Fjellbris legesenter", "medical secretary, Fjellbris legesenter") },
             ),
         ];
-        let page = Self { lang, switch: switch(lang), app: Some(app()), patient: Some(patient(lang)), upstream: None, by_name: true, users, error: None, form: form() };
+        let page = Self {
+            lang,
+            switch: switch(lang),
+            app: Some(app()),
+            patient: Some(patient(lang)),
+            upstream: None,
+            by_name: true,
+            users,
+            error: None,
+            form: form(),
+        };
         vec![
             ("launch", page.clone()),
             ("error", Self { app: Some(long_app()), patient: Some(long_patient(lang)), error: Some(lang.login_error_unknown().into()), ..page.clone() }),
@@ -131,10 +141,7 @@ impl Samples for LoginPage {
             ("nobody", Self { users: Vec::new(), ..page.clone() }),
             ("upstream", Self { upstream: Some(UpstreamPlace::First), by_name: false, users: Vec::new(), ..page.clone() }),
             ("upstream-account", Self { app: None, patient: None, upstream: Some(UpstreamPlace::First), by_name: false, users: Vec::new(), ..page.clone() }),
-            (
-                "upstream-or-name",
-                Self { upstream: Some(UpstreamPlace::First), error: Some(lang.login_error_other().to_owned()), ..page.clone() },
-            ),
+            ("upstream-or-name", Self { upstream: Some(UpstreamPlace::First), error: Some(lang.login_error_other().to_owned()), ..page.clone() }),
             ("name-or-upstream", Self { upstream: Some(UpstreamPlace::Last), ..page }),
         ]
     }

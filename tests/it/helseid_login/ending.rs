@@ -4,7 +4,7 @@ use helsebro::helseid::faults::Endpoint;
 use helsebro::helseid::logout;
 use serde_json::{Value, json};
 
-use super::world::{Fjord, SCOPES};
+use super::world::Fjord;
 use crate::world::{Browser, Page};
 
 /// Somebody logged in, in a launch of this EPJ session, with tokens.
@@ -160,7 +160,7 @@ async fn a_login_of_its_own_ends_on_the_account_page() {
     let fjord = Fjord::start().await;
     let mut browser = fjord.browser();
     fjord.next("solveig");
-    let page = fjord.authorize(&mut browser, &[("scope", SCOPES)]).await.is(200);
+    let page = fjord.authorize(&mut browser, &[("scope", "openid fhirUser online_access user/Patient.rs")]).await.is(200);
     let tokens = fjord.redeem(&fjord.press(&mut browser, &page).await).await;
     assert!(fjord.is_active(&tokens).await);
     let page = browser.get(&format!("{}/account/apps", fjord.bare.origin)).await.is(200);
