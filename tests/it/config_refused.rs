@@ -472,7 +472,7 @@ login = ["ehr"]"#, r#"url = "auth.epj.example"
 login = ["erh"]
 code_ttl = "1h""#), &[
         r#"line 6  issuer[0].url  "auth.epj.example"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2)"#,
-        r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "local""#,
+        r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "helseid", "local""#,
         r#"line 8  issuer[0].code_ttl  "1h"  must be "1s" to "60s" (SAL §7.3)"#,
     ]),
     row("a launched app without a redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = []
