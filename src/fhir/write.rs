@@ -249,6 +249,7 @@ impl Writer<'_> {
         let buried = data.tombstone(row.name, &id);
         // The labels of what is hidden would tell of it, where a scope goes by labels.
         if let Some(before) = before.filter(|before| access.knows(action, before)) {
+            self.switches.restore(before, &mut body, data);
             keep_labels(&before.body, &mut body, self.context);
         }
         if row.name == "Task"
