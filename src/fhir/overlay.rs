@@ -77,7 +77,7 @@ pub struct Switches {
     pub nav_doubled_type: For,
     /// A DocumentReference must name its encounter. NAV-085.
     pub nav_document_rules: For,
-    /// A national identity number in the query of a GET is refused with 400. fhir-server.md §6.
+    /// A national identity number in the query of a URL is refused with 400. fhir-server.md §6.
     pub refuse_national_id_in_url: bool,
     /// A search by one name of a code system finds its other names too: the OID of ICPC-2 and the URL HL7 gave it. Scopes are not
     /// widened by it. fhir-server.md §6.
