@@ -2,6 +2,7 @@
 
 mod admin;
 mod assertions;
+mod catalogue;
 mod discovery;
 mod dpop;
 mod exchange;
@@ -11,7 +12,6 @@ mod login;
 mod logout;
 mod organisation;
 mod par;
-mod party;
 mod sessions;
 mod test_token;
 mod tokens;
