@@ -192,10 +192,13 @@ fn row(user: &User, seed: &Seed) -> UserRow {
         "PS" => "Psykolog".to_owned(),
         "TL" => "Tannlege".to_owned(),
         "FT" => "Fysioterapeut".to_owned(),
+        "HE" => "Helsesekretær".to_owned(),
+        "KI" => "Kiropraktor".to_owned(),
         other => other.to_owned(),
     });
     let places = user.works_at.iter().filter_map(|number| seed.organisation(number)).map(|place| place.name.clone());
-    let mut about: Vec<String> = professions.chain(places).collect();
+    let number = user.hpr().map(|number| format!("HPR {number}"));
+    let mut about: Vec<String> = professions.chain(number).chain(places).collect();
     if user.level < 4 {
         about.push(format!("bare nivå {}", user.level));
     }

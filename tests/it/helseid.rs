@@ -11,6 +11,7 @@ mod levers;
 mod login;
 mod logout;
 mod organisation;
+mod pages;
 mod par;
 mod sessions;
 mod test_token;

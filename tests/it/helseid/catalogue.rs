@@ -409,7 +409,7 @@ impl<'m> Stage<'m> {
         let answer = self.client.refresh(&token, &[("resource", "demo:kjerne")]).await;
         let well = answer.is_ok() && answer.body.get("rejected_scope").is_none();
         let hurt = match fault {
-            GrantFault::RejectedScope => answer.is_ok() && answer.text("rejected_scope") == "demo:kjerne/read" && !answer.text("scope").contains("demo:"),
+            GrantFault::RejectedScope => answer.is_ok() && answer.body["rejected_scope"] == "demo:kjerne/read" && !answer.text("scope").contains("demo:"),
             GrantFault::Hid(code) => {
                 let error = if code.number() == 1008 { "400 invalid_client" } else { "400 invalid_request" };
                 answer.said() == error && answer.described().contains(&code.to_string())
@@ -421,8 +421,7 @@ impl<'m> Stage<'m> {
     }
 
     async fn exchange(&self, fault: ExchangeFault) -> bool {
-        let form =
-            [("grant_type", EXCHANGE), ("subject_token", &self.subject), ("subject_token_type", ACCESS_TOKEN), ("scope", "demo:resept/write")];
+        let form = [("grant_type", EXCHANGE), ("subject_token", &self.subject), ("subject_token_type", ACCESS_TOKEN), ("scope", "demo:resept/write")];
         let answer = self.actor.token(&form).await;
         let refused = |why: &str| answer.said() == "400 invalid_request" && answer.described().contains(why);
         let claims = if answer.is_ok() { answer.claims() } else { Value::Null };

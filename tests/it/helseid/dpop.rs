@@ -103,27 +103,3 @@ async fn a_nonce_is_asked_for_as_often_as_the_switch_says() {
     let unbound = batch.ask(&batch.assertion(|_, _| {}), None, &ASK).await;
     assert_eq!(unbound.said(), "400 invalid_dpop_proof", "not for this API");
 }
-
-#[tokio::test]
-async fn faults_of_the_group_dpop() {
-    let mock = Mock::start().await;
-    let actor = mock.client(DEMO_ACTOR);
-    let rule = |action: Value, times: u32| json!({"match": {"endpoint": "token"}, "action": action, "times": times});
-    mock.fault(rule(json!({"kind": "nonce_demand", "mode": "loop"}), 2));
-    assert_eq!(actor.grant(&ASK, |_| {}).await.said(), "400 use_dpop_nonce", "a good nonce does not help");
-    mock.fault(rule(json!({"kind": "stale_nonce"}), 1));
-    assert_eq!(actor.grant(&ASK, |_| {}).await.said(), "400 use_dpop_nonce");
-    mock.fault(rule(json!({"kind": "proof_rejected", "text": "no such luck"}), 1));
-    let refused = actor.grant(&ASK, |_| {}).await;
-    assert_eq!((refused.said().as_str(), refused.described()), ("400 invalid_dpop_proof", "no such luck"));
-    mock.fault(rule(json!({"kind": "nonce_on_success_changes"}), 2));
-    let changed = actor.grant(&ASK, |_| {}).await;
-    assert!(changed.said() == "200" && changed.nonce.is_some());
-    mock.fault(rule(json!({"kind": "token_type_bearer"}), 2));
-    let downgraded = actor.grant(&ASK, |_| {}).await;
-    assert_eq!((downgraded.said().as_str(), downgraded.body["token_type"].as_str()), ("200", Some("Bearer")));
-    mock.fault(rule(json!({"kind": "no_cnf"}), 2));
-    assert_eq!(actor.grant(&ASK, |_| {}).await.claims().get("cnf"), None);
-    mock.fault(rule(json!({"kind": "wrong_cnf"}), 2));
-    assert_ne!(actor.grant(&ASK, |_| {}).await.claims()["cnf"]["jkt"], actor.proof.public_jwk().thumbprint());
-}

@@ -1,7 +1,7 @@
 //! Token exchange over the wire. reference/helseid.md §5, M12. Its rows of refusals are beside the rules.
 
 use helsebro::helseid::seed::table::{BATCH, DEMO_ACTOR, PORTAL};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::world::{Answer, Mock, machine, part};
 
@@ -52,19 +52,4 @@ async fn whoever_may_not_gets_nothing() {
     mock.advance(60);
     let expired = exchange(&mock, DEMO_ACTOR, &token, "demo:resept/write").await;
     assert_eq!((expired.said().as_str(), expired.described().contains("expired")), ("400 invalid_request", true));
-}
-
-#[tokio::test]
-async fn faults_of_the_group_te_meet_exchanges() {
-    let mock = Mock::start().await;
-    let token = subject_token(&mock).await;
-    let rule = |kind: &str| json!({"match": {"endpoint": "token", "grant_type": GRANT}, "action": {"kind": kind}, "times": 2});
-    let with = async |kind: &str| -> Value {
-        mock.fault(rule(kind));
-        exchange(&mock, DEMO_ACTOR, &token, "demo:resept/write").await.body
-    };
-    assert_eq!(with("max_exchanges").await["error"], "invalid_request");
-    assert!(with("with_refresh_token").await["refresh_token"].is_string());
-    let body = with("act_missing").await;
-    assert_eq!(part(body["access_token"].as_str().unwrap(), 1).get("act"), None);
 }

@@ -29,7 +29,7 @@ async fn mock() -> Mock {
     mock
 }
 
-async fn ask(mock: &Mock, party: &Client<'_>, name: &str, details: &Value) -> Answer {
+async fn ask(party: &Client<'_>, name: &str, details: &Value) -> Answer {
     let form = [("grant_type", "client_credentials"), ("scope", "demo:kjerne/read")];
     party.grant(&form, |claims| claims[name] = details.clone()).await
 }
@@ -49,13 +49,13 @@ async fn who_acts_stands_in_the_token() {
         ("child of its one parent", &single, "assertion_details", structure(NUMBER, "310441015"), "310441007", Some("310441015")),
         ("the older system", &single, "assertion_details", structure(OLD_NUMBER, "310441015"), "310441007", Some("310441015")),
     ] {
-        let answer = ask(&mock, party, name, &details).await;
+        let answer = ask(party, name, &details).await;
         assert_eq!(answer.said(), "200", "{what}: {answer:?}");
         assert_eq!((claim(&answer, PARENT).as_deref(), claim(&answer, CHILD).as_deref()), (Some(parent), child), "{what}");
     }
-    let answer = ask(&mock, &multi, "assertion_details", &structure(ENH, "NO:ORGNR:310441007")).await;
+    let answer = ask(&multi, "assertion_details", &structure(ENH, "NO:ORGNR:310441007")).await;
     assert_eq!((claim(&answer, TENANCY).as_deref(), claim(&answer, SUPPLIER).as_deref()), (Some("multi-tenant"), Some("310441503")));
-    let answer = ask(&mock, &single, "assertion_details", &structure(NUMBER, "310441015")).await;
+    let answer = ask(&single, "assertion_details", &structure(NUMBER, "310441015")).await;
     assert_eq!((claim(&answer, TENANCY).as_deref(), claim(&answer, SUPPLIER)), (Some("single-tenant"), None));
 }
 
@@ -78,13 +78,13 @@ async fn each_refusal_has_its_code() {
         ("one that is fixed", &own, structure(ENH, "NO:ORGNR:310441201"), "HID-1010"),
         ("an attest that says nothing", &multi, attest.clone(), "nhn:till"),
     ] {
-        let answer = ask(&mock, party, "assertion_details", &details).await;
+        let answer = ask(party, "assertion_details", &details).await;
         assert_eq!((answer.said().as_str(), &answer.described()[..8]), ("400 invalid_request", code), "{what}: {answer:?}");
     }
     mock.change_client(SMART_AS_SINGLE, |client| {
         client.tenancy = helsebro::helseid::seed::Tenancy::Single { parent: "310441007".to_owned(), units: [].into() };
     });
-    let childless = ask(&mock, &single, "assertion_details", &structure(NUMBER, "310441015")).await;
+    let childless = ask(&single, "assertion_details", &structure(NUMBER, "310441015")).await;
     assert_eq!(&childless.described()[..8], "HID-1006");
     let form = [("grant_type", "client_credentials"), ("scope", "demo:kjerne/read")];
     let twice = multi.grant(&form, |claims| {
@@ -93,7 +93,7 @@ async fn each_refusal_has_its_code() {
     });
     assert_eq!(&twice.await.described()[..8], "HID-1007", "both containers");
     mock.idp().change_quirks(|quirks| quirks.org_checksum = false);
-    let unchecked = ask(&mock, &multi, "assertion_details", &structure(ENH, "NO:ORGNR:310441008")).await;
+    let unchecked = ask(&multi, "assertion_details", &structure(ENH, "NO:ORGNR:310441008")).await;
     assert_eq!(&unchecked.described()[..8], "HID-1001", "the digits are not looked at, and nobody has the number");
 }
 
