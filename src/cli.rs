@@ -3,6 +3,7 @@
 mod admin;
 mod clients;
 mod fhir;
+mod helseid;
 mod keys;
 mod log;
 mod show;
@@ -36,6 +37,8 @@ enum Command {
     Serve(ServeArgs),
     /// Run the mock FHIR R4 server alone
     Fhir(fhir::FhirArgs),
+    /// Run the mock of HelseID alone: an identity provider with synthetic people and faults on demand
+    Helseid(helseid::HelseidArgs),
     /// List and rotate signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -160,6 +163,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => on_runtime(run_demo(args)),
         Command::Serve(args) => on_runtime(run_server(args)),
         Command::Fhir(args) => on_runtime(fhir::run(args)),
+        Command::Helseid(args) => on_runtime(helseid::run(args)),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }

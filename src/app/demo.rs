@@ -23,7 +23,7 @@ use crate::demo::walk::{WalkSummary, walk};
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
-use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Kept, Switches};
+use crate::fhir::{self, DataSource, FhirConfig, FhirError, For, Kept, Origins, Switches};
 use crate::jose::KeyError;
 use crate::listen::{Limits, Listener, serve};
 use crate::protocol::ids::{FhirBase, IdError, Issuer};
@@ -138,7 +138,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
 
     let client_secret = |id: &str| clients.facts.get(id).and_then(|client| client.client_secret.clone()).unwrap_or_else(|| Secret::new(String::new()));
     let rules = checked.config.issuers.first().map(|issuer| &issuer.rules);
-    let cors_origins: BTreeSet<String> = rules.iter().flat_map(|rules| rules.clients.values()).flat_map(|client| client.cors_origins.iter().cloned()).collect();
+    let of_clients = rules.iter().flat_map(|rules| &rules.clients).map(|(id, client)| (id.to_string(), client.cors_origins.iter().cloned().collect()));
     let nav_clients = || For::Clients(["syk-inn", "nav-validator"].map(str::to_owned).into());
     let fhir_config = FhirConfig {
         base: FhirBase::parse(&fhir_base)?,
@@ -147,7 +147,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         client_id: "fhir-server".to_owned(),
         client_secret: client_secret("fhir-server"),
         ops_token: ops_token.clone(),
-        cors_origins: cors_origins.into_iter().collect(),
+        cors_origins: Origins { of_all: Vec::new(), of_clients: of_clients.collect() },
         introspection_cache: Duration::ZERO,
         data: DataSource::BuiltIn,
         kept: Some(Kept { path: options.data.join("fhir.ndjson"), fresh: options.fresh, sync: false }),

@@ -1,13 +1,14 @@
-//! What the mock FHIR server is told when it runs alone. `config/fhir.toml` explains each key.
+//! What mock FHIR servers are told that run alone, one or several in a process. `config/fhir.toml` explains each key.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::config::{Environment, Findings, Place, SystemEnvironment, estimated_bits};
-use crate::fhir::{DEFAULT_INTROSPECTION_CACHE, DataSource, FhirConfig, For, Kept, Policy, SupportingReads, Switches, UserPolicy};
+use crate::fhir::{Compartment, DEFAULT_INTROSPECTION_CACHE, DataSource, FhirConfig, For, Kept, Origins, Policy, SupportingReads, Switches, UserPolicy};
 use crate::protocol::ids::{FhirBase, Issuer, is_loopback};
 use crate::random::Random;
 use crate::secret::Secret;
@@ -23,6 +24,25 @@ pub struct FhirServerConfig {
     pub ops_listen: SocketAddr,
 }
 
+impl FhirServerConfig {
+    /// What the command line says goes before the file: other data, where there is any, and whether to begin afresh.
+    pub fn override_with(&mut self, data: &[PathBuf], fresh: bool) {
+        if !data.is_empty() {
+            self.fhir.data = DataSource::Paths(data.to_vec());
+        }
+        if let Some(kept) = &mut self.fhir.kept {
+            kept.fresh |= fresh;
+        }
+    }
+}
+
+/// Several servers in one file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServers {
+    server: Vec<RawFhirServer>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFhirServer {
@@ -36,6 +56,8 @@ struct RawFhirServer {
     ops_token: Option<RawSecret>,
     #[serde(default)]
     cors_origins: Vec<String>,
+    #[serde(default)]
+    client_origins: BTreeMap<String, Vec<String>>,
     introspection_cache: Option<String>,
     data: Option<Vec<String>>,
     kept: Option<String>,
@@ -45,7 +67,7 @@ struct RawFhirServer {
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a secret must be { file = \"…\" } or { env = \"…\" }, or a text where the issuer is on loopback")]
-enum RawSecret {
+pub(super) enum RawSecret {
     Inline(Secret<String>),
     File(FileReference),
     Env(EnvReference),
@@ -53,13 +75,13 @@ enum RawSecret {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileReference {
+pub(super) struct FileReference {
     file: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EnvReference {
+pub(super) struct EnvReference {
     env: String,
 }
 
@@ -68,6 +90,7 @@ struct EnvReference {
 struct RawSwitches {
     supporting_reads: RawSupporting,
     user: RawUser,
+    compartment: RawCompartment,
     nav_complete_codings: RawFor,
     nav_general_practitioner: RawFor,
     nav_batch: RawFor,
@@ -105,6 +128,14 @@ enum RawUser {
     #[default]
     Organization,
     CareRelation,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawCompartment {
+    #[default]
+    StrictSubject,
+    R4,
 }
 
 #[derive(Deserialize)]
@@ -149,8 +180,12 @@ impl From<RawSwitches> for Switches {
             RawUser::Organization => UserPolicy::Organization,
             RawUser::CareRelation => UserPolicy::CareRelation,
         };
+        let compartment = match raw.compartment {
+            RawCompartment::StrictSubject => Compartment::StrictSubject,
+            RawCompartment::R4 => Compartment::R4,
+        };
         Self {
-            policy: Policy { supporting_reads, user, encounter_must_match: raw.encounter_must_match, block_documents: raw.block_documents },
+            policy: Policy { supporting_reads, user, compartment, encounter_must_match: raw.encounter_must_match, block_documents: raw.block_documents },
             nav_complete_codings: raw.nav_complete_codings.into(),
             nav_general_practitioner: raw.nav_general_practitioner.into(),
             nav_batch: raw.nav_batch.into(),
@@ -176,7 +211,7 @@ impl From<RawSwitches> for Switches {
 ///
 /// # Errors
 /// A file that cannot be read as this, or every value in it that cannot stand.
-pub fn load(path: &Path, random: &dyn Random) -> Result<FhirServerConfig, Findings> {
+pub fn load(path: &Path, random: &dyn Random) -> Result<Vec<FhirServerConfig>, Findings> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let mut found = Findings::default();
@@ -186,47 +221,80 @@ pub fn load(path: &Path, random: &dyn Random) -> Result<FhirServerConfig, Findin
     check(&name, &text, &SystemEnvironment::of_file(path), random)
 }
 
-/// Checks a text that goes by the name `file`.
+/// Checks a text that goes by the name `file`: one server, or one for each `[[server]]`. They share nothing but the process.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check(file: &str, text: &str, environment: &dyn Environment, random: &dyn Random) -> Result<FhirServerConfig, Findings> {
+pub fn check(file: &str, text: &str, environment: &dyn Environment, random: &dyn Random) -> Result<Vec<FhirServerConfig>, Findings> {
     let root = Place::root(file);
-    let mut checking = Checking { root: root.clone(), environment, found: Findings::default() };
-    let raw: RawFhirServer = match toml::from_str(text) {
-        Ok(raw) => raw,
-        Err(error) => {
-            let offset = error.span().map_or(0, |span| span.start);
-            let line = text.get(..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
-            // Not the parser's own rendering: it quotes the line, and the line may hold a secret.
-            checking.found.refuse(&Place { line: Some(line), ..root }, format!("{}; config/fhir.toml shows every key", error.message()));
-            return Err(checking.found);
-        }
-    };
-    let made = checking.server(raw, random);
-    match made {
-        Some(config) if checking.found.problems.is_empty() => Ok(config),
-        _ => Err(checking.found),
+    let several = toml::from_str::<toml::Table>(text).is_ok_and(|table| table.contains_key("server"));
+    let raw = if several { toml::from_str::<RawServers>(text).map(|raw| raw.server) } else { toml::from_str::<RawFhirServer>(text).map(|raw| vec![raw]) };
+    let raw = raw.map_err(|error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let line = text.get(..offset).unwrap_or_default().bytes().filter(|b| *b == b'\n').count() + 1;
+        let mut found = Findings::default();
+        // Not the parser's own rendering: it quotes the line, and the line may hold a secret.
+        found.refuse(&Place { line: Some(line), ..root.clone() }, format!("{}; config/fhir.toml shows every key", error.message()));
+        found
+    })?;
+    let mut found = Findings::default();
+    if raw.is_empty() {
+        found.refuse(&root.key("server"), "is empty, so there would be nothing to serve");
     }
+    let mut taken = Taken::default();
+    let mut configs = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let place = if several { root.key("server").item(index) } else { root.clone() };
+        let mut checking = Checking { root: place, environment, found };
+        configs.extend(checking.server(raw, random).inspect(|config| checking.alone(config, &mut taken)));
+        found = checking.found;
+    }
+    if found.problems.is_empty() { Ok(configs) } else { Err(found) }
 }
 
-struct Checking<'a> {
-    root: Place,
-    environment: &'a dyn Environment,
-    found: Findings,
+/// What the servers before have for themselves.
+#[derive(Default)]
+struct Taken {
+    bases: BTreeSet<String>,
+    addresses: BTreeSet<SocketAddr>,
+    files: BTreeSet<PathBuf>,
+}
+
+/// A file being checked; the other mock is checked with it too.
+pub(super) struct Checking<'a> {
+    pub(super) root: Place,
+    pub(super) environment: &'a dyn Environment,
+    pub(super) found: Findings,
 }
 
 impl Checking<'_> {
-    fn refuse<T>(&mut self, key: &str, why: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse<T>(&mut self, key: &str, why: impl Into<String>) -> Option<T> {
         let place = self.root.key(key);
         self.found.refuse(&place, why);
         None
     }
 
-    fn refuse_value<T>(&mut self, key: &str, value: &str, why: &str) -> Option<T> {
+    pub(super) fn refuse_value<T>(&mut self, key: &str, value: &str, why: &str) -> Option<T> {
         let place = self.root.key(key);
         self.found.refuse_value(&place, value, why);
         None
+    }
+
+    /// Several servers share nothing: no base, no address, no file.
+    fn alone(&mut self, config: &FhirServerConfig, taken: &mut Taken) {
+        if !taken.bases.insert(config.fhir.base.as_str().to_owned()) {
+            self.refuse_value::<()>("base", config.fhir.base.as_str(), "is another server's already");
+        }
+        for (key, address) in [("listen", config.listen), ("ops_listen", config.ops_listen)] {
+            if address.port() != 0 && !taken.addresses.insert(address) {
+                self.refuse_value::<()>(key, &address.to_string(), "is another server's already; each has its own");
+            }
+        }
+        if let Some(kept) = &config.fhir.kept
+            && !taken.files.insert(kept.path.clone())
+        {
+            self.refuse_value::<()>("kept", &kept.path.display().to_string(), "is another server's already; each keeps its own");
+        }
     }
 
     fn server(&mut self, raw: RawFhirServer, random: &dyn Random) -> Option<FhirServerConfig> {
@@ -254,12 +322,9 @@ impl Checking<'_> {
             None => Some(random.token()),
             Some(secret) => self.secret("ops_token", secret, local).and_then(|token| self.strong("ops_token", token)),
         };
-        for (index, origin) in raw.cors_origins.iter().enumerate() {
-            if url::Url::parse(origin).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == *origin) {
-                continue;
-            }
-            let place = self.root.key("cors_origins").item(index);
-            self.found.refuse_value(&place, origin, "must be an origin as browsers send it; write \"https://app.example\"");
+        self.origins(&self.root.key("cors_origins"), &raw.cors_origins);
+        for (client_id, origins) in &raw.client_origins {
+            self.origins(&self.root.key("client_origins").key(client_id), origins);
         }
         let introspection_cache = self.cache(raw.introspection_cache.as_deref());
         let data = match raw.data {
@@ -276,7 +341,7 @@ impl Checking<'_> {
             client_id: raw.client_id,
             client_secret: client_secret?,
             ops_token: ops_token?,
-            cors_origins: raw.cors_origins,
+            cors_origins: Origins { of_all: raw.cors_origins, of_clients: raw.client_origins },
             introspection_cache: introspection_cache?,
             data,
             kept: raw.kept.as_deref().map(|path| Kept { path: self.environment.resolve(path), fresh: false, sync: true }),
@@ -285,19 +350,27 @@ impl Checking<'_> {
         Some(FhirServerConfig { fhir, listen: listen?, ops_listen: ops_listen? })
     }
 
+    fn origins(&mut self, place: &Place, origins: &[String]) {
+        for (index, origin) in origins.iter().enumerate() {
+            if !url::Url::parse(origin).is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == *origin) {
+                self.found.refuse_value(&place.item(index), origin, "must be an origin as browsers send it; write \"https://app.example\"");
+            }
+        }
+    }
+
     fn endpoint(&mut self, text: String) -> Option<String> {
         let fits =
             url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))));
         if fits { Some(text) } else { self.refuse_value("introspection_endpoint", &text, "must be https, or http on loopback: our credentials go there") }
     }
 
-    fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {
         let default = SocketAddr::from(([127, 0, 0, 1], port));
         let Some(text) = text else { return Some(default) };
         text.parse().ok().or_else(|| self.refuse_value(key, text, &format!("must be an address and a port; write \"{default}\"")))
     }
 
-    fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
+    pub(super) fn secret(&mut self, key: &str, raw: &RawSecret, local: bool) -> Option<Secret<String>> {
         let text = match raw {
             RawSecret::Inline(text) if local => text.clone(),
             RawSecret::Inline(_) => {
@@ -319,7 +392,7 @@ impl Checking<'_> {
         if text.expose().is_empty() { self.refuse(key, "is empty") } else { Some(text) }
     }
 
-    fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
+    pub(super) fn strong(&mut self, key: &str, token: Secret<String>) -> Option<Secret<String>> {
         let bits = estimated_bits(token.expose());
         if bits >= 128 {
             Some(token)

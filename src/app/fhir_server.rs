@@ -1,4 +1,4 @@
-//! The mock FHIR server running alone.
+//! Mock FHIR servers running alone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -46,6 +46,32 @@ pub async fn start(config: FhirServerConfig, clock: Arc<dyn Clock>, random: Arc<
         tokio::spawn(serve(ops, ops_router, Limits::default(), stop.clone(), GRACE)),
     ];
     Ok(FhirRunning { public: public_address, ops: ops_address, stop, tasks })
+}
+
+/// Starts several, or none: where one does not start, those before it stop.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_all(configs: Vec<FhirServerConfig>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Vec<FhirRunning>, FhirStartError> {
+    let mut running = Vec::new();
+    for config in configs {
+        match start(config, Arc::clone(&clock), Arc::clone(&random)).await {
+            Ok(one) => running.push(one),
+            Err(why) => {
+                stop_all(running).await;
+                return Err(why);
+            }
+        }
+    }
+    Ok(running)
+}
+
+/// Stops all at once.
+pub async fn stop_all(running: Vec<FhirRunning>) {
+    running.iter().for_each(|one| one.stop.cancel());
+    for one in running {
+        one.stop().await;
+    }
 }
 
 impl FhirRunning {

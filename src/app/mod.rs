@@ -5,6 +5,8 @@ pub mod demo;
 mod demo_clients;
 pub mod fhir_config;
 pub mod fhir_server;
+pub mod helseid_config;
+pub mod helseid_server;
 pub mod open;
 pub mod seal_key;
 pub mod server;

@@ -16,6 +16,7 @@ use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
 use crate::store::{Backend, Store, StoreError};
 use crate::time::Clock;
+use crate::upstream::Upstream;
 
 /// How long a FHIR server may take to answer us.
 const FHIR_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,8 +81,10 @@ impl Shared<'_> {
             timeout: self.fetch.timeout,
             allow_private: self.fetch.allow_private,
             allow_loopback: config.url().is_loopback(),
+            ..FetchLimits::default()
         };
         let fhir: BTreeMap<_, _> = config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect();
+        let upstream = config.rules.upstream.as_ref().map(|rules| Upstream::new(Arc::clone(rules), Arc::clone(self.clock), Arc::clone(self.random)));
         Ok(Engine::new(Parts {
             rules: config.rules.clone(),
             store,
@@ -90,6 +93,7 @@ impl Shared<'_> {
             random: Arc::clone(self.random),
             client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
             fhir,
+            upstream,
         }))
     }
 }

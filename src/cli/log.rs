@@ -19,8 +19,8 @@ pub fn for_demo() {
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::WARN)).with(layer).try_init();
 }
 
-/// The mock FHIR server says what it starts with and which switches fire.
-pub fn for_fhir() {
+/// A mock says what it starts with and which switches fire.
+pub fn for_mock() {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::INFO)).with(layer).try_init();
 }

@@ -58,12 +58,20 @@ fn row(raw: &RawExchange, at: &Place, issuer: &IssuerConfig, found: &mut Finding
     let audience = required(&raw.audience, "write the one target, byte for byte as it will be asked for", found);
     let scopes = scopes(&raw.scopes, found);
     let (direction, caller, audience) = (direction?, caller?, audience?.0.to_owned());
-    let name = name?.0.to_owned();
+    let (name, name_place) = name?;
+    // It is a part of the gateway's path.
+    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') || name.is_empty() || name.len() > 64 {
+        found.refuse_value(name_place, name, "must be 1 to 64 lower case letters, digits and hyphens");
+    }
+    let name = name.to_owned();
     let bridge = direction.is_bridge();
     let row = ExchangeRow {
         issuer: foreign_issuer(raw, direction, issuer, found),
         delivery: delivery(raw, direction, found),
         gateway: gateway(raw, direction, issuer.url(), found),
+        patient_header: patient_header(raw, direction, found),
+        upstream_exchange: raw.upstream_exchange.get().copied().unwrap_or(false),
+        attest_service: attest_service(&raw.attest_service, direction, found),
         presenter: only_where(&raw.presenter, direction == Direction::FromUpstream, "from-upstream", found)
             .and_then(|(text, place)| word(text, place, &[("holder", Presenter::Holder), ("actor", Presenter::Actor)], found))
             .unwrap_or(Presenter::Holder),
@@ -191,6 +199,30 @@ fn gateway(raw: &RawExchange, direction: Direction, issuer: &Issuer, found: &mut
         }
         Some(_) | None => {
             found.refuse(place, "must be an https URL without query, fragment and user information");
+            None
+        }
+    }
+}
+
+/// A header of our own adding must be nothing the request has by itself.
+fn patient_header(raw: &RawExchange, direction: Direction, found: &mut Findings) -> Option<String> {
+    let (text, place) =
+        only_where(&raw.patient_header, direction == Direction::ToUpstream && raw.gateway_url.get().is_some(), "to-upstream\" with delivery \"gateway", found)?;
+    let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !fits || matches!(text, "authorization" | "dpop" | "host" | "content-length" | "content-type" | "accept" | "connection" | "transfer-encoding") {
+        found.refuse_value(place, text, "must be a header name of its own in lower case; write \"nhn-patient-nin\"");
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// `system|code`.
+fn attest_service(field: &Field<String>, direction: Direction, found: &mut Findings) -> Option<(String, String)> {
+    let (text, place) = only_where(field, direction == Direction::ToUpstream, "to-upstream", found)?;
+    match text.split_once('|').filter(|(system, code)| system.starts_with("urn:oid:") && !code.is_empty()) {
+        Some((system, code)) => Some((system.to_owned(), code.to_owned())),
+        None => {
+            found.refuse_value(place, text, "must be system and code; write \"urn:oid:2.16.578.1.12.4.1.1.8663|KX17\"");
             None
         }
     }

@@ -94,7 +94,7 @@ fn why_not(row: &ExchangeRow, client: &Client, question: &ExchangeQuestion<'_>) 
 /// What a row gives, in a few lines.
 fn terms(row: &ExchangeRow, client: &Client, scope: Option<&str>) -> String {
     let mut out = String::new();
-    let ceiling = if row.direction == Direction::ToUpstream { row.scopes.clone() } else { row.scopes.narrow(&client.scopes) };
+    let ceiling = row.scopes.narrow(&client.scopes);
     let mut line = |name: &str, text: String| {
         let _ = writeln!(out, "  {name:<10} {text}");
     };

@@ -95,6 +95,9 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         found.warn(raw.url.place(), format!("is on loopback, with its leniencies, but {} can be reached from other machines", server.listen));
     }
     let login = login(&raw.login, &url, server, found);
+    if login.contains(&LoginWay::HelseId) && raw.upstream.get().is_none() && !matches!(raw.upstream, Field::Wrong(_)) {
+        found.refuse(raw.login.place(), "has \"helseid\" and there is no [issuer.upstream]: nobody to send people to");
+    }
     let users = users(&raw.user, found);
     if login.contains(&LoginWay::Local) && raw.user.get().is_none_or(Vec::is_empty) && !matches!(raw.user, Field::Wrong(_)) {
         found.refuse(raw.user.place(), "is missing: login has \"local\" and nobody to choose; write [[issuer.user]] with name and fhir_user");
@@ -126,11 +129,8 @@ fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, f
     }
     let mut ways = Vec::new();
     for item in each_once(field, found) {
-        if item.value == "helseid" {
-            found.refuse_value(&item.place, &item.value, "comes with the HelseID bridge, which this version does not have; leave it out");
-            continue;
-        }
-        let Some(way) = word(&item.value, &item.place, &[("ehr", LoginWay::Ehr), ("local", LoginWay::Local)], found) else { continue };
+        let known = [("ehr", LoginWay::Ehr), ("helseid", LoginWay::HelseId), ("local", LoginWay::Local)];
+        let Some(way) = word(&item.value, &item.place, &known, found) else { continue };
         if way == LoginWay::Local && !issuer.is_loopback() {
             found.refuse_value(&item.place, &item.value, format!("lets anybody be anybody and is for loopback issuers only, not {issuer}; leave it out"));
         } else if way == LoginWay::Local && !server.listen.ip().is_loopback() {

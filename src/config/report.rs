@@ -55,7 +55,12 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
     }
     for issuer in config.issuers.iter().map(|issuer| &issuer.rules) {
         writeln!(out, "\nIssuer {} ({})", issuer.issuer, issuer.name)?;
-        let ways: Vec<_> = issuer.login.iter().map(|way| if *way == LoginWay::Ehr { "the EPJ vouches" } else { "a list of names" }).collect();
+        let said = |way: &LoginWay| match way {
+            LoginWay::Ehr => "the EPJ vouches",
+            LoginWay::HelseId => "the upstream's login",
+            LoginWay::Local => "a list of names",
+        };
+        let ways: Vec<_> = issuer.login.iter().map(said).collect();
         writeln!(out, "  login: {}", ways.join(", then "))?;
         for (index, base) in issuer.fhir.iter().enumerate() {
             let default = if index == 0 { " (default)" } else { "" };

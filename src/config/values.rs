@@ -18,6 +18,7 @@ pub(super) const ALGS: &[(&str, Alg)] = &[
     ("RS512", Alg::RS512),
     ("PS256", Alg::PS256),
     ("PS384", Alg::PS384),
+    ("PS512", Alg::PS512),
     ("ES256", Alg::ES256),
     ("ES384", Alg::ES384),
 ];

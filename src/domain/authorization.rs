@@ -79,6 +79,9 @@ pub struct CheckedRequest {
     pub prompt: BTreeSet<Prompt>,
     /// Seconds. OIDC Core §3.1.2.1.
     pub max_age: Option<u32>,
+    /// What the login shall have been, by our own names for it; wished for, not demanded. OIDC Core §3.1.2.1.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
     pub login_hint: Option<String>,
     /// The user an `id_token_hint` of ours speaks of. OIDC Core §3.1.2.1.
     #[serde(default)]
@@ -200,6 +203,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         prompt,
         max_age,
         hinted: None,
+        acr_values: params.get("acr_values").into_iter().flat_map(|text| text.split(' ')).filter(|value| !value.is_empty()).map(str::to_owned).collect(),
         login_hint: params.get("login_hint").map(str::to_owned),
         ui_locales: params.get("ui_locales").map(str::to_owned),
         wants_patient: negotiated.wants_patient || wants_encounter || requires(Required::Patient),
@@ -209,7 +213,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
 
 /// What is kept of a request or sent back as it came, and so must have an end. Bytes.
 const LONGEST: usize = 4096;
-const KEPT: &[&str] = &["state", "nonce", "login_hint", "ui_locales"];
+const KEPT: &[&str] = &["state", "nonce", "login_hint", "ui_locales", "acr_values"];
 
 fn response_mode(params: &Params) -> Result<ResponseMode, OAuthError> {
     let Some(asked) = params.get("response_mode") else { return Ok(ResponseMode::default()) };

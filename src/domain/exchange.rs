@@ -125,6 +125,12 @@ pub struct ExchangeRow {
     pub delivery: Delivery,
     /// (a) with [`Delivery::Gateway`]: what is behind the gateway route, without a trailing slash.
     pub gateway: Option<String>,
+    /// (a) with [`Delivery::Gateway`]: the header that carries the patient's identity number to what is behind it.
+    pub patient_header: Option<String>,
+    /// (a) only: by an exchange there, where the target was not named at the login.
+    pub upstream_exchange: bool,
+    /// (a) only: an attest goes along, for this health care service (system and code). §3.4.
+    pub attest_service: Option<(String, String)>,
     /// (b) only.
     pub presenter: Presenter,
     /// (b) only: the audience the presented token must have, where it is not our own upstream API.
@@ -418,10 +424,7 @@ fn scopes(row: &ExchangeRow, ask: &Ask<'_>, subject: &Subject) -> Result<ScopeSe
         (None, Some(scopes)) if !ask.direction.is_bridge() => scopes.clone(),
         (None, _) => return Err(ExchangeRefusal::ScopeMissing),
     };
-    let mut given = asked.narrow(&row.scopes);
-    if ask.direction != Direction::ToUpstream {
-        given = given.narrow(&ask.caller.scopes);
-    }
+    let mut given = asked.narrow(&row.scopes).narrow(&ask.caller.scopes);
     if let Some(ceiling) = &subject.scopes {
         given = given.narrow(ceiling);
     }

@@ -25,6 +25,9 @@ pub struct Grant {
     pub user_name: Option<String>,
     pub scopes: ScopeSet,
     pub context: LaunchContext,
+    /// Where the EPJ said the work is done.
+    #[serde(default)]
+    pub organization: Option<Reference>,
     /// Under which session it was made, for `sid` and for what ends with it.
     pub session: Option<SessionId>,
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.

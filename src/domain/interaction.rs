@@ -9,6 +9,7 @@ use super::grant::AuthFacts;
 use super::issuer::{IssuerRules, LoginWay};
 use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
+use super::upstream_attempt::AttemptMode;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -27,6 +28,12 @@ pub struct Interaction {
     pub user: Option<KnownUser>,
     /// The user logged in during this interaction: `prompt=login` and `max_age` are met.
     pub fresh_login: bool,
+    /// It was tried in passing whether the person has a session at the identity provider.
+    #[serde(default)]
+    pub asked_in_passing: bool,
+    /// Why the last login at the identity provider came to nothing.
+    #[serde(default)]
+    pub trouble: Option<LoginTrouble>,
     pub patient: Option<Picked>,
     pub encounter: Option<PickedEncounter>,
     /// What the user ticked.
@@ -71,9 +78,57 @@ pub struct KnownUser {
     pub auth: Option<AuthFacts>,
 }
 
+/// Why a login at the identity provider came to nothing. It says nothing about anybody but the person who tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginTrouble {
+    /// Nobody is logged in there who could be let in without being asked.
+    NoSession,
+    /// The same, and the provider would have to ask something.
+    MustAsk,
+    /// The person gave up, or may not log in there.
+    Cancelled,
+    /// Somebody else than the one the EPJ opened the app for. `reference/helseid.md` P7.
+    WrongPerson,
+    /// Nobody the FHIR server knows, or the numbers are of two people. §6.6.
+    Unknown,
+    /// No authorisation as health personnel, though there was one.
+    NotAuthorized,
+    /// The provider is not sure enough who it is. P9.
+    LevelTooLow,
+    /// Too long ago for what was asked.
+    TooOld,
+    /// The provider, or what we need to know the person by, cannot be reached.
+    Down,
+    /// An answer that cannot be used.
+    Failed,
+}
+
+impl LoginTrouble {
+    /// Whether another try has to begin with a new login: the session there is not one that will do.
+    fn needs_new_login(self) -> bool {
+        match self {
+            Self::WrongPerson | Self::Unknown | Self::NotAuthorized | Self::LevelTooLow | Self::TooOld => true,
+            Self::NoSession | Self::MustAsk | Self::Cancelled | Self::Down | Self::Failed => false,
+        }
+    }
+
+    /// What an app hears that wanted no page shown. OIDC Core §3.1.2.6.
+    fn code(self) -> ErrorCode {
+        match self {
+            Self::NoSession | Self::Cancelled | Self::WrongPerson | Self::Unknown | Self::LevelTooLow | Self::TooOld | Self::Failed => ErrorCode::LoginRequired,
+            Self::MustAsk => ErrorCode::InteractionRequired,
+            Self::NotAuthorized => ErrorCode::AccessDenied,
+            Self::Down => ErrorCode::TemporarilyUnavailable,
+        }
+    }
+}
+
 /// What comes next.
 #[derive(Debug)]
 pub enum Step {
+    /// See in passing whether the person has a session at the identity provider.
+    Passing,
     /// Ask who the user is, in one of these ways, the first that works here.
     Login(Vec<LoginWay>),
     PickPatient,
@@ -102,6 +157,18 @@ impl Interaction {
         (self.fresh_login, self.patient, self.encounter, self.consent) = (false, None, None, None);
     }
 
+    /// How a person who asks for it logs in at the identity provider.
+    pub fn upstream_mode(&self) -> AttemptMode {
+        let hinted_other = self.user.as_ref().zip(self.request.hinted.as_ref()).is_some_and(|(user, hinted)| user.subject != *hinted);
+        let force = self.must_log_in() || self.request.max_age == Some(0) || hinted_other || self.trouble.is_some_and(LoginTrouble::needs_new_login);
+        if force { AttemptMode::Force } else { AttemptMode::Ask }
+    }
+
+    /// Whether the app wants a new login whatever there is. OIDC Core §3.1.2.1.
+    fn must_log_in(&self) -> bool {
+        self.prompts(Prompt::Login) || self.prompts(Prompt::SelectAccount)
+    }
+
     /// What comes next, given what is known now. Rows 11 to 13 of SAL §3.2.
     pub fn next(&self, rules: &IssuerRules, client: &Client, launch: Option<&Launch>, access: Option<&AppAccess>) -> Step {
         let silent = self.prompts(Prompt::None);
@@ -116,6 +183,13 @@ impl Interaction {
             // OIDC Core §3.1.2.1, `id_token_hint`: never an answer about somebody else.
             let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one of the id_token_hint");
             return if silent || self.fresh_login { Step::Refuse(error) } else { self.login(rules, silent) };
+        }
+        if let Some(ways) = self.stepping_up(rules, user) {
+            match self.login_by(ways, silent) {
+                // A wish that cannot be fulfilled without a page does not keep an answer back.
+                Step::Refuse(_) => {}
+                step => return step,
+            }
         }
         if launch.is_some_and(|launch| launch.fhir_user != user.fhir_user) {
             // SAL §7.4: a launch is for the person who made it.
@@ -159,7 +233,7 @@ impl Interaction {
         if self.fresh_login {
             return true;
         }
-        if self.prompts(Prompt::Login) || self.prompts(Prompt::SelectAccount) {
+        if self.must_log_in() {
             return false;
         }
         match (self.request.max_age, &user.auth) {
@@ -172,12 +246,31 @@ impl Interaction {
         }
     }
 
-    fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
-        if silent {
-            return Step::Refuse(OAuthError::new(ErrorCode::LoginRequired, "the user is not signed in"));
+    /// The ways whose names the app wishes for and that the user's login was not. A wish that no way here fulfils is none.
+    fn stepping_up(&self, rules: &IssuerRules, user: &KnownUser) -> Option<Vec<LoginWay>> {
+        let asked = |acr: &String| self.request.acr_values.contains(acr);
+        if self.fresh_login || user.auth.as_ref().is_some_and(|auth| asked(&auth.acr)) {
+            return None;
         }
-        // `ehr` is the EPJ's to begin; what is left can ask the user here.
-        let ways: Vec<LoginWay> = rules.login.iter().copied().filter(|way| *way != LoginWay::Ehr).collect();
+        let ways = ways(rules).filter(|way| asked(&way.acr(&rules.issuer))).collect::<Vec<_>>();
+        (!ways.is_empty()).then_some(ways)
+    }
+
+    fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
+        self.login_by(ways(rules).collect(), silent)
+    }
+
+    fn login_by(&self, ways: Vec<LoginWay>, silent: bool) -> Step {
+        // Where the app wants a login anyhow, nothing can be found out without one.
+        let in_passing = !self.asked_in_passing && !self.must_log_in() && self.request.max_age != Some(0);
+        let first = if silent { ways.contains(&LoginWay::HelseId) } else { ways.first() == Some(&LoginWay::HelseId) };
+        if first && in_passing {
+            return Step::Passing;
+        }
+        if silent {
+            let code = self.trouble.map_or(ErrorCode::LoginRequired, LoginTrouble::code);
+            return Step::Refuse(OAuthError::new(code, "the user is not signed in"));
+        }
         if ways.is_empty() {
             Step::Refuse(OAuthError::new(ErrorCode::AccessDenied, "there is no way to sign in here; open the app from the EHR"))
         } else {
@@ -238,6 +331,11 @@ impl Interaction {
     }
 }
 
+/// `ehr` is the EPJ's to begin; what is left can ask the user here.
+fn ways(rules: &IssuerRules) -> impl Iterator<Item = LoginWay> {
+    rules.login.iter().copied().filter(|way| *way != LoginWay::Ehr)
+}
+
 fn interaction_required() -> Step {
     Step::Refuse(OAuthError::new(ErrorCode::InteractionRequired, "the user must choose a patient or an encounter"))
 }
@@ -245,7 +343,7 @@ fn interaction_required() -> Step {
 impl KnownUser {
     /// The user of a session, as this issuer's tokens will speak of them.
     pub fn of(session: &Session, issuer: &crate::protocol::ids::Issuer) -> Self {
-        let auth = AuthFacts { auth_time: session.auth_time, acr: session.acr(issuer), amr: vec![session.way.as_str().to_owned()] };
+        let auth = AuthFacts { auth_time: session.auth_time, acr: session.acr(issuer), amr: session.amr() };
         Self {
             subject: session.subject.clone(),
             fhir_user: session.fhir_user.clone(),

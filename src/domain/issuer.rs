@@ -18,12 +18,14 @@ use crate::protocol::lang::Lang;
 /// The client id under which the server reads FHIR itself. DESIGN §3, How we reach FHIR.
 pub const SELF_CLIENT: &str = "helsebro";
 
-/// A way to find out who the user is. DESIGN §3; HelseID joins this list with the bridge.
+/// A way to find out who the user is. DESIGN §3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginWay {
     /// The EPJ vouches, through `start_url`.
     Ehr,
+    /// A login at the identity provider of [`IssuerRules::upstream`].
+    HelseId,
     /// A list of names; loopback only.
     Local,
 }
@@ -33,8 +35,14 @@ impl LoginWay {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ehr => "ehr",
+            Self::HelseId => "helseid",
             Self::Local => "local",
         }
+    }
+
+    /// `acr` of a login in this way.
+    pub fn acr(self, issuer: &Issuer) -> String {
+        issuer.at(&format!("/acr/{}", self.as_str()))
     }
 }
 

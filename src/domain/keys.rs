@@ -203,7 +203,7 @@ impl KeyRing {
 }
 
 /// Bytes as standard base64 in a JSON string.
-mod base64_text {
+pub(super) mod base64_text {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -15,3 +15,5 @@ pub mod person;
 pub mod session;
 pub mod trusted;
 pub mod upstream;
+pub mod upstream_attempt;
+pub mod upstream_session;

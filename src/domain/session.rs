@@ -12,6 +12,9 @@ use crate::time::UnixTime;
 pub enum SessionWay {
     /// The EPJ vouched for the person when it made the launch.
     Ehr,
+    /// A login at the identity provider behind us.
+    #[serde(rename = "helseid")]
+    HelseId,
     Local,
 }
 
@@ -20,6 +23,7 @@ impl SessionWay {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ehr => "ehr",
+            Self::HelseId => "helseid",
             Self::Local => "local",
         }
     }
@@ -35,6 +39,9 @@ pub struct Session {
     pub fhir_user: Reference,
     pub name: Option<String>,
     pub way: SessionWay,
+    /// How the identity provider says it knew the person. RFC 8176.
+    #[serde(default)]
+    pub amr: Vec<String>,
     /// When the person was last seen to be the person. OIDC Core §2, `auth_time`.
     pub auth_time: UnixTime,
     /// The EHR client that may end it, for sessions of the EPJ.
@@ -71,8 +78,13 @@ impl Session {
     pub fn logged_out(&self, now: UnixTime) -> Self {
         match self.way {
             SessionWay::Ehr => Self { epoch: self.epoch.saturating_add(1), logged_out_at: Some(now), ..self.clone() },
-            SessionWay::Local => Self { ended_at: self.ended_at.or(Some(now)), ..self.clone() },
+            SessionWay::HelseId | SessionWay::Local => Self { ended_at: self.ended_at.or(Some(now)), ..self.clone() },
         }
+    }
+
+    /// `amr` of tokens issued under this session: ours where nobody said more.
+    pub fn amr(&self) -> Vec<String> {
+        if self.amr.is_empty() { vec![self.way.as_str().to_owned()] } else { self.amr.clone() }
     }
 
     /// `acr` of tokens issued under this session.

@@ -146,7 +146,7 @@ pub enum UserinfoScheme {
 }
 
 /// How sure the provider is who it is: a number, `4` the surest. `reference/helseid.md` §3.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SecurityLevel(u8);
 
 impl SecurityLevel {

@@ -134,6 +134,8 @@ impl Engine {
             csrf: self.new_secret().expose().clone(),
             user,
             fresh_login: false,
+            asked_in_passing: false,
+            trouble: None,
             patient: None,
             encounter: None,
             consent: None,
@@ -152,7 +154,7 @@ impl Engine {
         match interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref().map(|held| &held.value)) {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &client, launch, access, scopes).await?))),
             Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
-            Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
+            Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
                 if let Some(launch) = launch
                     && let Err(refused) = self.reserve(launch, &interaction, browser).await?
                 {
@@ -230,7 +232,9 @@ impl Engine {
         match step {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
             Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
-            Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => Ok(Next::Page { interaction: interaction.id, browser: None }),
+            Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
+                Ok(Next::Page { interaction: interaction.id, browser: None })
+            }
         }
     }
 
@@ -287,17 +291,24 @@ impl Engine {
         launch: Option<&Held<Launch>>,
         browser: &Browser,
     ) -> Result<Option<KnownUser>, StoreError> {
+        let mut known: Vec<KnownUser> = Vec::new();
         for way in &self.rules.login {
             let session = match (way, launch) {
                 (LoginWay::Ehr, Some(held)) => self.session_for(held.id(), &held.value, browser).await?,
                 (LoginWay::Ehr, None) => None,
-                (LoginWay::Local, _) => self.browser_session(browser).await?.filter(|session| session.base == request.base),
+                (LoginWay::HelseId | LoginWay::Local, _) => {
+                    let own = self.browser_session(browser).await?;
+                    own.filter(|session| session.base == request.base && session.way.as_str() == way.as_str())
+                }
             };
             // A session of somebody else does not stand in the way of logging in as the launching user.
             let session = session.filter(|session| launch.is_none_or(|held| held.value.fhir_user == session.fhir_user));
-            if let Some(session) = session {
-                return Ok(Some(self.known_user(&session, launch.map(|held| &held.value))));
-            }
+            known.extend(session.map(|session| self.known_user(&session, launch.map(|held| &held.value))));
+        }
+        // One that is what the app wishes for goes before one that comes first.
+        let wished = known.iter().position(|user| user.auth.as_ref().is_some_and(|auth| request.acr_values.contains(&auth.acr)));
+        if let Some(user) = known.into_iter().nth(wished.unwrap_or(0)) {
+            return Ok(Some(user));
         }
         Ok(launch.and_then(|held| KnownUser::by_handle(&held.value, client)))
     }

@@ -9,6 +9,7 @@ use crate::domain::consent::AppAccess;
 use crate::domain::grant::{Grant, GrantState};
 use crate::domain::interaction::{Interaction, KnownUser};
 use crate::domain::launch::{Launch, LaunchError, LaunchState};
+use crate::domain::session::SessionWay;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::GrantId;
 use crate::protocol::scope::{Scope, ScopeSet};
@@ -59,6 +60,7 @@ impl Engine {
             user_name: user.name.clone(),
             scopes,
             context,
+            organization: launch.as_ref().and_then(|held| held.value.organization.clone()),
             // A grant without a refresh token belongs to the session too: logging out ends what the user is using.
             ends_with_session: session.is_some() && (!offline || client.end_with_session),
             session,
@@ -71,6 +73,12 @@ impl Engine {
             expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
             state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },
         };
+        // Before there is anything to end: what this login vouched for ends with it.
+        if let (Some(held), Some(login), Some(SessionWay::HelseId)) = (&launch, &user.vouched_by, user.way)
+            && !self.link_login(login, &held.value.session).await?
+        {
+            return refused(OAuthError::new(ErrorCode::AccessDenied, "the user has logged out"));
+        }
         if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
             return refused(OAuthError::new(ErrorCode::ServerError, "the server failed"));
         }

@@ -105,6 +105,11 @@ impl Keys {
         Ok(Self { issuer, store, seal, clock, random, schedule, opened })
     }
 
+    /// Seals what is kept in this issuer's records.
+    pub fn sealer(&self) -> Sealer {
+        Sealer { issuer: self.issuer.clone(), seal: Arc::clone(&self.seal), random: Arc::clone(&self.random) }
+    }
+
     fn making(&self) -> Making<'_> {
         Making { issuer: &self.issuer, seal: &self.seal, random: &*self.random }
     }
@@ -202,6 +207,32 @@ impl Keys {
         let before = self.opened.load_full();
         self.opened.store(Arc::new(self.making().open(ring, Some(&before))?));
         Ok(())
+    }
+}
+
+/// Seals secrets that stand in this issuer's records besides its keys. Cheap to clone.
+#[derive(Clone)]
+pub struct Sealer {
+    issuer: Issuer,
+    seal: Arc<SealKey>,
+    random: Arc<dyn Random>,
+}
+
+impl Sealer {
+    /// Seals for one place: the record `id`, and what in it (`what`).
+    pub fn seal(&self, what: &str, id: &str, plain: &[u8]) -> Vec<u8> {
+        self.seal.seal(&self.place(what, id), plain, &*self.random)
+    }
+
+    /// # Errors
+    /// [`SealError`]: it was sealed for another place, or with another key.
+    pub fn open(&self, what: &str, id: &str, sealed: &[u8]) -> Result<Secret<Vec<u8>>, SealError> {
+        self.seal.open(&self.place(what, id), sealed)
+    }
+
+    /// The lengths keep the parts apart, and this from the contexts of keys.
+    fn place(&self, what: &str, id: &str) -> Vec<u8> {
+        format!("helsebro {} record {}:{what} {}:{id}", self.issuer, what.len(), id.len()).into_bytes()
     }
 }
 

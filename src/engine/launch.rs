@@ -15,6 +15,7 @@ use crate::domain::client::{Client, LAUNCH_CREATE, Required};
 use crate::domain::issuer::{FhirServer, LONGEST_LAUNCH};
 use crate::domain::launch::{Launch, LaunchState, Start};
 use crate::domain::session::{Session, SessionWay};
+use crate::domain::upstream_session::UpstreamEnd;
 use crate::fhir_client::{Belongs, FhirDown, Resource};
 use crate::protocol::dpop::ShownToken;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
@@ -243,6 +244,7 @@ impl Engine {
             fhir_user: ask.fhir_user.clone(),
             name,
             way: SessionWay::Ehr,
+            amr: Vec::new(),
             auth_time: now,
             ehr: Some(ehr.id.clone()),
             cookie: None,
@@ -275,13 +277,16 @@ impl Engine {
         }
     }
 
-    /// The EPJ's logout: one write, and everything that hangs on the session is dead. No error where there is no such session.
+    /// The EPJ's logout: one write, and everything that hangs on the session is dead; a login at the identity provider that was made under it
+    /// ends too. No error where there is no such session.
     ///
     /// # Errors
     /// A store that cannot answer.
     pub async fn end_ehr_session(&self, ehr: &Client, session: &str) -> Result<(), StoreError> {
         for server in &self.rules.fhir {
-            self.end_session(&ehr_session_id(&ehr.id, &server.base, session)).await?;
+            let id = ehr_session_id(&ehr.id, &server.base, session);
+            self.end_session(&id).await?;
+            self.end_upstream_of(&id, UpstreamEnd::EpjEnded).await?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::domain::session::Session;
 use crate::jose::{Alg, Expect, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
 use crate::secret::Digest;
-use crate::store::records::{ClientChange, RevokedToken};
+use crate::store::records::{ClientChange, Replay, RevokedToken};
 use crate::store::{Held, StoreError};
 
 /// What our own access tokens are signed with.
@@ -72,7 +72,8 @@ impl Engine {
             .iter()
             .map(|source| {
                 let revoked = reads.want_opt::<RevokedToken>(source.jti.as_ref().map(|jti| jti.as_str()));
-                (source, revoked, reads.want_opt::<ClientChange>(source.client_id.as_ref().map(|id| id.as_str())))
+                let ended = reads.want_opt::<Replay>(source.sid_hash.as_deref());
+                (source, revoked, ended, reads.want_opt::<ClientChange>(source.client_id.as_ref().map(|id| id.as_str())))
             })
             .collect();
         let found = reads.fetch().await?;
@@ -80,13 +81,13 @@ impl Engine {
             return Ok(None);
         }
         // DESIGN §3, Token exchange: a result ends with what it was exchanged from.
-        for (source, revoked, change) in sources {
+        for (source, revoked, ended, change) in sources {
             let change = found.take(change)?;
             let gone = source
                 .client_id
                 .as_ref()
                 .is_some_and(|id| as_it_is(self.rules.clients.get(id), change.as_ref().map(|held| &held.value), now).is_none_or(|client| client.disabled));
-            if gone || found.take(revoked)?.is_some() {
+            if gone || found.take(revoked)?.is_some() || found.take(ended)?.is_some() {
                 return Ok(None);
             }
         }

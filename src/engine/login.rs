@@ -1,4 +1,4 @@
-//! Sessions that begin with a login here. DESIGN §3, Who is the user; HelseID joins with the bridge.
+//! Sessions that begin with a login here. DESIGN §3, Who is the user.
 
 use super::Engine;
 use super::start::Browser;
@@ -9,11 +9,21 @@ use crate::domain::session::{Session, SessionWay};
 use crate::protocol::ids::{FhirBase, Reference, SessionId};
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, StoreError};
+use crate::time::UnixTime;
 
 /// A session that was just made, and the cookie that shows it.
 pub struct SignedIn {
     pub session: Session,
     pub cookie: Secret<String>,
+}
+
+/// What a login found out.
+pub(super) struct LoginFacts {
+    pub fhir_user: Reference,
+    pub name: Option<String>,
+    pub way: SessionWay,
+    pub amr: Vec<String>,
+    pub auth_time: UnixTime,
 }
 
 impl Engine {
@@ -40,26 +50,38 @@ impl Engine {
         }
         let known = Reference::parse(fhir_user).ok().and_then(|fhir_user| self.rules.local_user(&fhir_user).cloned());
         let Some(user) = known else { return Ok(None) };
-        let now = self.now();
+        let facts = LoginFacts { fhir_user: user.fhir_user, name: Some(user.name), way: SessionWay::Local, amr: Vec::new(), auth_time: self.now() };
+        let signed_in = self.new_session(base, facts);
+        self.keep_session(&signed_in.session).await?;
+        Ok(Some(signed_in))
+    }
+
+    /// A session with a cookie of its own, not kept yet.
+    pub(super) fn new_session(&self, base: &FhirBase, facts: LoginFacts) -> SignedIn {
         let id = SessionId::parse(&self.random.id()).expect("hexadecimal is an id");
         let secret = self.new_secret();
         let session = Session {
             id: id.clone(),
-            subject: self.subject(base, &user.fhir_user),
+            subject: self.subject(base, &facts.fhir_user),
             base: base.clone(),
-            fhir_user: user.fhir_user,
-            name: Some(user.name),
-            way: SessionWay::Local,
-            auth_time: now,
+            fhir_user: facts.fhir_user,
+            name: facts.name,
+            way: facts.way,
+            amr: facts.amr,
+            auth_time: facts.auth_time,
             ehr: None,
             cookie: Some(secret.digest()),
             ended_at: None,
             epoch: 0,
             logged_out_at: None,
-            expires_at: now + self.rules.lifetimes.session,
+            expires_at: self.now() + self.rules.lifetimes.session,
         };
-        match self.store.create(id.as_str(), &session).await? {
-            Commit::Applied => Ok(Some(SignedIn { cookie: Secret::new(format!("sess_{id}_{}", secret.expose())), session })),
+        SignedIn { cookie: Secret::new(format!("sess_{id}_{}", secret.expose())), session }
+    }
+
+    pub(super) async fn keep_session(&self, session: &Session) -> Result<(), StoreError> {
+        match self.store.create(session.id.as_str(), session).await? {
+            Commit::Applied => Ok(()),
             Commit::Conflict => Err(StoreError::Corrupt("a session of 128 random bits was there already".to_owned())),
         }
     }

@@ -4,13 +4,15 @@ use super::Engine;
 use super::live::SIGNING_ALGS;
 use super::start::Browser;
 use crate::domain::client::VerifiedRedirect;
-use crate::domain::session::Session;
+use crate::domain::session::{Session, SessionWay};
+use crate::domain::upstream_session::UpstreamEnd;
 use crate::jose::{Expect, Expiry, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::IdTokenClaims;
 use crate::protocol::ids::{ClientId, SessionId};
 use crate::protocol::params::Params;
 use crate::store::{Commit, StoreError};
 use crate::time::UnixTime;
+use crate::upstream::EndSession;
 
 /// A logout as it was asked for, once what can be checked is checked.
 pub struct Logout {
@@ -54,6 +56,18 @@ impl Engine {
         Some(verified.into_claims())
     }
 
+    /// What ends the session at the identity provider that this browser's session stands on. To be asked for before logging out: with that the
+    /// id_token is gone. Nothing where the provider cannot be asked where that is.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn upstream_end_session(&self, browser: &Browser) -> Result<Option<EndSession>, StoreError> {
+        match self.browser_session(browser).await? {
+            Some(session) if session.way == SessionWay::HelseId => self.end_session_there(&session.id).await,
+            Some(_) | None => Ok(None),
+        }
+    }
+
     /// Logs out of the session the hint names and of the one this browser shows: whatever hangs on them is dead with one write each.
     ///
     /// # Errors
@@ -68,15 +82,22 @@ impl Engine {
         Ok(())
     }
 
-    async fn log_out_of(&self, id: &SessionId, hinted_at: Option<UnixTime>) -> Result<(), StoreError> {
+    /// Logs out of one session, unless the hint speaks of what is over already.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn log_out_of(&self, id: &SessionId, hinted_at: Option<UnixTime>) -> Result<(), StoreError> {
         loop {
             let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(()) };
             if hinted_at.is_some_and(|at| held.value.outdates(at)) {
                 return Ok(());
             }
             if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
-                return Ok(());
+                break;
             }
         }
+        // What was granted in the EPJ's sessions on the word of this login, then the login there. DESIGN §3, Ending.
+        self.end_vouched_by(id).await?;
+        self.end_upstream_of(id, UpstreamEnd::LoggedOut).await
     }
 }

@@ -9,6 +9,8 @@ pub mod code;
 pub mod dpop;
 pub mod exchange;
 pub mod finish;
+pub mod gateway;
+pub mod helseid;
 pub mod introspect;
 pub mod issue;
 pub mod keys;
@@ -24,6 +26,7 @@ pub mod revoke;
 pub mod start;
 pub mod tend;
 pub mod token;
+pub mod upstream_session;
 pub mod userinfo;
 
 use std::collections::BTreeMap;
@@ -39,6 +42,7 @@ use crate::random::Random;
 use crate::secret::{Digest, Secret};
 use crate::store::{Store, StoreError};
 use crate::time::{Clock, UnixTime};
+use crate::upstream::Upstream;
 
 /// How many access tokens' signatures are remembered. One entry is about 1 KiB.
 const REMEMBERED_TOKENS: usize = 16_384;
@@ -57,6 +61,8 @@ pub struct Engine {
     own_tokens: own_token::OwnTokens,
     /// Other issuers whose tokens may be exchanged here.
     peers: exchange::foreign::Peers,
+    /// The identity provider behind this issuer, and the sessions there.
+    bridge: Option<upstream_session::Bridge>,
 }
 
 /// What an engine is made of.
@@ -68,12 +74,16 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     pub client_keys: JwksCache,
     pub fhir: BTreeMap<FhirBase, FhirClient>,
+    /// The identity provider of `rules.upstream`.
+    pub upstream: Option<Upstream>,
 }
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
+        let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
+            bridge,
             rules: parts.rules,
             store: parts.store,
             keys: parts.keys,

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::Engine;
 use super::keys::KeysError;
+use crate::domain::grant::Grant;
 use crate::domain::person::{HprNumber, OrgNumber, PersonNumber};
 use crate::fhir_client::{FhirClient, FhirDown, Resource};
-use crate::protocol::ids::{FhirBase, Reference};
+use crate::protocol::ids::{FhirBase, Reference, ResourceType};
 use crate::secret::Secret;
 
 /// How far up an organisation's parents are followed.
@@ -48,23 +49,61 @@ impl Engine {
     /// [`Unknown`], where nobody can say.
     pub(super) async fn works_for(&self, base: &FhirBase, practitioner: &Reference, organisation: &OrgNumber) -> Result<bool, Unknown> {
         let (fhir, token) = self.reading_at(base)?;
-        let mut seen: BTreeSet<Reference> = BTreeSet::new();
-        for mut at in fhir.workplaces(&token, practitioner).await? {
-            for _ in 0..HIGHEST {
-                if !seen.insert(at.clone()) {
-                    break;
-                }
-                let Some(found) = fhir.read(&token, &at).await? else { break };
-                if found.identifiers(OrgNumber::SYSTEM).iter().any(|number| number.expose() == organisation.as_str()) {
-                    return Ok(true);
-                }
-                match found.part_of() {
-                    Some(parent) => at = parent,
-                    None => break,
-                }
+        for place in fhir.workplaces(&token, practitioner).await? {
+            if self.belongs_to(base, &place, organisation).await? {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a place is this organisation, or a part of it.
+    ///
+    /// # Errors
+    /// [`Unknown`], where nobody can say.
+    pub(super) async fn belongs_to(&self, base: &FhirBase, place: &Reference, organisation: &OrgNumber) -> Result<bool, Unknown> {
+        Ok(self.numbers_upwards(base, place).await?.contains(organisation))
+    }
+
+    /// Where a grant's work is done: the organisation of its launch, else that of its encounter, else the only place its person works at.
+    ///
+    /// # Errors
+    /// [`Unknown`], where nobody can say.
+    pub(super) async fn place_of(&self, grant: &Grant) -> Result<Option<Reference>, Unknown> {
+        if let Some(place) = &grant.organization {
+            return Ok(Some(place.clone()));
+        }
+        let (fhir, token) = self.reading_at(&grant.base)?;
+        if let Some(encounter) = &grant.context.encounter {
+            let what = Reference { kind: ResourceType::parse("Encounter").expect("a FHIR type"), id: encounter.clone() };
+            let provider = fhir.read(&token, &what).await?.and_then(|found| found.encounter()).and_then(|facts| facts.service_provider);
+            if provider.is_some() {
+                return Ok(provider);
+            }
+        }
+        let Some(person) = &grant.fhir_user else { return Ok(None) };
+        match fhir.workplaces(&token, person).await?.as_slice() {
+            [only] => Ok(Some(only.clone())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The organisation numbers of a place and of what it is a part of, the legal entity last.
+    ///
+    /// # Errors
+    /// [`Unknown`], where nobody can say.
+    pub(super) async fn numbers_upwards(&self, base: &FhirBase, place: &Reference) -> Result<Vec<OrgNumber>, Unknown> {
+        let (fhir, token) = self.reading_at(base)?;
+        let (mut numbers, mut at) = (Vec::new(), place.clone());
+        for _ in 0..HIGHEST {
+            let Some(found) = fhir.read(&token, &at).await? else { break };
+            numbers.extend(found.identifiers(OrgNumber::SYSTEM).iter().filter_map(|number| OrgNumber::parse(number.expose())).take(1));
+            match found.part_of() {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        Ok(numbers)
     }
 
     /// How we read a base, with our own token.

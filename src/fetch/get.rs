@@ -49,7 +49,7 @@ impl Getter {
             300..=399 => return Err(FetchError::Redirect),
             other => return Err(FetchError::Status(other)),
         }
-        let fresh_for = fresh_for(response.headers());
+        let fresh_for = fresh_for(response.headers()).min(self.limits.kept_at_most);
         let body = outgoing::read_body(response, self.limits.max_bytes).await.map_err(|error| match error {
             BodyError::TooLarge => FetchError::TooLarge,
             BodyError::Http(error) => reason(&error),

@@ -30,11 +30,19 @@ pub struct FetchLimits {
     pub allow_private: bool,
     /// This machine may be asked, also over plain `http`: for issuers on loopback alone.
     pub allow_loopback: bool,
+    /// A document is asked for again after this, however long its owner lets it be kept.
+    pub kept_at_most: Duration,
 }
 
 impl Default for FetchLimits {
     fn default() -> Self {
-        Self { max_bytes: 64 * 1024, timeout: Duration::from_secs(5), allow_private: false, allow_loopback: false }
+        Self {
+            max_bytes: 64 * 1024,
+            timeout: Duration::from_secs(5),
+            allow_private: false,
+            allow_loopback: false,
+            kept_at_most: Duration::from_secs(24 * 3600),
+        }
     }
 }
 

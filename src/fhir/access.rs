@@ -5,6 +5,7 @@
 
 mod change;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,12 +120,24 @@ pub enum UserPolicy {
     CareRelation,
 }
 
+/// Which elements put a resource within a patient's reach. §13, trap 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compartment {
+    /// The subject, where the type has one; who wrote or took part only where there is no subject.
+    #[default]
+    StrictSubject,
+    /// Every element R4 names: what a patient wrote about somebody else is within the writer's reach too. `Patient.link` is not, as ever.
+    R4,
+}
+
 /// How this server decides where SMART leaves it open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     pub supporting_reads: SupportingReads,
     pub user: UserPolicy,
+    pub compartment: Compartment,
     /// What is written with `patient/` scopes names the encounter in context, or none.
     pub encounter_must_match: bool,
     /// Documents the patient has blocked (9603 `NORS`) are hidden but for the purpose `BTG`, those withheld from parents (`NORN_FORANS`)
@@ -278,7 +291,7 @@ impl<'a> Access<'a> {
         }
         match resource.row.belongs {
             Belongs::Patient | Belongs::Subject { .. } => {
-                let patients = resource.patients(self.base).unwrap_or_default();
+                let patients = self.owners(resource);
                 patients.iter().any(|patient| if level == Level::Patient { self.context.patient.as_ref() == Some(patient) } else { self.user_reaches(patient) })
             }
             Belongs::Targets(path) => {
@@ -295,6 +308,17 @@ impl<'a> Access<'a> {
             }
             Belongs::Pointed => self.is_pointed_at(resource) || self.is_own_upload(resource),
             Belongs::Directory => level == Level::User || self.policy.supporting_reads == SupportingReads::Any || self.is_referred_to(resource),
+        }
+    }
+
+    /// The patients within whose reach a resource lies.
+    fn owners<'r>(&self, resource: &'r Resource) -> Cow<'r, [Arc<str>]> {
+        match (self.policy.compartment, resource.row.belongs) {
+            (Compartment::R4, Belongs::Subject { subject, others }) => {
+                let named = [subject, others].into_iter().flat_map(|paths| resource.references_at(self.base, paths));
+                named.filter(|key| key.kind == "Patient").map(|key| key.id).collect()
+            }
+            (Compartment::R4 | Compartment::StrictSubject, _) => Cow::Borrowed(resource.patients().map_or(&[], |all| &**all)),
         }
     }
 
@@ -368,7 +392,7 @@ impl<'a> Access<'a> {
         let Some(user) = self.context.fhir_user.as_ref().and_then(|key| self.data.get(key)) else { return Reach::These(BTreeSet::new()) };
         let Some(practitioner) = self.practitioner() else {
             // A patient reaches themselves, a relative whom they are related to, whatever the policy for staff.
-            return Reach::These(user.patients(self.base).unwrap_or_default().into_iter().collect());
+            return Reach::These(user.patients().into_iter().flat_map(|all| all.iter().cloned()).collect());
         };
         let organizations = match self.policy.user {
             UserPolicy::All => return Reach::Everybody,
@@ -393,7 +417,7 @@ impl<'a> Access<'a> {
                 UserPolicy::CareRelation => encounter.references_at(self.base, &["participant.individual"]).contains(&practitioner),
             };
             if related {
-                patients.extend(encounter.patients(self.base).unwrap_or_default());
+                patients.extend(encounter.patients().into_iter().flat_map(|all| all.iter().cloned()));
             }
         }
         Reach::These(patients)

@@ -26,7 +26,7 @@ pub struct Access {
     pub interaction: &'static str,
     /// The patients it was about: those of the resource, where there was one. A patient's own view of the log goes by these, so nobody
     /// else's may stand beside them.
-    pub patients: Vec<Arc<str>>,
+    pub patients: Arc<[Arc<str>]>,
     /// Type and, where one resource was meant and the token may know of it, id.
     pub kind: Option<&'static str>,
     pub id: Option<String>,
@@ -142,7 +142,7 @@ fn body(access: &Access) -> Value {
         "requestor": context.fhir_user.is_none()
     }));
     let mut entities = Vec::new();
-    for patient in &access.patients {
+    for patient in &*access.patients {
         entities.push(json!({
             "what": {"reference": format!("Patient/{patient}")},
             "role": {"system": "http://terminology.hl7.org/CodeSystem/object-role", "code": "1", "display": "Patient"}
@@ -192,7 +192,7 @@ mod tests {
         let add = |number: usize| {
             let (kind, id) = if number.is_multiple_of(2) { (Some("Condition"), None) } else { (Some("Patient"), Some("q".to_owned())) };
             let interaction = if number.is_multiple_of(2) { "search-type" } else { "read" };
-            let patients = vec!["p".into()];
+            let patients = Arc::from(["p".into()]);
             audit.add(Access { at: UnixTime(number as i64), context: Arc::clone(&context), interaction, patients, kind, id, status: 200 });
         };
         (0..3).for_each(add);

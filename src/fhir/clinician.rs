@@ -70,45 +70,47 @@ impl Clinician<'_> {
     ///
     /// # Errors
     /// [`ClinicianError`]. Steps that were taken before stay.
-    pub fn decide(&self, id: &str, order: &Order) -> Result<Decided, ClinicianError> {
+    pub async fn decide(&self, id: &str, order: &Order) -> Result<Decided, ClinicianError> {
         let before = self.data.snapshot().find("Task", id).cloned().ok_or(ClinicianError::NoTask)?;
         let no_way = |from: &str| ClinicianError::NoWay { from: from.to_owned(), to: order.to.clone() };
         let steps = way(status(&before), &order.to).ok_or_else(|| no_way(status(&before)))?;
         let mut task = before;
         for step in &steps {
             let reason = order.reason.as_deref().filter(|_| *step == order.to);
-            let outputs = if *step == "completed" { self.journal(&task)? } else { Vec::new() };
-            task = self.advance(&task, step, reason, outputs).map_err(|why| why.unwrap_or_else(|| no_way(status(&task))))?;
+            let outputs = if *step == "completed" { self.journal(&task).await? } else { Vec::new() };
+            task = self.advance(&task, step, reason, outputs).await.map_err(|why| why.unwrap_or_else(|| no_way(status(&task))))?;
         }
         tracing::info!(task = id, to = order.to, "the clinician of the mock decided");
         Ok(Decided { steps, task: task.body.clone() })
     }
 
     /// The task's next version, unless somebody else has moved it meanwhile: then an error without a reason of its own.
-    fn advance(&self, task: &Resource, step: &str, reason: Option<&str>, outputs: Vec<Value>) -> Result<Arc<Resource>, Option<ClinicianError>> {
-        self.data.write(
-            |why| Some(ClinicianError::Log(why)),
-            |data| {
-                let current = data.get(&task.key()).filter(|current| current.version == task.version).ok_or(None)?;
-                let mut body = current.body.clone();
-                if let Some(fields) = body.as_object_mut() {
-                    fields.insert("status".to_owned(), json!(step));
-                    fields.insert("lastModified".to_owned(), json!(moment(self.now)));
-                    if let Some(reason) = reason {
-                        fields.insert("statusReason".to_owned(), json!({"text": reason}));
+    async fn advance(&self, task: &Resource, step: &str, reason: Option<&str>, outputs: Vec<Value>) -> Result<Arc<Resource>, Option<ClinicianError>> {
+        self.data
+            .write(
+                |why| Some(ClinicianError::Log(why)),
+                |data| {
+                    let current = data.get(&task.key()).filter(|current| current.version == task.version).ok_or(None)?;
+                    let mut body = current.body.clone();
+                    if let Some(fields) = body.as_object_mut() {
+                        fields.insert("status".to_owned(), json!(step));
+                        fields.insert("lastModified".to_owned(), json!(moment(self.now)));
+                        if let Some(reason) = reason {
+                            fields.insert("statusReason".to_owned(), json!({"text": reason}));
+                        }
+                        if let (false, Some(all)) = (outputs.is_empty(), fields.entry("output").or_insert_with(|| json!([])).as_array_mut()) {
+                            all.extend(outputs.iter().map(|output| json!({"type": {"text": "Journaldokument"}, "valueReference": output})));
+                        }
+                        fields.retain(|name, value| name != "output" || value.as_array().is_none_or(|all| !all.is_empty()));
                     }
-                    if let (false, Some(all)) = (outputs.is_empty(), fields.entry("output").or_insert_with(|| json!([])).as_array_mut()) {
-                        all.extend(outputs.iter().map(|output| json!({"type": {"text": "Journaldokument"}, "valueReference": output})));
-                    }
-                    fields.retain(|name, value| name != "output" || value.as_array().is_none_or(|all| !all.is_empty()));
-                }
-                Ok(self.put(current.row, data, &current.id, body))
-            },
-        )
+                    Ok(self.put(current.row, data, &current.id, body))
+                },
+            )
+            .await
     }
 
     /// Finalizes what the task is about and writes about it; gives references to what became of it.
-    fn journal(&self, task: &Resource) -> Result<Vec<Value>, ClinicianError> {
+    async fn journal(&self, task: &Resource) -> Result<Vec<Value>, ClinicianError> {
         let payload: Vec<Arc<Resource>> = {
             let data = self.data.snapshot();
             let keys = task.references_at(self.base, &["focus"]).into_iter().chain(inputs(task, self.base));
@@ -117,7 +119,7 @@ impl Clinician<'_> {
         let mut filed = Vec::new();
         let mut documents = Vec::new();
         for resource in payload {
-            let resource = self.finalize(resource)?;
+            let resource = self.finalize(resource).await?;
             match resource.row.name {
                 "DocumentReference" => documents.push(resource),
                 "QuestionnaireResponse" | "Observation" => filed.push(resource),
@@ -126,17 +128,17 @@ impl Clinician<'_> {
             }
         }
         if !filed.is_empty() {
-            documents.push(self.create("DocumentReference", document(task, &filed, self.now))?);
+            documents.push(self.create("DocumentReference", document(task, &filed, self.now)).await?);
         }
         if !documents.is_empty() {
             let targets: Vec<Value> = documents.iter().chain(&filed).map(|resource| reference(resource)).collect();
-            self.create("Provenance", provenance(task, &targets, self.now))?;
+            self.create("Provenance", provenance(task, &targets, self.now)).await?;
         }
         Ok(documents.iter().map(|document| reference(document)).collect())
     }
 
     /// The payload's last version; a new one where it was not final yet.
-    fn finalize(&self, resource: Arc<Resource>) -> Result<Arc<Resource>, ClinicianError> {
+    async fn finalize(&self, resource: Arc<Resource>) -> Result<Arc<Resource>, ClinicianError> {
         let text = |name: &str| resource.body.get(name).and_then(Value::as_str);
         let (member, last) = match (resource.row.name, text("status"), text("docStatus")) {
             ("QuestionnaireResponse", Some("in-progress"), _) => ("status", "completed"),
@@ -144,19 +146,21 @@ impl Clinician<'_> {
             ("DocumentReference", _, Some("preliminary")) => ("docStatus", "final"),
             _ => return Ok(resource),
         };
-        self.data.write(ClinicianError::Log, |data| {
-            let current = data.get(&resource.key()).unwrap_or(&resource);
-            let mut body = current.body.clone();
-            if let Some(fields) = body.as_object_mut() {
-                fields.insert(member.to_owned(), json!(last));
-            }
-            Ok(self.put(current.row, data, &current.id, body))
-        })
+        self.data
+            .write(ClinicianError::Log, |data| {
+                let current = data.get(&resource.key()).unwrap_or(&resource);
+                let mut body = current.body.clone();
+                if let Some(fields) = body.as_object_mut() {
+                    fields.insert(member.to_owned(), json!(last));
+                }
+                Ok(self.put(current.row, data, &current.id, body))
+            })
+            .await
     }
 
-    fn create(&self, kind: &str, body: Value) -> Result<Arc<Resource>, ClinicianError> {
+    async fn create(&self, kind: &str, body: Value) -> Result<Arc<Resource>, ClinicianError> {
         let row = TypeRow::named(kind).expect("the table has what the journal is made of");
-        self.data.write(ClinicianError::Log, |data| Ok(self.put(row, data, &new_id(self.random, data, row), body)))
+        self.data.write(ClinicianError::Log, |data| Ok(self.put(row, data, &new_id(self.random, data, row), body))).await
     }
 
     /// The next version of what has this id.

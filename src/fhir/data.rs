@@ -1,6 +1,7 @@
 //! The resources of one server: where they come from, how they are found, and how they change. A reader takes a snapshot and holds it as
 //! long as it likes; a write makes the next one beside it, sharing what did not change.
 
+mod keep;
 mod load;
 mod log;
 
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use self::keep::Keeper;
 use self::log::Log;
 use super::FhirError;
 use super::resource::{Key, Resource};
@@ -156,21 +158,25 @@ impl Snapshot {
     #[must_use]
     pub fn after(&self, edit: &Edit) -> Self {
         let mut next = self.clone();
+        next.apply(edit);
+        next
+    }
+
+    fn apply(&mut self, edit: &Edit) {
         match edit {
             Edit::Put(resource) => {
-                next.remember_current(&resource.key());
-                next.insert(Arc::clone(resource));
+                self.remember_current(&resource.key());
+                self.insert(Arc::clone(resource));
             }
             Edit::Delete { key, version, at } => {
-                next.remember_current(key);
-                next.forget_references(key);
-                if let Some(all) = next.types.get_mut(key.kind) {
+                self.remember_current(key);
+                self.forget_references(key);
+                if let Some(all) = self.types.get_mut(key.kind) {
                     Arc::make_mut(all).remove(&key.id);
                 }
-                next.remember(key, Version { number: *version, at: *at, resource: None });
+                self.remember(key, Version { number: *version, at: *at, resource: None });
             }
         }
-        next
     }
 
     fn remember_current(&mut self, key: &Key) {
@@ -184,9 +190,12 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Data {
     seed: Arc<Snapshot>,
-    now: ArcSwap<Snapshot>,
-    /// Held while something is written: one write at a time, each over what the one before left.
-    log: Mutex<Option<Log>>,
+    /// What readers see. Nothing in it can be lost any more, where writes are kept.
+    now: Arc<ArcSwap<Snapshot>>,
+    /// With every write that was decided, the last ones perhaps not kept yet. Held while one is decided: one at a time, each over what the
+    /// one before left.
+    head: Arc<Mutex<Arc<Snapshot>>>,
+    keeper: Option<Keeper>,
 }
 
 impl Data {
@@ -195,19 +204,21 @@ impl Data {
     /// # Errors
     /// [`FhirError::Data`] where what was kept cannot be read or written.
     pub fn new(seed: Snapshot, kept: Option<&Kept>, base: &FhirBase) -> Result<Self, FhirError> {
-        let seed = Arc::new(seed);
-        let mut now = Arc::clone(&seed);
+        let mut now = seed.clone();
         let log = match kept {
             None => None,
             Some(kept) => {
                 let (log, edits) = Log::open(kept, base)?;
-                for edit in edits {
-                    now = Arc::new(now.after(&edit));
-                }
-                Some(log)
+                edits.iter().for_each(|edit| now.apply(edit));
+                Some((log, kept))
             }
         };
-        Ok(Self { seed, now: ArcSwap::new(now), log: Mutex::new(log) })
+        let head = Arc::new(now);
+        let now = Arc::new(ArcSwap::new(Arc::clone(&head)));
+        let head = Arc::new(Mutex::new(head));
+        let failed = |kept: &Kept, why: std::io::Error| FhirError::Data { file: kept.path.display().to_string(), why: why.to_string() };
+        let keeper = log.map(|(log, kept)| Keeper::start(log, Arc::clone(&now), Arc::clone(&head)).map_err(|why| failed(kept, why))).transpose()?;
+        Ok(Self { seed: Arc::new(seed), now, head, keeper })
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -215,112 +226,55 @@ impl Data {
     }
 
     /// Decides over the current resources and changes them, alone: no other write comes in between. Nothing changes where `decide`
-    /// refuses or asks for nothing.
+    /// refuses or asks for nothing. Returns when what was decided is kept and everybody sees it; the wait for the disk is shared with
+    /// whoever writes at the same time, and holds up nobody else.
     ///
     /// # Errors
     /// What `decide` refuses with; `lost` where the change cannot be kept.
-    pub fn write<T, E>(&self, lost: impl FnOnce(std::io::Error) -> E, decide: impl FnOnce(&Snapshot) -> Result<(Option<Edit>, T), E>) -> Result<T, E> {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.now.load_full();
-        let (edit, answer) = decide(&current)?;
-        if let Some(edit) = edit {
-            if let Some(log) = &mut *log {
-                log.add(&edit).map_err(lost)?;
+    pub async fn write<T, E>(&self, lost: impl FnOnce(std::io::Error) -> E, decide: impl FnOnce(&Snapshot) -> Result<(Option<Edit>, T), E>) -> Result<T, E> {
+        let (answer, kept) = {
+            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+            let (edit, answer) = decide(&head)?;
+            if let Some(edit) = &edit {
+                *head = Arc::new(head.after(edit));
             }
-            self.now.store(Arc::new(current.after(&edit)));
+            let kept = match (&self.keeper, edit) {
+                (Some(keeper), Some(edit)) => Some(keeper.keep(log::line(&edit), Arc::clone(&head))),
+                // Decided over what may not be kept yet: what is told of it must not be lost either.
+                (Some(keeper), None) => Some(keeper.keep(Vec::new(), Arc::clone(&head))),
+                (None, _) => {
+                    self.now.store(Arc::clone(&head));
+                    None
+                }
+            };
+            (answer, kept)
+        };
+        match kept {
+            Some(kept) => kept.wait().await.map(|()| answer).map_err(lost),
+            None => Ok(answer),
         }
-        Ok(answer)
     }
 
     /// Back to the resources this server began with: the same ids and ETags every time. What was kept is forgotten.
     ///
     /// # Errors
     /// Where the file cannot be emptied.
-    pub fn reset(&self) -> std::io::Result<()> {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = &mut *log {
-            log.clear()?;
+    pub async fn reset(&self) -> std::io::Result<()> {
+        let kept = {
+            let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
+            *head = Arc::clone(&self.seed);
+            let kept = self.keeper.as_ref().map(|keeper| keeper.forget(Arc::clone(&head)));
+            if kept.is_none() {
+                self.now.store(Arc::clone(&head));
+            }
+            kept
+        };
+        match kept {
+            Some(kept) => kept.wait().await,
+            None => Ok(()),
         }
-        self.now.store(Arc::clone(&self.seed));
-        Ok(())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::fhir::resource::Stamp;
-    use crate::fhir::table::TypeRow;
-
-    fn base() -> FhirBase {
-        FhirBase::parse("https://epj.example/fhir").unwrap()
-    }
-
-    fn condition(id: &str, version: u64, encounter: &str) -> Arc<Resource> {
-        let body = json!({"resourceType": "Condition", "id": id, "subject": {"reference": "Patient/p"}, "encounter": {"reference": encounter}, "x": 5.0});
-        let stamp = Stamp { id: id.into(), version, at: UnixTime(1_795_000_000), creator: None };
-        Arc::new(Resource::written(&base(), TypeRow::named("Condition").unwrap(), stamp, body))
-    }
-
-    fn put(data: &Data, resource: &Arc<Resource>) {
-        data.write(|why| why, |_| Ok((Some(Edit::Put(Arc::clone(resource))), ()))).unwrap();
-    }
-
-    fn delete(data: &Data, id: &str, version: u64) {
-        let key = Key { kind: "Condition", id: id.into() };
-        data.write(|why| why, |_| Ok((Some(Edit::Delete { key, version, at: UnixTime(1_795_000_009) }), ()))).unwrap();
-    }
-
-    fn numbers(data: &Data, id: &str) -> Vec<(u64, bool)> {
-        data.snapshot().versions("Condition", id).iter().map(|version| (version.number, version.resource.is_some())).collect()
-    }
-
-    #[test]
-    fn a_snapshot_stays_and_the_next_one_knows_its_past() {
-        let data = Data::new(Snapshot::default(), None, &base()).unwrap();
-        put(&data, &condition("c", 1, "Encounter/a"));
-        let before = data.snapshot();
-        put(&data, &condition("c", 2, "Encounter/b"));
-        let key = |id: &str| Key { kind: "Encounter", id: id.into() };
-        assert_eq!((before.find("Condition", "c").unwrap().version, before.referrers(&key("a")).count(), before.referrers(&key("b")).count()), (1, 1, 0));
-        let now = data.snapshot();
-        assert_eq!((now.find("Condition", "c").unwrap().version, now.referrers(&key("a")).count(), now.referrers(&key("b")).count()), (2, 0, 1));
-        delete(&data, "c", 3);
-        assert_eq!(numbers(&data, "c"), [(3, false), (2, true), (1, true)]);
-        let (end, last) = data.snapshot().tombstone("Condition", "c").map(|(end, last)| (end, last.unwrap().version)).unwrap();
-        assert_eq!((end, last, data.snapshot().len()), (3, 2, 0));
-        data.reset().unwrap();
-        assert!(numbers(&data, "c").is_empty());
-    }
-
-    #[test]
-    fn what_is_kept_is_there_after_a_restart_even_when_the_last_line_was_torn() {
-        let dir = tempfile::tempdir().unwrap();
-        let kept = Kept { path: dir.path().join("deep/fhir.ndjson"), fresh: false, sync: true };
-        let open = |kept: &Kept| Data::new(Snapshot::default(), Some(kept), &base()).unwrap();
-        let data = open(&kept);
-        put(&data, &condition("c", 1, "Encounter/a"));
-        put(&data, &condition("d", 1, "Encounter/a"));
-        delete(&data, "d", 2);
-        put(&data, &condition("c", 2, "Encounter/b"));
-        drop(data);
-        use std::io::Write as _;
-        std::fs::OpenOptions::new().append(true).open(&kept.path).unwrap().write_all(br#"{"put":{"resourceType":"Cond"#).unwrap();
-        for _ in 0..2 {
-            let data = open(&kept);
-            assert_eq!((numbers(&data, "c"), numbers(&data, "d")), (vec![(2, true), (1, true)], vec![(2, false), (1, true)]));
-            assert_eq!(data.snapshot().find("Condition", "c").unwrap().json, condition("c", 2, "Encounter/b").json);
-        }
-        assert!(open(&Kept { fresh: true, ..kept.clone() }).snapshot().is_empty());
-        let data = open(&kept);
-        assert!(data.snapshot().is_empty());
-        put(&data, &condition("c", 1, "Encounter/a"));
-        data.reset().unwrap();
-        drop(data);
-        assert!(open(&kept).snapshot().is_empty());
-        std::fs::write(&kept.path, "nonsense\n{}\n").unwrap();
-        assert!(Data::new(Snapshot::default(), Some(&kept), &base()).is_err());
-    }
-}
+mod tests;

@@ -42,11 +42,12 @@ use std::time::Duration;
 
 use axum::Router;
 
-pub use access::{Policy, SupportingReads, UserPolicy};
+pub use access::{Compartment, Policy, SupportingReads, UserPolicy};
 pub use data::{DataSource, Kept};
 pub use overlay::{For, Switches};
 #[cfg(test)]
 pub(crate) use table::TypeRow;
+pub use wire::Origins;
 
 use crate::protocol::ids::{FhirBase, Issuer};
 use crate::random::Random;
@@ -67,8 +68,8 @@ pub struct FhirConfig {
     pub client_secret: Secret<String>,
     /// What the operations router wants as bearer.
     pub ops_token: Secret<String>,
-    /// The origins whose scripts may call, as `Origin` writes them.
-    pub cors_origins: Vec<String>,
+    /// The origins whose scripts may call.
+    pub cors_origins: Origins,
     /// How long a positive introspection answer is used again, in whole seconds; zero asks every time. Never beyond the token's `exp`.
     pub introspection_cache: Duration,
     pub data: DataSource,

@@ -54,7 +54,7 @@ fn problem(status: StatusCode, code: &str) -> Response {
 
 /// `POST /reset`: the resources of the start, no journal, log or faults, no remembered tokens, the switches of the start.
 async fn reset(State(server): State<Arc<Server>>) -> Response {
-    if let Err(why) = server.data.reset() {
+    if let Err(why) = server.data.reset().await {
         tracing::error!(%why, "what was written cannot be forgotten");
         return problem(StatusCode::SERVICE_UNAVAILABLE, "log_unavailable");
     }
@@ -155,7 +155,7 @@ async fn decide(State(server): State<Arc<Server>>, Path(id): Path<String>, body:
         Ok(order) => order,
         Err(why) => return unfit(&why.to_string()),
     };
-    match server.clinician().decide(&id, &order) {
+    match server.clinician().decide(&id, &order).await {
         Ok(decided) => Json(decided).into_response(),
         Err(ClinicianError::NoTask) => problem(StatusCode::NOT_FOUND, "not_found"),
         Err(why @ ClinicianError::NoWay { .. }) => {

@@ -109,8 +109,8 @@ impl Switches {
     }
 
     /// Whether a search by these parameters would tell what is left out of the record, or find who must not be found by name.
-    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource, data: &Snapshot, base: &FhirBase) -> bool {
-        let hidden = self.withheld(resource, data, base);
+    pub fn hides(&self, pairs: &[(String, String)], resource: &Resource, data: &Snapshot) -> bool {
+        let hidden = self.withheld(resource, data);
         let unnamed = resource.row.name == "Patient" && hidden.contains(&"telecom");
         let tells = |path: &str| {
             let element = path.split(['.', '{']).next().unwrap_or_default();
@@ -121,14 +121,15 @@ impl Switches {
     }
 
     /// Whether what these elements refer to is left out of the resource: then it does not come with it either.
-    pub fn withholds(&self, resource: &Resource, paths: &[&str], data: &Snapshot, base: &FhirBase) -> bool {
-        let hidden = self.withheld(resource, data, base);
+    pub fn withholds(&self, resource: &Resource, paths: &[&str], data: &Snapshot) -> bool {
+        let hidden = self.withheld(resource, data);
         paths.iter().any(|path| hidden.contains(&path.split('.').next().unwrap_or_default()))
     }
 
     /// The elements that are left out of a resource, there or not. An Encounter is its patient's, whatever label it has itself.
-    fn withheld(&self, resource: &Resource, data: &Snapshot, base: &FhirBase) -> &'static [&'static str] {
-        let of_protected = || resource.patients(base).unwrap_or_default().iter().filter_map(|id| data.find("Patient", id)).any(|one| is_labelled(one, "V"));
+    fn withheld(&self, resource: &Resource, data: &Snapshot) -> &'static [&'static str] {
+        let of_protected =
+            || resource.patients().into_iter().flat_map(|all| all.iter()).filter_map(|id| data.find("Patient", id)).any(|one| is_labelled(one, "V"));
         match resource.row.name {
             _ if !self.protect_addresses => &[],
             "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
@@ -147,7 +148,7 @@ impl Switches {
             tracing::info!(switch = "nav_general_practitioner", client_id, patient = &*resource.id, "served with identifier and display");
             return Bytes::from(body.to_string());
         }
-        if let Some(body) = without(resource, self.withheld(resource, data, base)) {
+        if let Some(body) = without(resource, self.withheld(resource, data)) {
             tracing::info!(switch = "protect_addresses", client_id, kind = resource.row.name, id = &*resource.id, "served without its address");
             return Bytes::from(body.to_string());
         }

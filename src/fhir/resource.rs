@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde_json::{Map, Value};
 
 use super::table::{Belongs, TypeRow};
@@ -46,6 +47,10 @@ pub struct Resource {
     pub refers_to: Vec<Key>,
     /// Whose token wrote it, for a Binary that no document points at yet.
     pub creator: Option<Creator>,
+    /// `ETag` and `Last-Modified` of every answer with it.
+    pub tag: HeaderValue,
+    pub modified: Option<HeaderValue>,
+    owners: Option<Arc<[Arc<str>]>>,
 }
 
 /// Who uploaded a Binary: the client, and the patient its token was for.
@@ -139,16 +144,27 @@ impl Resource {
         collect_references(base, &body, &mut refers_to);
         refers_to.sort_unstable();
         refers_to.dedup();
-        Self { row, id: stamp.id, version: stamp.version, last_updated: stamp.at, body, json, refers_to, creator: stamp.creator }
+        let tag = HeaderValue::try_from(format!("W/\"{}\"", stamp.version)).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let modified = super::wire::http_date(stamp.at);
+        let mut whole = Self {
+            row,
+            id: stamp.id,
+            version: stamp.version,
+            last_updated: stamp.at,
+            body,
+            json,
+            refers_to,
+            creator: stamp.creator,
+            tag,
+            modified,
+            owners: None,
+        };
+        whole.owners = whole.named_patients(base);
+        whole
     }
 
     pub fn key(&self) -> Key {
         Key { kind: self.row.name, id: Arc::clone(&self.id) }
-    }
-
-    /// `W/"3"`: FHIR R4 http, versioning.
-    pub fn etag(&self) -> String {
-        format!("W/\"{}\"", self.version)
     }
 
     /// What the elements at these paths refer to on this server.
@@ -162,9 +178,13 @@ impl Resource {
 
     /// The ids of the patients whose resource this is, in the narrow sense of fhir-server.md §13: the subject where there is one,
     /// else whoever the other elements name. `None` where the type does not belong to patients by an element of its own.
-    pub fn patients(&self, base: &FhirBase) -> Option<Vec<Arc<str>>> {
+    pub fn patients(&self) -> Option<&Arc<[Arc<str>]>> {
+        self.owners.as_ref()
+    }
+
+    fn named_patients(&self, base: &FhirBase) -> Option<Arc<[Arc<str>]>> {
         match self.row.belongs {
-            Belongs::Patient => Some(vec![Arc::clone(&self.id)]),
+            Belongs::Patient => Some([Arc::clone(&self.id)].into()),
             Belongs::Subject { subject, others } => {
                 let paths = if values(&self.body, subject).is_empty() { others } else { subject };
                 Some(self.references_at(base, paths).into_iter().filter(|key| key.kind == "Patient").map(|key| key.id).collect())
@@ -276,6 +296,6 @@ mod tests {
             resource.json,
             r#"{"resourceType":"Observation","id":"o","meta":{"versionId":"1","lastUpdated":"2026-01-01T00:00:00Z"},"valueQuantity":{"value":5.0}}"#
         );
-        assert_eq!(resource.etag(), "W/\"1\"");
+        assert_eq!(resource.tag, "W/\"1\"");
     }
 }

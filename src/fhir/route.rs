@@ -1,11 +1,12 @@
 //! Which path means what, and which methods it takes. fhir-server.md §4.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::Refusal;
 use super::table::TypeRow;
-use super::wire::Audience;
 
 /// A path under the base.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,8 +153,8 @@ impl Route {
             return Self::ProtectedResource;
         }
         let Some(rest) = path.strip_prefix(under).filter(|rest| rest.is_empty() || rest.starts_with('/')) else { return Self::Unknown };
-        let decoded: Vec<String> = rest.trim_start_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned()).collect();
-        let parts: Vec<&str> = decoded.iter().map(String::as_str).collect();
+        let decoded: Vec<Cow<'_, str>> = rest.trim_start_matches('/').split('/').map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
+        let parts: Vec<&str> = decoded.iter().map(|part| &**part).collect();
         match parts.as_slice() {
             [""] => Self::System,
             [operation] if operation.starts_with(['$', '_']) => Self::SystemOperation,
@@ -205,10 +206,6 @@ impl Route {
             Self::UnknownType => "/{unknown type}".to_owned(),
             Self::Unknown => "{elsewhere}".to_owned(),
         }
-    }
-
-    pub fn audience(&self) -> Audience {
-        if self.is_public() { Audience::Anybody } else { Audience::Registered }
     }
 
     pub fn is_public(&self) -> bool {

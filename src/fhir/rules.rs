@@ -122,10 +122,10 @@ impl Rules<'_> {
 
     fn encounter(&self, after: &Resource, issues: &mut Vec<Issue>) {
         let Some(param) = after.row.param("encounter") else { return };
-        let patients = after.patients(self.base).unwrap_or_default();
+        let patients = after.patients().map_or(&[][..], |all| &**all);
         for key in after.references_at(self.base, param.paths).into_iter().filter(|key| key.kind == "Encounter") {
             let Some(encounter) = self.data.get(&key) else { continue };
-            if !encounter.patients(self.base).unwrap_or_default().iter().any(|patient| patients.contains(patient)) {
+            if !encounter.patients().is_some_and(|all| all.iter().any(|patient| patients.contains(patient))) {
                 let place = param.paths.first().copied().unwrap_or_default();
                 issues.push(Issue::at("business-rule", &format!("{}.{place}", after.row.name), "the encounter is another patient's"));
             }
@@ -174,7 +174,7 @@ impl Rules<'_> {
                 patient.body.get("deceasedDateTime").is_some() || patient.body.get("deceasedBoolean").and_then(Value::as_bool) == Some(true)
             })
         };
-        if after.patients(self.base).unwrap_or_default().iter().any(is_dead) {
+        if after.patients().is_some_and(|all| all.iter().any(is_dead)) {
             issues.push(Issue::at("business-rule", &format!("{}.subject", after.row.name), "the patient is dead"));
         }
     }

@@ -6,6 +6,7 @@ mod page;
 mod read;
 mod validate;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
@@ -37,7 +38,7 @@ use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
 use super::search::names_a_person;
 use super::table::TypeRow;
-use super::wire::{self, FHIR_JSON};
+use super::wire::{self, Audience, FHIR_JSON};
 use super::write::Payload;
 use super::{FhirConfig, FhirError};
 use crate::protocol::dpop::Scheme;
@@ -74,27 +75,26 @@ pub struct Server {
 struct Note {
     context: Option<Arc<AccessContext>>,
     decision: &'static str,
-    reason: String,
+    reason: Cow<'static, str>,
     interaction: Option<Interaction>,
     /// The id the server gave what was created.
     created: Option<String>,
     /// Whose the resource is that was disclosed or changed, where it is somebody's.
-    about: Option<Vec<Arc<str>>>,
+    about: Option<Arc<[Arc<str>]>>,
 }
 
 impl Note {
-    fn set(&mut self, decision: &'static str, reason: impl Into<String>) {
+    fn set(&mut self, decision: &'static str, reason: impl Into<Cow<'static, str>>) {
         self.decision = decision;
         self.reason = reason.into();
     }
 
     fn allowed(&mut self, ground: &Ground) {
-        let reason = match ground {
-            Ground::Scope(scope) => scope.clone(),
-            Ground::OwnUser => "it is the user's own".to_owned(),
-            Ground::Supporting => "something visible refers to it".to_owned(),
-        };
-        self.set("allow", reason);
+        match ground {
+            Ground::Scope(scope) => self.set("allow", scope.clone()),
+            Ground::OwnUser => self.set("allow", "it is the user's own"),
+            Ground::Supporting => self.set("allow", "something visible refers to it"),
+        }
     }
 }
 
@@ -159,13 +159,15 @@ impl Server {
         let mut response = answered.unwrap_or_else(|refusal| note.refused(refusal));
         self.point_to_metadata(&mut response);
         let headers = response.headers_mut();
-        wire::cors(&parts.headers, headers, route.audience(), &self.config.cors_origins, preflight);
+        let client_id = note.context.as_deref().map(|context| context.client_id.as_str());
+        let audience = if route.is_public() { Audience::Anybody } else { Audience::Registered(client_id) };
+        wire::cors(&parts.headers, headers, audience, &self.config.cors_origins, preflight);
         if !route.is_public() {
             headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         }
         headers.insert(wire::REQUEST_ID, request_id.clone());
         if !preflight {
-            self.note(&parts.method, &route, response.status(), &request_id, note);
+            self.note(parts.method, route, response.status(), request_id, note);
         }
         if fault.drop || fault.malformed { spoil(response, &fault).await } else { response }
     }
@@ -178,36 +180,26 @@ impl Server {
         rewrite_challenges(response, |challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
     }
 
-    fn note(&self, method: &Method, route: &Route, status: StatusCode, request_id: &HeaderValue, note: Note) {
-        let context = note.context.as_deref();
-        let entry = Entry {
-            at: 0,
-            request_id: request_id.to_str().unwrap_or_default().to_owned(),
-            method: method.to_string(),
-            route: route.template(),
-            status: status.as_u16(),
-            client_id: context.map(|context| context.client_id.clone()),
-            scopes: context.map(|context| context.scopes.clone()),
-            decision: if note.decision.is_empty() { "allow" } else { note.decision },
-            reason: note.reason,
-        };
+    fn note(&self, method: Method, route: Route, status: StatusCode, request_id: HeaderValue, note: Note) {
+        let at = self.clock.now();
+        let decision = if note.decision.is_empty() { "allow" } else { note.decision };
         tracing::info!(
-            method = entry.method,
-            route = entry.route,
-            status = entry.status,
-            decision = entry.decision,
-            reason = entry.reason,
-            request_id = entry.request_id
+            %method,
+            route = %format_args!("{}", route.template()),
+            status = status.as_u16(),
+            decision,
+            reason = &*note.reason,
+            request_id = request_id.to_str().unwrap_or_default()
         );
-        let now = self.clock.now();
-        if let (Some(context), Some(interaction)) = (note.context, note.interaction) {
+        if let (Some(context), Some(interaction)) = (&note.context, note.interaction) {
             let (code, row) = interaction.told();
             // What was refused is named by its type alone.
-            let id = if entry.decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
+            let id = if decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
             let patients = note.about.unwrap_or_else(|| context.patient.iter().cloned().collect());
-            self.audit.add(audit::Access { at: now, context, interaction: code, patients, kind: row.map(|row| row.name), id, status: entry.status });
+            let (context, status) = (Arc::clone(context), status.as_u16());
+            self.audit.add(audit::Access { at, context, interaction: code, patients, kind: row.map(|row| row.name), id, status });
         }
-        self.journal.add(entry, now);
+        self.journal.add(Entry { at, request_id, method, route, status, context: note.context, decision, reason: note.reason });
     }
 
     fn options(&self, route: &Route) -> Response {
@@ -231,11 +223,11 @@ impl Server {
         let interaction = route.interaction(&parts.method)?;
         note.interaction = Some(interaction.clone());
         let body = if interaction.takes_body() { read_body(parts, body).await? } else { Bytes::new() };
-        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note)
+        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note).await
     }
 
     /// What is asked for, with a token that is good. Entries of a batch come in here too.
-    fn interact(
+    async fn interact(
         &self,
         interaction: &Interaction,
         parts: &Parts,
@@ -264,13 +256,13 @@ impl Server {
                 let pairs = read_form(parts, payload, query)?;
                 self.search(row, &pairs, context, parts, note)
             }
-            Interaction::Create(row) => self.create(row, parts, &query, payload, context, note),
-            Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note),
-            Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note),
-            Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note),
+            Interaction::Create(row) => self.create(row, parts, &query, payload, context, note).await,
+            Interaction::Update(row, id) => self.update(row, id, parts, &query, payload, context, note).await,
+            Interaction::ConditionalUpdate(row) => self.update_match(row, parts, &query, payload, context, note).await,
+            Interaction::Delete(row, id) => self.delete(row, id, parts, &query, context, note).await,
             Interaction::Validate(row, id) => self.validate(row, id.as_deref(), parts, &query, payload, context, note),
-            Interaction::Batch => self.batch(parts, &query, payload, context, note),
-            Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note),
+            Interaction::Batch => self.batch(parts, &query, payload, context, note).await,
+            Interaction::BatchAtBundle => self.batch_at_bundle(parts, &query, payload, context, note).await,
         }
     }
 
@@ -376,8 +368,12 @@ async fn spoil(response: Response, fault: &Effect) -> Response {
 }
 
 /// # Errors
-/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off.
+/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off, [`Refusal::MediaType`] where it is packed: nothing is
+/// unpacked here (RFC 9110 §8.4).
 async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    if parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::MediaType);
+    }
     let told = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
     if told.is_some_and(|length| length > MAX_BODY) {
         return Err(Refusal::TooLarge);

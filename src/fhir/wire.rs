@@ -1,5 +1,7 @@
 //! What travels in headers: formats, preferences, conditions, CORS, request ids. fhir-server.md §5, SAL §7.2.
 
+use std::collections::BTreeMap;
+
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS};
@@ -190,13 +192,35 @@ pub fn request_id(headers: &HeaderMap, random: &dyn Random) -> HeaderValue {
     sent.unwrap_or_else(|| HeaderValue::try_from(random.id()).expect("hexadecimal digits are a header value"))
 }
 
+/// Origins whose scripts may call, as `Origin` writes them. fhir-server.md §5: those of the token's client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// With any client's token.
+    pub of_all: Vec<String>,
+    /// With this client's token alone, by client id.
+    pub of_clients: BTreeMap<String, Vec<String>>,
+}
+
+impl Origins {
+    /// Whether a script of this origin may read an answer to this client. Before a token is known to be somebody's (a preflight carries none,
+    /// a refused one is nobody's) it is enough to be registered by any client: there is nothing in such an answer but what is wrong.
+    fn hold(&self, origin: &HeaderValue, client_id: Option<&str>) -> bool {
+        let is = |known: &String| known.as_bytes() == origin.as_bytes();
+        self.of_all.iter().any(is)
+            || match client_id {
+                Some(client_id) => self.of_clients.get(client_id).is_some_and(|own| own.iter().any(is)),
+                None => self.of_clients.values().flatten().any(is),
+            }
+    }
+}
+
 /// Which origins' scripts may read an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub enum Audience<'a> {
     /// metadata and smart-configuration: any. SAL-214.
     Anybody,
-    /// Everything else: the registered origins.
-    Registered,
+    /// Everything else: the origins registered for the client, where its token was good.
+    Registered(Option<&'a str>),
 }
 
 const EXPOSED: &str = "ETag, Location, Content-Location, Last-Modified, WWW-Authenticate, DPoP-Nonce, X-Request-Id, Preference-Applied";
@@ -205,15 +229,15 @@ const ALLOWED: &str =
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The CORS headers of an answer, errors included; none for an origin that is not registered. No cookies: tokens travel in a header.
-pub fn cors(request: &HeaderMap, response: &mut HeaderMap, audience: Audience, origins: &[String], preflight: bool) {
-    if audience == Audience::Registered {
+pub fn cors(request: &HeaderMap, response: &mut HeaderMap, audience: Audience<'_>, origins: &Origins, preflight: bool) {
+    if audience != Audience::Anybody {
         response.append(VARY, HeaderValue::from_static("Origin, Accept, Authorization, Prefer"));
     }
     let Some(origin) = request.get(ORIGIN) else { return };
     let allowed = match audience {
         Audience::Anybody => HeaderValue::from_static("*"),
-        Audience::Registered if origins.iter().any(|known| known.as_bytes() == origin.as_bytes()) => origin.clone(),
-        Audience::Registered => return,
+        Audience::Registered(client_id) if origins.hold(origin, client_id) => origin.clone(),
+        Audience::Registered(_) => return,
     };
     response.insert("access-control-allow-origin", allowed);
     if preflight {

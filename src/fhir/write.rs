@@ -66,7 +66,7 @@ pub struct Written {
     pub outcome: Outcome,
     pub ground: Ground,
     /// Whose it is, where it is somebody's.
-    pub about: Option<Vec<Arc<str>>>,
+    pub about: Option<Arc<[Arc<str>]>>,
     /// The resources with it.
     pub data: Arc<Snapshot>,
 }
@@ -95,7 +95,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// # Errors
     /// [`Refusal`]; then nothing has changed.
-    pub fn write(&self, row: &'static TypeRow, verb: &Verb, payload: Payload) -> Result<Written, Refusal> {
+    pub async fn write(&self, row: &'static TypeRow, verb: &Verb, payload: Payload) -> Result<Written, Refusal> {
         let action = verb.action();
         let snapshot = self.data.snapshot();
         let access = Access::new(self.context, &snapshot, self.base, self.switches.policy);
@@ -112,8 +112,8 @@ impl Writer<'_> {
             tracing::error!(%why, "a write cannot be kept");
             Refusal::Unavailable(Upstream::Log)
         };
-        let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data))?;
-        let about = resource.patients(self.base);
+        let Decided { resource, outcome, ground } = self.data.write(lost, |data| self.decide(row, verb, body, data)).await?;
+        let about = resource.patients().cloned();
         let resource = (outcome != Outcome::Deleted).then_some(resource);
         Ok(Written { resource, outcome, ground, about, data: self.data.snapshot() })
     }
@@ -220,13 +220,16 @@ impl Writer<'_> {
         }
     }
 
-    /// The one resource a condition means, of those the token may see: what is hidden neither counts nor is told of.
+    /// The one resource a condition means, of those the token may see: what is hidden neither counts nor is told of, so that a condition
+    /// only something hidden meets creates (§14, "No question about hidden data", goes before §8, which would tell by 412). Nor is what
+    /// an overlay leaves out of a record.
     fn matching(&self, row: &'static TypeRow, pairs: &[(String, String)], data: &Snapshot, access: &Access<'_>) -> Result<Option<Arc<Resource>>, Refusal> {
         let query = Query::read(Reading { row, base: self.base, now: self.now }, pairs, Handling::Strict)?;
         if !pairs.iter().any(|(name, value)| !value.is_empty() && row.param(name.split(':').next().unwrap_or_default()).is_some()) {
             return Err(Refusal::Request("the condition names no search parameter"));
         }
-        let mut found = data.of_type(row.name).filter(|resource| query.matches(resource) && access.decide(Action::Search, On::Resource(resource)).allows());
+        let visible = |resource: &Resource| access.decide(Action::Search, On::Resource(resource)).allows() && !self.switches.hides(pairs, resource, data);
+        let mut found = data.of_type(row.name).filter(|resource| query.matches(resource) && visible(resource));
         match (found.next(), found.next()) {
             (Some(_), Some(_)) => Err(Refusal::SeveralMatches),
             (found, _) => Ok(found.cloned()),
@@ -244,7 +247,8 @@ impl Writer<'_> {
     ) -> Result<(Option<Edit>, Decided), Refusal> {
         let before = data.find(row.name, &id);
         let buried = data.tombstone(row.name, &id);
-        if let Some(before) = before {
+        // The labels of what is hidden would tell of it, where a scope goes by labels.
+        if let Some(before) = before.filter(|before| access.knows(action, before)) {
             keep_labels(&before.body, &mut body, self.context);
         }
         if row.name == "Task"

@@ -6,13 +6,16 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, show, trouble, unread};
+use super::interaction::upstream_place;
+use super::page::{Asked, RequestId, Trouble, app_line, show, show_by_upstream, trouble, unread};
 use super::pages::{AllowedApp, AppsPage, Choice, Form, LangSwitch, LoginPage, NoWayInPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::texts::scopes::explain;
-use super::{App, request};
+use super::{App, request, upstream};
+use crate::domain::interaction::LoginTrouble;
 use crate::domain::issuer::LoginWay;
 use crate::domain::session::Session;
+use crate::engine::helseid::BeginError;
 use crate::engine::start::Browser;
 use crate::protocol::ids::ClientId;
 use crate::protocol::lang::Lang;
@@ -51,6 +54,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
     }
     let done = match form.get(field::DECISION) {
         Some(decision::WITHDRAW) => withdraw(&app, &asked, &browser, &form).await,
+        Some(decision::CONTINUE) if form.get(field::WAY) == Some(LoginWay::HelseId.as_str()) => send_upstream(&app, &asked, &browser).await,
         Some(decision::CONTINUE) if form.has(field::USER) => log_in(&app, &form).await,
         Some(decision::CONTINUE) => sign_out(&app, &browser).await,
         _ => Ok(see_other(&app.engine.rules.issuer.at("/account/apps"))),
@@ -75,9 +79,29 @@ async fn log_in(app: &App, form: &Params) -> Result<Response, StoreError> {
     Ok(response)
 }
 
+async fn send_upstream(app: &App, asked: &Asked, browser: &Browser) -> Result<Response, StoreError> {
+    let Some(server) = app.engine.rules.default_fhir() else { return Ok(see_other(&app.engine.rules.issuer.at("/account/apps"))) };
+    match app.engine.begin_upstream_account(&server.base, browser).await {
+        Ok(location) => Ok(see_other(&location)),
+        Err(BeginError::Store(down)) => Err(down),
+        Err(error) => {
+            tracing::warn!(%error, "nobody can be sent to the identity provider");
+            Ok(refused(app, asked, browser, LoginTrouble::Down))
+        }
+    }
+}
+
+/// The page to sign in at, with why the last try came to nothing.
+pub(super) fn refused(app: &App, asked: &Asked, browser: &Browser, trouble: LoginTrouble) -> Response {
+    let token = app.engine.form_token(browser, FORM);
+    let form = Form::new(format!("{}/account/apps?lang={}", app.path, asked.lang.tag()), token.expose().clone());
+    let said = upstream::message(asked.lang, trouble);
+    upstream::with_status(sign_in(app, asked, form, said.map(|(_, text)| text.to_owned())), said, Some(trouble))
+}
+
 async fn sign_out(app: &App, browser: &Browser) -> Result<Response, StoreError> {
     if let Some(session) = app.engine.browser_session(browser).await? {
-        app.engine.end_session(&session.id).await?;
+        app.engine.log_out_of(&session.id, None).await?;
     }
     let mut response = see_other(&app.engine.rules.issuer.at("/account/apps"));
     append(&mut response, header::SET_COOKIE, app.cookies.no_session());
@@ -98,7 +122,7 @@ async fn page(app: &App, asked: &Asked, browser: &Browser, notice: Option<String
             Ok(response) => response,
             Err(down) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
         },
-        None => sign_in(app, asked, form),
+        None => sign_in(app, asked, form, None),
     };
     if let Some(fresh) = fresh {
         append(&mut response, header::SET_COOKIE, app.cookies.browser(&fresh));
@@ -110,15 +134,17 @@ fn switch(app: &App, asked: &Asked) -> LangSwitch {
     LangSwitch::to(format!("{}/account/apps?lang={}", app.path, asked.lang.other().tag()))
 }
 
-fn sign_in(app: &App, asked: &Asked, form: Form) -> Response {
-    if !app.engine.rules.login.contains(&LoginWay::Local) {
+fn sign_in(app: &App, asked: &Asked, form: Form, error: Option<String>) -> Response {
+    let ways = &app.engine.rules.login;
+    let (upstream, by_name) = (upstream_place(ways), ways.contains(&LoginWay::Local));
+    if upstream.is_none() && !by_name {
         let page = NoWayInPage { lang: asked.lang, switch: switch(app, asked), app: None, reference: asked.reference.clone() };
         return show(app, StatusCode::UNAUTHORIZED, &page, asked.lang, None);
     }
     let users =
         app.engine.rules.users.iter().map(|user| Choice { value: user.fhir_user.to_string(), name: user.name.clone(), detail: user.fhir_user.to_string() });
-    let page = LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, users: users.collect(), error: None, form };
-    show(app, StatusCode::OK, &page, asked.lang, None)
+    let page = LoginPage { lang: asked.lang, switch: switch(app, asked), app: None, patient: None, upstream, by_name, users: users.collect(), error, form };
+    if upstream.is_some() { show_by_upstream(app, StatusCode::OK, &page, asked.lang, None) } else { show(app, StatusCode::OK, &page, asked.lang, None) }
 }
 
 async fn list(app: &App, asked: &Asked, session: &Session, form: Form, notice: Option<String>) -> Result<Response, StoreError> {

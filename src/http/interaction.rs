@@ -8,15 +8,17 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::authorize::follow;
-use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, stopped, trouble, unread};
+use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, show_by_upstream, stopped, trouble, unread};
 use super::pages::{
     Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
-    Person, ask_groups, decision, field,
+    Person, UpstreamPlace, ask_groups, decision, field,
 };
 use super::reply::append;
-use super::{App, request};
+use super::{App, request, upstream};
 use crate::domain::client::Required;
 use crate::domain::interaction::{Picked, PickedEncounter, Step};
+use crate::domain::issuer::LoginWay;
+use crate::domain::upstream_attempt::AttemptMode;
 use crate::engine::authorize::Pending;
 use crate::engine::picker::PickerError;
 use crate::fhir_client::PatientQuery;
@@ -95,6 +97,11 @@ async fn decide(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
     let next = match (&pending.step, form.get(field::DECISION)) {
         (Step::Refuse(_) | Step::Finish(_), _) => app.engine.advance(pending, |_| {}).await,
         (_, Some(decision::DENY)) => app.engine.give_up(pending, OAuthError::new(ErrorCode::AccessDenied, "the user said no")).await,
+        (Step::Passing, _) => return upstream::send(app, asked, pending, AttemptMode::Silent).await,
+        (Step::Login(_), _) if form.get(field::WAY) == Some(LoginWay::HelseId.as_str()) => {
+            let mode = pending.held.value.upstream_mode();
+            return upstream::send(app, asked, pending, mode).await;
+        }
         (Step::Login(_), _) => return log_in(app, asked, pending, form).await,
         (Step::PickPatient, Some(decision::SEARCH)) => return search(app, asked, pending, form).await,
         (Step::PickPatient, _) => return pick_patient(app, asked, pending, form).await,
@@ -253,9 +260,23 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             Ok(next) => follow(app, asked, next).await,
             Err(stop) => stopped(app, asked, stop),
         },
-        Step::Login(_) => {
-            let page = LoginPage { lang: t, switch, app: Some(app_line(client)), patient: None, users: users(app, &pending), error: message, form };
-            show(app, StatusCode::OK, &page, t, target)
+        Step::Passing => upstream::send(app, asked, pending, AttemptMode::Silent).await,
+        Step::Login(ways) => {
+            let said = interaction.trouble.filter(|_| message.is_none()).and_then(|trouble| upstream::message(t, trouble));
+            let page = LoginPage {
+                lang: t,
+                switch,
+                app: Some(app_line(client)),
+                patient: None,
+                upstream: upstream_place(ways),
+                by_name: ways.contains(&LoginWay::Local),
+                users: users(app, &pending),
+                error: message.or_else(|| said.map(|(_, text)| text.to_owned())),
+                form,
+            };
+            let response =
+                if page.upstream.is_some() { show_by_upstream(app, StatusCode::OK, &page, t, target) } else { show(app, StatusCode::OK, &page, t, target) };
+            upstream::with_status(response, said, interaction.trouble)
         }
         Step::PickPatient => {
             let found = match app.engine.patients(interaction, query).await {
@@ -338,6 +359,13 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
 
 fn patient_line(t: Lang, id: &FhirId, name: Option<&str>, birth_date: Option<&str>) -> PatientLine {
     PatientLine { name: name.map_or_else(|| id.to_string(), str::to_owned), birth_date: birth_date.map(|date| t.fhir_date(date)).unwrap_or_default() }
+}
+
+/// Where the button of the identity provider stands among these ways.
+pub(super) fn upstream_place(ways: &[LoginWay]) -> Option<UpstreamPlace> {
+    let at = |way| ways.iter().position(|known| *known == way);
+    let place = |here: usize| if at(LoginWay::Local).is_some_and(|local| local < here) { UpstreamPlace::Last } else { UpstreamPlace::First };
+    at(LoginWay::HelseId).map(place)
 }
 
 /// The people to choose from: the one the launch or the login hint names first.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, show, trouble};
+use super::page::{Asked, RequestId, Trouble, show, show_by_upstream, trouble};
 use super::pages::{ContinuePage, Form, Hidden, LangSwitch, LoggedOutPage, LogoutPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
@@ -15,6 +15,7 @@ use crate::engine::start::Browser;
 use crate::protocol::params::Params;
 use crate::secret::same;
 use crate::store::StoreError;
+use crate::upstream::EndSession;
 
 const FORM: &str = "logout";
 
@@ -70,6 +71,11 @@ async fn answer(app: &App, asked: &Asked, headers: &HeaderMap, params: &Params) 
 }
 
 async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
+    // Before the id_token is gone; asked of a person alone, at our own page.
+    let there = match &logout.redirect {
+        Some(_) => None,
+        None => app.engine.upstream_end_session(browser).await?,
+    };
     app.engine.log_out(logout, browser).await?;
     let mut response = match &logout.redirect {
         Some(redirect) => {
@@ -77,7 +83,11 @@ async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> R
             let to = if state.is_empty() { redirect.as_str().to_owned() } else { redirect.uri().with_query(&state) };
             see_other(&to)
         }
-        None => show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none() }, asked.lang, None),
+        None => {
+            let fields = |form: EndSession| (form.action, form.fields.iter().map(|(name, value)| Hidden::new(*name, value.expose().as_str())).collect());
+            let page = LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), upstream: there.map(fields) };
+            show_by_upstream(app, StatusCode::OK, &page, asked.lang, None)
+        }
     };
     append(&mut response, header::SET_COOKIE, app.cookies.no_session());
     Ok(response)
@@ -86,7 +96,7 @@ async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> R
 async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
     let session = app.engine.browser_session(browser).await?;
     if session.is_none() && logout.redirect.is_none() {
-        return Ok(show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none() }, asked.lang, None));
+        return Ok(show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), upstream: None }, asked.lang, None));
     }
     let fresh = browser.id.is_none().then(|| app.engine.new_browser());
     let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&browser.named(fresh.as_ref()), FORM).expose().clone());

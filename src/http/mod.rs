@@ -5,6 +5,7 @@ mod authorize;
 pub mod cookies;
 mod cors;
 mod discovery;
+mod gateway;
 mod interaction;
 mod introspect;
 mod launches;
@@ -20,6 +21,7 @@ pub mod router;
 mod start;
 pub mod texts;
 mod token;
+mod upstream;
 mod userinfo;
 
 use std::sync::Arc;

@@ -37,6 +37,17 @@ impl Asked {
 
 /// A page with its headers. `form_action` names where a form of it may lead besides ourselves.
 pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_action: Option<&RedirectUri>) -> Response {
+    show_to(app, status, page, lang, &form_action.map(|uri| form_target(&uri.url())).unwrap_or_default())
+}
+
+/// The same for a page with a form that may lead to the identity provider, and from there on: it sends people to others on https.
+pub fn show_by_upstream(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_action: Option<&RedirectUri>) -> Response {
+    let app_target = form_action.map(|uri| form_target(&uri.url())).unwrap_or_default();
+    let there = app.engine.upstream().map(|upstream| form_target(&upstream.rules().issuer.url())).unwrap_or_default();
+    show_to(app, status, page, lang, &format!("{app_target}{there}"))
+}
+
+fn show_to(app: &App, status: StatusCode, page: &impl Page, lang: Lang, target: &str) -> Response {
     let mut response = (status, page.render()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -44,7 +55,6 @@ pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_ac
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Language, Cookie"));
     no_store(headers);
     // Browsers hold `form-action` against every redirect that follows a form, so apps on https must be reachable from it.
-    let target = form_action.map(form_target).unwrap_or_default();
     let policy =
         format!("default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{target}; base-uri 'none'; frame-ancestors {}", app.frame_ancestors);
     if let Ok(value) = HeaderValue::from_str(&policy) {
@@ -56,8 +66,7 @@ pub fn show(app: &App, status: StatusCode, page: &impl Page, lang: Lang, form_ac
     response
 }
 
-fn form_target(uri: &RedirectUri) -> String {
-    let url = uri.url();
+fn form_target(url: &url::Url) -> String {
     match url.scheme() {
         "https" => " https:".to_owned(),
         "http" => format!(" {} https:", url.origin().ascii_serialization()),
@@ -82,6 +91,10 @@ pub enum Trouble {
     Form,
     NotFound,
     Cancelled,
+    /// A browser came back from the identity provider with a login nobody here waits for.
+    Login,
+    /// It came with an answer of somebody else's.
+    ForeignLogin,
 }
 
 pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reason: String) -> Response {
@@ -94,6 +107,8 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         Trouble::Unavailable => (t.error_unavailable(), t.error_unavailable_message(), t.next_wait()),
         Trouble::Form => (t.error_form(), t.error_form_message(), t.next_open_again()),
         Trouble::Cancelled => (t.error_cancelled(), t.error_cancelled_message(), t.next_open_again()),
+        Trouble::Login => (t.error_login(), t.error_login_message(), t.next_open_again()),
+        Trouble::ForeignLogin => (t.error_login_foreign(), t.error_login_foreign_message(), t.next_open_again()),
         Trouble::NotFound => (t.error_not_found(), t.error_not_found_message(), t.next_open_again()),
     };
     let page = ErrorPage {

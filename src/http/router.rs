@@ -19,7 +19,8 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use super::{App, Site, account, authorize, cors, discovery, interaction, introspect, launches, logout, revoke, start, token, userinfo};
+use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
+use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 
 /// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
 /// puts it behind; an issuer with a path answers at both.
@@ -34,6 +35,8 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/introspect"), post(introspect::post)),
         (under("/revoke"), post(revoke::post).options(revoke::preflight)),
         (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
+        (under("/gateway/{row}"), any(gateway::root)),
+        (under("/gateway/{row}/{*rest}"), any(gateway::below)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
         (under("/logout"), get(logout::any).post(logout::any)),
@@ -43,6 +46,10 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/.well-known/oauth-authorization-server"), open(get(discovery::metadata))),
         (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
     ];
+    if app.engine.upstream().is_some() {
+        table.push((under(CALLBACK_PATH), get(upstream::callback)));
+        table.push((under(LOGOUT_PATH), post(upstream::logout)));
+    }
     if !app.path.is_empty() {
         table.push((format!("/.well-known/oauth-authorization-server{}", app.path), open(get(discovery::metadata))));
         table.push((format!("/.well-known/openid-configuration{}", app.path), open(get(discovery::metadata))));

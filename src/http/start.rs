@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, in_path, no_look_ahead, show, trouble, unread};
+use super::page::{Asked, RequestId, Trouble, app_line, in_path, no_look_ahead, show_by_upstream, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, request};
@@ -75,7 +75,7 @@ async fn open(app: &App, asked: &Asked, headers: &HeaderMap, text: &str, confirm
                 opens_as: Person { name: launch.user_name.clone().unwrap_or_else(|| launch.fhir_user.to_string()), detail: String::new() },
                 form: Form::new(format!("{}/start/{text}", app.path), token.expose().clone()),
             };
-            let mut response = show(app, StatusCode::OK, &page, asked.lang, Some(&launch.launch_url));
+            let mut response = show_by_upstream(app, StatusCode::OK, &page, asked.lang, Some(&launch.launch_url));
             if let Some(fresh) = fresh {
                 append(&mut response, header::SET_COOKIE, app.cookies.browser(&fresh));
             }

@@ -47,6 +47,10 @@ texts! {
     error_unknown_app_message(): "Appen som ble åpnet, er ikke registrert hos oss. Ingen opplysninger er delt." | "The app that was opened is not registered with us. No information has been shared.";
     error_redirect():           "Appen har oppgitt en adresse vi ikke godtar" | "The app gave an address we do not accept";
     error_redirect_message():   "Adressen appen vil ha svaret på, er ikke registrert. Derfor stoppet vi her. Ingen opplysninger er delt." | "The address the app wants its answer at is not registered, so we stopped here. No information has been shared.";
+    error_login():              "Innloggingen gjelder ikke lenger" | "This login is no longer valid";
+    error_login_message():      "Innloggingen ble ikke startet i denne nettleseren, er allerede brukt, eller tok for lang tid. Ingen opplysninger er delt." | "The login was not started in this browser, has already been used, or took too long. No information has been shared.";
+    error_login_foreign():      "Svaret kom ikke fra HelseID" | "The answer did not come from HelseID";
+    error_login_foreign_message(): "Svaret på innloggingen kom fra noen andre enn dem vi spurte. Derfor stoppet vi her. Ingen opplysninger er delt." | "The answer to the login came from someone other than those we asked, so we stopped here. No information has been shared.";
     error_unavailable():        "Tjenesten er ikke tilgjengelig akkurat nå" | "The service is not available right now";
     error_unavailable_message(): "Vi får ikke kontakt med et system vi trenger. Det er ikke noe galt med det du gjorde." | "We cannot reach a system we need. You did nothing wrong.";
     error_form():               "Siden er for gammel" | "This page is too old";
@@ -84,6 +88,18 @@ texts! {
     login_legend():             "Brukere" | "Users";
     login_nobody():             "Ingen brukere er satt opp her." | "No users have been set up here.";
     login_error_unknown():      "Velg et navn fra listen." | "Choose a name from the list.";
+    login_upstream():           "Logg inn med HelseID" | "Log in with HelseID";
+    login_upstream_title():     "Logg inn" | "Log in";
+    login_upstream_lead(app):   "Bekreft hvem du er for å åpne {app}." | "Confirm who you are to open {app}.";
+    login_upstream_lead_plain(): "Bekreft hvem du er for å fortsette." | "Confirm who you are to continue.";
+    login_error_cancelled():    "Innloggingen ble avbrutt. Du kan prøve igjen." | "The login was cancelled. You can try again.";
+    login_error_other():        "Du er ikke logget inn i HelseID som den journalsystemet åpnet appen for. Logg inn som deg selv, eller åpne appen på nytt fra journalsystemet." | "You are not logged in to HelseID as the one the EHR opened the app for. Log in as yourself, or open the app again from the EHR.";
+    login_error_not_known():    "Vi finner deg ikke som bruker her. Kontakt virksomheten din hvis du skulle hatt tilgang." | "We cannot find you as a user here. Contact your organization if you should have access.";
+    login_error_authorization(): "Vi finner ingen gyldig autorisasjon eller lisens for deg i Helsepersonellregisteret, og kan derfor ikke åpne appen." | "We find no valid authorization or licence for you in the register of health personnel, so the app cannot be opened.";
+    login_error_level():        "Innloggingen var ikke sikker nok for journalopplysninger. Logg inn på nytt på høyeste sikkerhetsnivå." | "The login was not secure enough for health records. Log in again at the highest level of security.";
+    login_error_old():          "Det er for lenge siden du logget inn. Logg inn på nytt." | "It is too long since you logged in. Log in again.";
+    login_error_down():         "Vi får ikke kontakt med HelseID eller journalsystemet akkurat nå. Vent litt, og prøv igjen." | "We cannot reach HelseID or the EHR right now. Wait a moment and try again.";
+    login_error_failed():       "Innloggingen med HelseID kunne ikke fullføres. Prøv igjen." | "The login with HelseID could not be completed. Try again.";
     confirm_title():            "En annen er logget inn i denne nettleseren" | "Someone else is logged in in this browser";
     confirm_lead(app):          "Journalsystemet åpner {app} for en annen enn den som er logget inn her." | "The EHR is opening {app} for someone other than the person logged in here.";
     confirm_signed_in():        "Logget inn nå" | "Logged in now";
@@ -170,6 +186,9 @@ texts! {
     logged_out_title():         "Du er logget ut" | "You are logged out";
     logged_out_message():       "Apper du hadde åpne, har ikke lenger tilgang. Du kan lukke vinduet." | "The apps you had open no longer have access. You can close this window.";
     logged_out_note():          "Du kan fortsatt være logget inn i journalsystemet. Husk å logge ut der også hvis du deler maskin." | "You may still be logged in to the EHR. Remember to log out there too if you share this computer.";
+
+    logged_out_upstream_note(): "Du kan fortsatt være logget inn i HelseID." | "You may still be logged in to HelseID.";
+    logged_out_upstream():      "Logg ut av HelseID også" | "Log out of HelseID too";
 
     // scopes: `verbs noun whose, only where …`
     and():                      "og" | "and";

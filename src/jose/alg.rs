@@ -15,6 +15,7 @@ pub enum Alg {
     RS512,
     PS256,
     PS384,
+    PS512,
     ES256,
     ES384,
 }
@@ -47,7 +48,7 @@ impl KeyKind {
 }
 
 impl Alg {
-    pub const ALL: &'static [Self] = &[Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::PS384, Self::ES256, Self::ES384];
+    pub const ALL: &'static [Self] = &[Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::PS384, Self::PS512, Self::ES256, Self::ES384];
 
     /// The registered name, RFC 7518 §3.1.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +58,7 @@ impl Alg {
             Self::RS512 => "RS512",
             Self::PS256 => "PS256",
             Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
         }
@@ -70,7 +72,7 @@ impl Alg {
     /// The key this algorithm works with.
     pub fn kind(self) -> KeyKind {
         match self {
-            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 => KeyKind::Rsa,
+            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => KeyKind::Rsa,
             Self::ES256 => KeyKind::P256,
             Self::ES384 => KeyKind::P384,
         }
@@ -89,6 +91,7 @@ impl Alg {
             Self::RS512 => A::RS512,
             Self::PS256 => A::PS256,
             Self::PS384 => A::PS384,
+            Self::PS512 => A::PS512,
             Self::ES256 => A::ES256,
             Self::ES384 => A::ES384,
         }
@@ -98,7 +101,7 @@ impl Alg {
         match self {
             Self::RS256 | Self::PS256 | Self::ES256 => &digest::SHA256,
             Self::RS384 | Self::PS384 | Self::ES384 => &digest::SHA384,
-            Self::RS512 => &digest::SHA512,
+            Self::RS512 | Self::PS512 => &digest::SHA512,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::protocol::dpop::PROOF_TYPE;
 pub const MAX_BYTES: usize = 32 * 1024;
 
 /// A well-formed signed JWT nobody has vouched for yet. It tells enough to find the key and too little to trust; what it claims comes
-/// out of [`super::verify`] only.
+/// out of [`super::verify()`] only (or, unjudged, out of [`super::verify_signature`]).
 pub struct UnverifiedJwt<'a> {
     /// `header.payload`: what the signature is over.
     pub(super) signed: &'a str,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RsaKeyPair};
+use aws_lc_rs::signature::{EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, aws_lc};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -102,6 +102,7 @@ impl signature::Signer<Vec<u8>> for KeptSigner {
                     Alg::RS512 => &RSA_PKCS1_SHA512,
                     Alg::PS256 => &RSA_PSS_SHA256,
                     Alg::PS384 => &RSA_PSS_SHA384,
+                    Alg::PS512 => &RSA_PSS_SHA512,
                     Alg::ES256 | Alg::ES384 => return Err(signature::Error::new()),
                 };
                 let mut out = vec![0; pair.public_modulus_len()];

@@ -24,7 +24,7 @@ pub use jwt::UnverifiedJwt;
 pub use proof::make_proof;
 pub use set::JwkSet;
 pub use signing::{KeyError, SigningKey};
-pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, numeric_date, verify, verify_proof};
+pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, numeric_date, verify, verify_proof, verify_signature};
 
 #[cfg(test)]
 mod tests;

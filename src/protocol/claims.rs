@@ -90,7 +90,7 @@ pub struct Source {
     /// A keyed hash of its `jti`, where it was another's.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub jti_hash: Option<String>,
-    /// A keyed hash of its session, where it was the upstream's: a logout there ends what it was exchanged for.
+    /// A hash of its session, where it was the upstream's: a logout there ends what it was exchanged for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sid_hash: Option<String>,
     /// The client it was issued to, where that is one of ours.

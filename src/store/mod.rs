@@ -91,6 +91,12 @@ kinds! {
     Browser = 12, "browser";
     /// An audit event.
     Audit = 13, "audit";
+    /// A person's session at the identity provider behind us, with its sealed tokens.
+    UpstreamLogin = 14, "upstream_login";
+    /// By what such a session is found.
+    UpstreamLink = 15, "upstream_link";
+    /// A login there that was begun and has not come back.
+    UpstreamAttempt = 16, "upstream_attempt";
 }
 
 impl fmt::Display for Kind {

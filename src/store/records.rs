@@ -13,6 +13,8 @@ use crate::domain::interaction::Interaction;
 use crate::domain::keys::KeyRing;
 use crate::domain::launch::Launch;
 use crate::domain::session::Session;
+use crate::domain::upstream_attempt::UpstreamAttempt;
+use crate::domain::upstream_session::{UpstreamLink, UpstreamLogin};
 use crate::secret::Digest;
 use crate::time::UnixTime;
 
@@ -75,3 +77,6 @@ stored!(Consent, AppAccess, 1, |_access| None);
 stored!(Pushed, Pushed, 1, |pushed| Some(pushed.until));
 stored!(Replay, Replay, 1, |mark| Some(mark.until));
 stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));
+stored!(UpstreamLogin, UpstreamLogin, 1, |login| Some(login.expires_at + AFTERLIFE));
+stored!(UpstreamLink, UpstreamLink, 1, |link| Some(link.until + AFTERLIFE));
+stored!(UpstreamAttempt, UpstreamAttempt, 1, |attempt| Some(attempt.until));

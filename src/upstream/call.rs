@@ -18,6 +18,7 @@ use super::error::{AnswerFault, Down, Hid, Refusal, UpstreamError};
 use super::signed::{ASSERTION_TYPE, ProofFor, assertion, proof};
 use crate::fetch::outgoing::{self, BodyError};
 use crate::jose::SigningKey;
+use crate::secret::Secret;
 
 /// The longest answer: three tokens of 16 KiB and what is around them.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -47,14 +48,33 @@ pub(super) enum Endpoint {
     Revocation,
 }
 
+/// Whose key a token shall be bound to.
+#[derive(Clone, Copy, Debug)]
+pub enum Holder<'a> {
+    /// Ours: each attempt gets a proof of its own.
+    Key(&'a SigningKey),
+    /// Somebody else's, who made one proof for the provider's token endpoint. `reference/helseid.md` §6.4, `handover`.
+    Proof { proof: &'a Secret<String>, jkt: &'a str },
+}
+
+impl Holder<'_> {
+    /// The thumbprint the token must name.
+    pub(super) fn jkt(&self) -> String {
+        match self {
+            Self::Key(key) => key.public_jwk().thumbprint(),
+            Self::Proof { jkt, .. } => (*jkt).to_owned(),
+        }
+    }
+}
+
 /// A form to send.
 pub(super) struct Call<'a> {
     pub endpoint: Endpoint,
     /// Without what says who we are.
     pub form: Vec<(&'a str, &'a str)>,
     pub details: &'a Details,
-    /// Proven to have, where the call needs it.
-    pub key: Option<&'a SigningKey>,
+    /// Whose key the call proves, where it needs to.
+    pub holder: Option<Holder<'a>>,
     pub safety: Safety,
 }
 
@@ -91,7 +111,7 @@ impl Nonces {
     }
 
     /// Keeps the nonce an answer brought, also a success (RFC 9449 §8.2); whether there was one.
-    fn keep(&self, url: &str, headers: &HeaderMap) -> bool {
+    pub(super) fn keep(&self, url: &str, headers: &HeaderMap) -> bool {
         let usable = |nonce: &&str| !nonce.is_empty() && nonce.len() <= LONGEST_NONCE;
         let Some(nonce) = headers.get(DPOP_NONCE).and_then(|value| value.to_str().ok()).filter(usable) else { return false };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), nonce.to_owned());
@@ -135,7 +155,10 @@ impl Upstream {
                         answer.retry_after(retries, patience.longest_wait).filter(|_| retries < allowed).ok_or(UpstreamError::Down(answer.down()))?
                     } else if answer.asks_for_nonce() {
                         // One proof without the right nonce, one with it. RFC 9449 §8; `reference/helseid.md` §7.6, nonce loop.
-                        if nonce_asked || !fresh || call.key.is_none() {
+                        if let (Some(Holder::Proof { .. }), Some(nonce)) = (call.holder, self.inner.nonces.latest(url).filter(|_| fresh)) {
+                            return Err(UpstreamError::NonceWanted(nonce));
+                        }
+                        if nonce_asked || !fresh || call.holder.is_none() {
                             tracing::error!("the identity provider asks for a nonce after it was given one");
                             return Err(UpstreamError::NonceLoop);
                         }
@@ -167,7 +190,11 @@ impl Upstream {
         let mut form = call.form.clone();
         form.extend([("client_id", inner.rules.client_id.as_str()), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", assertion.expose())]);
         let request = inner.http.post(url).form(&form);
-        let Some(key) = call.key else { return Ok(request) };
+        let key = match call.holder {
+            None => return Ok(request),
+            Some(Holder::Proof { proof, .. }) => return Ok(request.header("DPoP", proof.expose())),
+            Some(Holder::Key(key)) => key,
+        };
         let nonce = inner.nonces.latest(url);
         let what = ProofFor { method: "POST", url, nonce: nonce.as_deref(), access_token: None };
         Ok(request.header("DPoP", proof(key, &what, now, &*inner.random).map_err(signing)?))

@@ -198,6 +198,9 @@ pub enum UpstreamError {
     Refused(Refusal),
     #[error("the identity provider asks for one nonce after the other")]
     NonceLoop,
+    /// The proof somebody else made needs this nonce.
+    #[error("the identity provider asks for a nonce in the proof that was brought")]
+    NonceWanted(String),
     #[error("the identity provider's metadata: {0}")]
     Metadata(MetadataFault),
     #[error("the identity provider's answer: {0}")]
@@ -229,6 +232,10 @@ impl From<UpstreamError> for OAuthError {
         use UpstreamError as U;
         let error = match &reason {
             U::Down(_) | U::OutcomeUnknown(_) | U::Keys(_) | U::NonceLoop => return Self::unavailable(reason),
+            U::NonceWanted(nonce) => {
+                let nonce = nonce.clone();
+                return Self::new(ErrorCode::UseDpopNonce, "upstream_proof needs this nonce").with_nonce(nonce).because(reason);
+            }
             U::Refused(R::InvalidGrant) => Self::invalid_request("upstream_session_ended"),
             U::Refused(R::AccessDenied | R::DoubleStructure | R::Organisation(_) | R::InvalidTarget) => {
                 Self::new(ErrorCode::InvalidTarget, "the identity provider does not allow this target")

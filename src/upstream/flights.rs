@@ -45,7 +45,7 @@ impl<V: Clone + Send + 'static> Flights<V> {
     ///
     /// # Errors
     /// [`Abandoned`]
-    pub async fn run<F>(&self, session: &str, what: &Digest, work: impl FnOnce() -> F + Send + 'static) -> Result<V, Abandoned>
+    pub async fn run<F>(&self, session: &str, what: Digest, work: impl FnOnce() -> F + Send + 'static) -> Result<V, Abandoned>
     where
         F: Future<Output = V> + Send + 'static,
     {

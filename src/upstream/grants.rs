@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Upstream;
 use super::access::{AccessExpect, UpstreamToken};
-use super::call::{Call, Endpoint, Safety};
+use super::call::{Call, Endpoint, Holder, Safety};
 use super::details::Details;
 use super::error::{AnswerFault, Refusal, TokenFault, UpstreamError};
 use super::id_token::IdTokenExpect;
@@ -108,8 +108,8 @@ pub struct ExchangeAsk<'a> {
     pub subject_token: &'a Secret<String>,
     /// Whose it is; `None` for a machine's.
     pub subject: Option<&'a UpstreamSubject>,
-    /// Our key: the result is bound to it.
-    pub key: &'a SigningKey,
+    /// Whose key the result is bound to.
+    pub holder: Holder<'a>,
     /// Scopes of one API.
     pub scopes: &'a BTreeSet<String>,
     /// The audience the result must have.
@@ -131,13 +131,14 @@ impl Upstream {
         if !scope.is_empty() {
             form.push(("scope", scope.as_str()));
         }
-        let call = Call { endpoint: Endpoint::Token, form, details: ask.details, key: Some(ask.key), safety: Safety::Once };
+        let call = Call { endpoint: Endpoint::Token, form, details: ask.details, holder: Some(Holder::Key(ask.key)), safety: Safety::Once };
         let answer = self.call(&call).await.map_err(|why| {
             let after = match &why {
                 UpstreamError::OutcomeUnknown(_) | UpstreamError::Refused(Refusal::InvalidGrant) | UpstreamError::Answer(_) => AfterRefresh::Over,
                 UpstreamError::Down(_)
                 | UpstreamError::Refused(_)
                 | UpstreamError::NonceLoop
+                | UpstreamError::NonceWanted(_)
                 | UpstreamError::Metadata(_)
                 | UpstreamError::Token(_)
                 | UpstreamError::Keys(_)
@@ -145,18 +146,28 @@ impl Upstream {
             };
             RefreshFailed { why, after }
         })?;
+        let rotated = self.refresh_token(&answer);
+        let lost = rotated.is_none();
         // A registration with reusable refresh tokens gives no new one.
         let kept = || RefreshToken { secret: ask.refresh_token.clone(), expires_at: self.refresh_expiry(&answer) };
-        let refresh = self.refresh_token(&answer).unwrap_or_else(kept);
+        let refresh = rotated.unwrap_or_else(kept);
         match self.refreshed(ask, &answer).await {
             Ok((tokens, identity)) => Ok(Refreshed { tokens, refresh, identity }),
             Err(why) => {
-                let over = matches!(
-                    why,
-                    UpstreamError::Token(TokenFault::Subject | TokenFault::LoginTooOld | TokenFault::Level) | UpstreamError::Answer(AnswerFault::Subject)
-                );
-                let after = if over { AfterRefresh::Over } else { AfterRefresh::Rotated(refresh) };
-                Err(RefreshFailed { why, after })
+                let over = match &why {
+                    UpstreamError::Token(fault) => matches!(fault, TokenFault::Subject | TokenFault::LoginTooOld | TokenFault::Level),
+                    // An answer that is none, and no refresh token in it: what became of the old one is anybody's guess.
+                    UpstreamError::Answer(_) => lost,
+                    UpstreamError::Down(_)
+                    | UpstreamError::OutcomeUnknown(_)
+                    | UpstreamError::Refused(_)
+                    | UpstreamError::NonceLoop
+                    | UpstreamError::NonceWanted(_)
+                    | UpstreamError::Metadata(_)
+                    | UpstreamError::Keys(_)
+                    | UpstreamError::Signing => false,
+                };
+                Err(RefreshFailed { why, after: if over { AfterRefresh::Over } else { AfterRefresh::Rotated(refresh) } })
             }
         }
     }
@@ -187,17 +198,12 @@ impl Upstream {
             ("subject_token_type", ACCESS_TOKEN),
             ("scope", scope.as_str()),
         ];
-        let call = Call { endpoint: Endpoint::Token, form, details: ask.details, key: Some(ask.key), safety: Safety::Repeatable };
+        let call = Call { endpoint: Endpoint::Token, form, details: ask.details, holder: Some(ask.holder), safety: Safety::Repeatable };
         let answer = self.call(&call).await?;
         if answer.get("issued_token_type").and_then(Value::as_str) != Some(ACCESS_TOKEN) {
             return Err(AnswerFault::Missing("issued_token_type").into());
         }
-        let expect = AccessExpect {
-            audience: ask.audience,
-            jkt: &ask.key.public_jwk().thumbprint(),
-            subject: ask.subject,
-            acting_for: ask.details.expected_organisation(),
-        };
+        let expect = AccessExpect { audience: ask.audience, jkt: &ask.holder.jkt(), subject: ask.subject, acting_for: ask.details.expected_organisation() };
         let tokens = self.tokens(&answer, expect).await?;
         // T12: who acts is in the token, and it is us.
         let rules = self.rules();
@@ -215,7 +221,7 @@ impl Upstream {
     /// [`UpstreamError`]; repeating it is safe.
     pub async fn revoke(&self, refresh_token: &Secret<String>) -> Result<(), UpstreamError> {
         let form = vec![("token", refresh_token.expose().as_str()), ("token_type_hint", "refresh_token")];
-        let call = Call { endpoint: Endpoint::Revocation, form, details: &Details::none(), key: None, safety: Safety::Repeatable };
+        let call = Call { endpoint: Endpoint::Revocation, form, details: &Details::none(), holder: None, safety: Safety::Repeatable };
         self.call(&call).await.map(drop)
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Upstream;
 use super::access::AccessExpect;
-use super::call::{Call, Endpoint, Safety};
+use super::call::{Call, Endpoint, Holder, Safety};
 use super::details::Details;
 use super::error::{AnswerFault, UpstreamError};
 use super::grants::Tokens;
@@ -155,7 +155,7 @@ impl Upstream {
             Prompt::Force => form.push(("prompt", "login")),
         }
         // The details are in the request object, for the whole session; twice they would be refused (`HID-DOUBLE-STRUCTURE`).
-        let answer = self.call(&Call { endpoint: Endpoint::Par, form, details: &Details::none(), key: None, safety: Safety::Repeatable }).await?;
+        let answer = self.call(&Call { endpoint: Endpoint::Par, form, details: &Details::none(), holder: None, safety: Safety::Repeatable }).await?;
         let request_uri = answer.get("request_uri").and_then(Value::as_str).filter(|uri| is_handle(uri)).ok_or(AnswerFault::Missing("request_uri"))?;
         let discovery = self.discovery().await?;
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -205,7 +205,7 @@ impl Upstream {
             ("code_verifier", ask.verifier.secret().expose().as_str()),
             ("resource", rules.api_audience.as_str()),
         ];
-        let call = Call { endpoint: Endpoint::Token, form, details: &Details::none(), key: Some(ask.key), safety: Safety::Once };
+        let call = Call { endpoint: Endpoint::Token, form, details: &Details::none(), holder: Some(Holder::Key(ask.key)), safety: Safety::Once };
         let answer = self.call(&call).await?;
         let id_token = answer.get("id_token").and_then(Value::as_str).ok_or(AnswerFault::Missing("id_token"))?;
         let id_token = Secret::new(id_token.to_owned());

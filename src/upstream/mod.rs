@@ -19,6 +19,7 @@ pub mod details;
 mod discovery;
 mod error;
 mod flights;
+mod forward;
 mod grants;
 mod id_token;
 mod login;
@@ -33,11 +34,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use access::{ActorLink, UpstreamToken};
+pub use call::Holder;
 pub use circuit::Circuit;
 pub use details::Details;
 pub use discovery::Discovery;
 pub use error::{AnswerFault, Down, Hid, MetadataFault, Refusal, TokenFault, UpstreamError};
 pub use flights::Flights;
+pub use forward::{Forward, Forwarded};
 pub use grants::{AfterRefresh, ExchangeAsk, RefreshAsk, RefreshFailed, RefreshToken, Refreshed, Tokens};
 pub use id_token::IdTokenExpect;
 pub use login::{CallbackError, CallbackRefusal, LoggedIn, LoginAsk, Prompt, RedeemAsk, UpstreamCode};
@@ -50,6 +53,9 @@ use crate::time::{Clock, UnixTime};
 
 /// How long the metadata are used. `reference/helseid.md` §1.1.
 const METADATA_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a key that was taken out of the provider's set may still be believed at most, whatever its headers say.
+const KEYS_KEPT: Duration = Duration::from_secs(600);
 
 /// How long older metadata go on being used while the document cannot be had, before it is asked for again.
 const METADATA_ASKED_AGAIN: Duration = Duration::from_secs(60);
@@ -114,7 +120,13 @@ impl Upstream {
     pub fn new(rules: Arc<UpstreamRules>, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
         let patience = &rules.patience;
         // Where it is is the operator's word, so it may be in a private network.
-        let limits = FetchLimits { timeout: patience.attempt, allow_private: true, allow_loopback: rules.issuer.is_loopback(), ..FetchLimits::default() };
+        let limits = FetchLimits {
+            timeout: patience.attempt,
+            allow_private: true,
+            allow_loopback: rules.issuer.is_loopback(),
+            kept_at_most: KEYS_KEPT,
+            ..FetchLimits::default()
+        };
         let connect = patience.attempt / 2;
         Self {
             inner: Arc::new(Inner {

@@ -55,7 +55,7 @@ fn about_us(rules: &UpstreamRules, now: UnixTime, life: Duration, random: &dyn R
 
 /// What a proof is for.
 pub(super) struct ProofFor<'a> {
-    pub method: &'static str,
+    pub method: &'a str,
     /// Without query and fragment.
     pub url: &'a str,
     pub nonce: Option<&'a str>,

@@ -130,6 +130,7 @@ fn help_reads_well() {
         ("demo", &["demo"]),
         ("serve", &["serve"]),
         ("fhir", &["fhir"]),
+        ("helseid", &["helseid"]),
         ("keys", &["keys"]),
         ("keys_list", &["keys", "list"]),
         ("keys_rotate", &["keys", "rotate"]),

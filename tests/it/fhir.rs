@@ -10,6 +10,7 @@ mod nav;
 mod oracle;
 mod overlays;
 mod refusals;
+mod running;
 mod schema;
 mod searches;
 mod tokens;

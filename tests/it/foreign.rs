@@ -143,6 +143,18 @@ fn interpreter(variable: &str) -> Option<PathBuf> {
 
 /// Tests on Node: `cargo xtask test` leaves out the whole module where there is none.
 mod node {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use helsebro::app::helseid_server::{self, HelseidParts};
+    use helsebro::helseid::seed::{Seed, table};
+    use helsebro::listen::Listener;
+    use helsebro::random::SystemRandom;
+    use helsebro::time::SystemClock;
+    use serde_json::json;
+
     use super::{Stage, interpreter};
 
     /// Runs a script on Node's test runner; at least `least` of its tests must have passed.
@@ -174,6 +186,36 @@ mod node {
     #[tokio::test(flavor = "multi_thread")]
     async fn openid_client_exchanges_bound_tokens() {
         play("node/exchange.mjs", 6).await;
+    }
+
+    /// The mock of HelseID with its sample API, and one client of the list that the script plays.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openid_client_logs_in_at_the_mock_of_helseid() {
+        let Some(node) = interpreter("HELSEBRO_TEST_NODE") else { return };
+        let any = || Listener::bind("127.0.0.1:0");
+        let seed = Seed::generate().unwrap();
+        let client = seed.client(table::SMART_AS).unwrap().clone();
+        let parts = HelseidParts { sample_api: Some(any().await.unwrap()), ..HelseidParts::on(any().await.unwrap(), seed) };
+        let running = helseid_server::start(parts, SystemClock::shared(), Arc::new(SystemRandom)).await.unwrap();
+        let facts = json!({
+            "issuer": running.mock.idp.issuer.as_str(),
+            "sample_api": format!("http://{}", running.sample_api.unwrap()),
+            "client": {
+                "client_id": client.id,
+                "private_jwk": client.private_key.unwrap().to_private_jwk().unwrap(),
+                "redirect_uri": client.redirect_uris[0]
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("facts.json");
+        fs::write(&file, facts.to_string()).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/node/helseid.mjs");
+        let mut command = Command::new(node);
+        command.arg(&script).arg(&file).current_dir(script.parent().unwrap());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        running.mock.stop().await;
+        let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && printed.contains("# pass 3"), "{printed}");
     }
 
     /// NAV §8, rows 1 to 12 and 20.

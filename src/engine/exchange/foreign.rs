@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::grant::Made;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, find, permit};
-use crate::domain::grant::{AuthFacts, Grant, GrantState};
+use crate::domain::grant::AuthFacts;
 use crate::domain::trusted::TrustedIssuer;
 use crate::fetch::{Peer, PeerDown};
 use crate::fhir_client::FhirClient;
@@ -22,12 +23,11 @@ use crate::jose::{Alg, AudienceForm, Expect, UnverifiedJwt, numeric_date, verify
 use crate::protocol::claims::{ACCESS_TOKEN, Actor, Source};
 use crate::protocol::dpop::{DPOP, Thumbprint};
 use crate::protocol::exchange::{ExchangeRequest, TokenType};
-use crate::protocol::ids::{ClientId, FhirBase, FhirId, GrantId, Issuer, Reference};
+use crate::protocol::ids::{ClientId, FhirBase, FhirId, Issuer, Reference};
 use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Level, Scope, ScopeSet};
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
-use crate::store::Commit;
 use crate::time::{Clock, UnixTime};
 
 /// What another issuer may sign with: whatever SMART servers use, RFC 8725 §3.1, and nothing its metadata adds.
@@ -199,39 +199,24 @@ impl Engine {
         }
         let base = self.rules.fhir_named(&permit.row.audience).map(|server| server.base.clone()).ok_or(ExchangeRefusal::NoRow)?;
         let here = self.mapped(trusted, &base, &ask.subject.token, &carried).await?;
-        let now = self.now();
-        let subject = self.subject(&base, &here.user);
         // An id_token has no scopes, but says of the person what the subject's allow.
         let ceiling = permit.row.scopes.narrow(&caller.scopes);
-        let scopes = if permit.result == TokenType::IdToken { facts.scopes.iter().map(|scopes| scopes.narrow(&ceiling)).next() } else { None };
-        let grant = Grant {
-            id: GrantId::parse(&self.random.id()).expect("hexadecimal is an id"),
-            client: caller.id.clone(),
-            base,
-            subject: subject.clone(),
-            fhir_user: Some(here.user),
+        let scopes = if permit.result == TokenType::IdToken { facts.scopes.as_ref().map(|scopes| scopes.narrow(&ceiling)) } else { None };
+        let made = Made {
+            caller,
+            base: &base,
+            fhir_user: here.user,
             user_name: here.name,
             scopes: scopes.unwrap_or_else(|| permit.scopes.clone()),
             // The encounter is theirs: nothing here corresponds to it.
             context: LaunchContext { patient: here.patient, ..LaunchContext::default() },
             session: None,
-            session_epoch: 0,
-            ends_with_session: false,
-            nonce: None,
             auth: carried.auth.clone(),
-            made_at: now,
-            jkt: None,
-            refresh_until: None,
-            expires_at: permit.expires_at,
-            // No code was issued and none fits this.
-            state: GrantState::Live { code: self.new_secret().digest(), redeemed_at: now, generation: 0, rotated_at: None },
+            until: permit.expires_at,
         };
-        let basis = Basis { sub: subject, grant: Some(grant.clone()), sid: None, auth: carried.auth, sources: vec![carried.source], act: facts.act };
-        // Signed before the commit: nothing is kept for an answer that cannot be made.
+        let grant = self.make_grant(made).await?;
+        let basis = Basis { sub: grant.subject.clone(), sid: None, auth: carried.auth, sources: vec![carried.source], act: facts.act, grant: Some(grant) };
         let response = self.own_result(caller, ask, &permit, basis).await?;
-        if self.store.create(grant.id.as_str(), &grant).await? == Commit::Conflict {
-            return Err(ExchangeRefusal::SubjectEnded.into());
-        }
         Ok((Direction::Foreign, &permit.row.name, response))
     }
 

@@ -4,12 +4,16 @@
 //! policy (`domain::exchange`) says how much of it may be given, and [`result`] makes the answer.
 
 pub(super) mod foreign;
+mod from_upstream;
+mod grant;
 mod mapped;
 mod own;
 mod result;
+mod to_upstream;
 
 use super::Engine;
 use super::keys::KeysError;
+use super::upstream_session::AccessError;
 use crate::domain::client::ClientAuthMethod;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
@@ -24,6 +28,7 @@ use crate::protocol::exchange::ExchangeRequest;
 use crate::protocol::ids::{SessionId, Subject as SubjectId};
 use crate::protocol::token::TokenResponse;
 use crate::store::StoreError;
+use crate::upstream::UpstreamError;
 
 /// Why an exchange gives nothing.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +42,11 @@ pub(super) enum Failed {
     #[error(transparent)]
     Peer(PeerDown),
     #[error(transparent)]
-    Fhir(FhirDown),
+    Fhir(#[from] FhirDown),
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    #[error(transparent)]
+    Access(AccessError),
 }
 
 impl From<Failed> for OAuthError {
@@ -48,6 +57,8 @@ impl From<Failed> for OAuthError {
             Failed::Keys(failed) => failed.into(),
             Failed::Peer(down) => Self::unavailable(down),
             Failed::Fhir(down) => Self::unavailable(down),
+            Failed::Upstream(failed) => failed.into(),
+            Failed::Access(failed) => failed.into(),
         }
     }
 }
@@ -108,6 +119,8 @@ impl Engine {
         }
         let direction = if issuer == self.rules.issuer.as_str() {
             if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
+        } else if self.rules.upstream.as_ref().is_some_and(|rules| rules.issuer.as_str() == issuer) {
+            Direction::FromUpstream
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
@@ -115,7 +128,6 @@ impl Engine {
         if direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }) {
             return Err(ExchangeRefusal::NotACaller.into());
         }
-        let found = self.own_subject_token(client, ask).await?;
         let asked = Ask {
             direction,
             issuer,
@@ -127,6 +139,15 @@ impl Engine {
             actor_token: ask.actor.is_some(),
             proven: proven.map(ProvenKey::jkt),
         };
+        if direction == Direction::FromUpstream {
+            let (row, response) = self.from_upstream(client, ask, &asked).await?;
+            return Ok((direction, &row.name, response));
+        }
+        if direction == Direction::ToUpstream {
+            let (row, response) = self.to_upstream(client, ask, &asked).await?;
+            return Ok((direction, &row.name, response));
+        }
+        let found = self.own_subject_token(client, ask).await?;
         let permit = permit(&self.rules.exchange, &asked, &found.facts, self.now())?;
         let response = self.own_result(client, ask, &permit, found.basis).await?;
         Ok((direction, &permit.row.name, response))

@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// The actor a result names: the caller, or the party of its own live access token. RFC 8693 §2.1, `actor_token`.
-    async fn actor(&self, caller: &Client, presented: Option<&Presented>, inner: Option<Actor>) -> Result<Actor, Failed> {
+    pub(super) async fn actor(&self, caller: &Client, presented: Option<&Presented>, inner: Option<Actor>) -> Result<Actor, Failed> {
         let sub = match presented {
             None => caller.id.to_string(),
             Some(Presented { token, declared: TokenType::AccessToken | TokenType::Jwt }) => {

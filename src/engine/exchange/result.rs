@@ -6,7 +6,7 @@ use super::super::issue::fhir_user_for;
 use super::own::audience_client;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
-use crate::domain::exchange::{ExchangeRefusal, Permit};
+use crate::domain::exchange::{Direction, ExchangeRefusal, Permit};
 use crate::jose::Alg;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, Confirmation, IdTokenClaims};
 use crate::protocol::dpop::{BEARER, DPOP};
@@ -29,13 +29,18 @@ impl Engine {
         let server = self.rules.fhir_named(&permit.row.audience);
         let grant = basis.grant.as_ref();
         // Context goes where its ids mean something.
-        let at_home = grant.filter(|grant| server.is_none_or(|server| server.base == grant.base));
+        let outwards = permit.row.direction == Direction::ToUpstream;
+        let at_home = grant.filter(|grant| !outwards && server.is_none_or(|server| server.base == grant.base));
         let context = at_home.map(|grant| grant.context.clone()).unwrap_or_default();
         let in_token = server.is_some_and(|server| server.context_in_token);
         let claims = AccessTokenClaims {
             iss: self.rules.issuer.clone(),
             sub: basis.sub,
-            aud: server.map_or_else(|| permit.row.audience.clone(), |server| server.base.as_str().to_owned()),
+            aud: match server {
+                _ if outwards => self.gateway_audience(permit.row),
+                Some(server) => server.base.as_str().to_owned(),
+                None => permit.row.audience.clone(),
+            },
             client_id: caller.id.clone(),
             scope: scopes.clone(),
             jti: self.new_token_id(),

@@ -26,23 +26,32 @@ impl Access<'_> {
             return covered;
         }
         let mut ground = covered;
-        if let Some(before) = change.before {
-            match self.writes(action, before) {
-                Some(grant) => ground = Decision::Allow(Ground::Scope(grant.text.clone())),
-                // What the token sees anyway is no secret; what it does not see is not there.
-                None if self.granted(Interactions::READ, before).is_some() || self.granted(Interactions::SEARCH, before).is_some() => {
-                    return Decision::Deny(Denied::Outside);
-                }
-                None => return Decision::Hide,
-            }
-        }
+        let known = change.before.filter(|before| self.knows(action, before));
+        // What would come is looked at first, and as if nothing stood there where the token does not see what does: a PUT of something out
+        // of reach gets one answer, whether the id is taken or free. Of what lies within reach a taken id has to be refused; that the id is
+        // taken, and nothing else, is what a client learns that chooses its own (§14: "existing and hidden: 404").
         if let Some(after) = change.after {
-            match self.writes_new(action, after, change.before) {
+            match self.writes_new(action, after, known) {
                 Some(grant) => ground = Decision::Allow(Ground::Scope(grant.text.clone())),
                 None => return Decision::Deny(Denied::Outside),
             }
         }
-        ground
+        match (change.before, known) {
+            (None, _) => ground,
+            (Some(_), None) => Decision::Hide,
+            (Some(_), Some(before)) => match self.writes(action, before) {
+                Some(grant) if change.after.is_none() => Decision::Allow(Ground::Scope(grant.text.clone())),
+                Some(_) => ground,
+                None => Decision::Deny(Denied::Outside),
+            },
+        }
+    }
+
+    /// Whether it is no secret to the token that this is there: it sees it, or may do this to it.
+    pub fn knows(&self, action: Action, resource: &Resource) -> bool {
+        self.granted(Interactions::READ, resource).is_some()
+            || self.granted(Interactions::SEARCH, resource).is_some()
+            || self.writes(action, resource).is_some()
     }
 
     /// The scopes that let something of this type be written.
@@ -109,7 +118,7 @@ impl Access<'_> {
         }
         match resource.row.belongs {
             Belongs::Patient | Belongs::Subject { .. } => {
-                let patients = resource.patients(self.base).unwrap_or_default();
+                let patients = self.owners(resource);
                 let reaches = |patient| if level == Level::Patient { self.context.patient.as_ref() == Some(patient) } else { self.user_reaches(patient) };
                 !patients.is_empty() && patients.iter().all(reaches)
             }
@@ -142,20 +151,29 @@ impl Access<'_> {
             if key.kind != "Encounter" {
                 return true;
             }
-            let of_patient = self.data.get(&key).is_some_and(|encounter| {
-                let patients = encounter.patients(self.base).unwrap_or_default();
-                patients.iter().any(|patient| self.context.patient.as_ref() == Some(patient))
-            });
+            let of_patient = self
+                .data
+                .get(&key)
+                .is_some_and(|encounter| encounter.patients().is_some_and(|all| all.iter().any(|patient| self.context.patient.as_ref() == Some(patient))));
             of_patient && (!self.policy.encounter_must_match || self.context.encounter.as_ref() == Some(&key.id))
         })
     }
 
     /// Whether what the token writes may point at this: it is there, and within reach of some level the token has. A document's content
-    /// must be readable already, or a reference would open it.
+    /// must be readable already, or a reference would open it; so would a reference to what patients share (§14, supporting reads), which
+    /// is therefore readable already, the signed-in user's own, or named in a record within reach. A backend opens nothing by referring.
     pub fn may_refer_to(&self, key: &Key) -> bool {
         let Some(target) = self.data.get(key) else { return false };
         match target.row.belongs {
-            Belongs::Directory => true,
+            Belongs::Directory => {
+                self.context.fhir_user.as_ref() == Some(key)
+                    || self.usable().any(|grant| grant.level == Level::System)
+                    || self.ground(Action::Read, target).is_some()
+                    || self.data.referrers(key).any(|referrer| {
+                        matches!(referrer.row.belongs, Belongs::Patient | Belongs::Subject { .. })
+                            && self.usable().any(|grant| self.is_within(grant.level, referrer))
+                    })
+            }
             Belongs::Pointed => self.ground(Action::Read, target).is_some(),
             Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) if target.row.name == "AuditEvent" => self.ground(Action::Read, target).is_some(),
             Belongs::Patient | Belongs::Subject { .. } | Belongs::Targets(_) => {

@@ -30,7 +30,7 @@ struct Asked {
 
 impl Server {
     /// At `Bundle`, where only clients of the switch find it.
-    pub(super) fn batch_at_bundle(
+    pub(super) async fn batch_at_bundle(
         &self,
         parts: &Parts,
         query: &Pairs,
@@ -42,10 +42,10 @@ impl Server {
             return Err(Refusal::Method { allow: Route::Bundle.allow() });
         }
         tracing::info!(switch = "nav_batch", client_id = context.client_id, "a batch at Bundle is taken");
-        self.batch(parts, query, payload, context, note)
+        self.batch(parts, query, payload, context, note).await
     }
 
-    pub(super) fn batch(&self, parts: &Parts, query: &Pairs, payload: Payload, context: &AccessContext, note: &mut Note) -> Result<Response, Refusal> {
+    pub(super) async fn batch(&self, parts: &Parts, query: &Pairs, payload: Payload, context: &AccessContext, note: &mut Note) -> Result<Response, Refusal> {
         wire::check_format(&parts.headers, query)?;
         let Payload::Bytes(bytes) = payload else { return Err(Refusal::NotSupported("a Bundle in a Bundle")) };
         if let ContentType::Other(_) = wire::content_type(&parts.headers)? {
@@ -73,7 +73,7 @@ impl Server {
         let mut opening = r#","entry":["#;
         for entry in entries {
             out.extend_from_slice(opening.as_bytes());
-            let response = if out.len() > MAX_ANSWER { Refusal::TooMuch.into_response() } else { self.entry(parts, entry, context, note) };
+            let response = if out.len() > MAX_ANSWER { Refusal::TooMuch.into_response() } else { self.entry(parts, entry, context, note).await };
             write_entry(&mut out, response);
             opening = ",";
         }
@@ -82,10 +82,12 @@ impl Server {
     }
 
     /// One entry through the same door as a request of its own, journal and audit included.
-    fn entry(&self, outer: &Parts, entry: Value, context: &AccessContext, batch: &Note) -> Response {
+    async fn entry(&self, outer: &Parts, entry: Value, context: &AccessContext, batch: &Note) -> Response {
         let mut note = Note { context: batch.context.clone(), ..Note::default() };
         let mut told = (Method::GET, Route::System);
-        let answered = self.read_entry(outer, entry, context).and_then(|asked| {
+        // Boxed: an entry comes in through the door its batch came in through.
+        let answered = Box::pin(async {
+            let asked = self.read_entry(outer, entry, context)?;
             let route = Route::of(asked.parts.uri.path(), &self.under);
             told = (asked.parts.method.clone(), route.clone());
             let interaction = route.interaction(&asked.parts.method)?;
@@ -99,11 +101,12 @@ impl Server {
                 None if interaction.takes_body() => return Err(Refusal::Request("the entry has no resource")),
                 None => Payload::Bytes(Bytes::new()),
             };
-            self.interact(&interaction, &asked.parts, query, payload, context, &mut note)
-        });
+            self.interact(&interaction, &asked.parts, query, payload, context, &mut note).await
+        })
+        .await;
         let response = answered.unwrap_or_else(|refusal| note.refused(refusal));
         let request_id = wire::request_id(&outer.headers, &*self.random);
-        self.note(&told.0, &told.1, response.status(), &request_id, note);
+        self.note(told.0, told.1, response.status(), request_id, note);
         response
     }
 

@@ -15,7 +15,7 @@ use crate::fhir::wire::{self, FHIR_JSON, Return};
 use crate::fhir::write::{Outcome, Payload, Verb, Writer, Written, read_condition, read_id};
 
 impl Server {
-    pub(super) fn create(
+    pub(super) async fn create(
         &self,
         row: &'static TypeRow,
         parts: &Parts,
@@ -26,11 +26,11 @@ impl Server {
     ) -> Result<Response, Refusal> {
         let unless = parts.headers.get("if-none-exist").map(|value| value.to_str().map_err(|_| Refusal::Request("If-None-Exist cannot be read")));
         let unless = unless.transpose()?.map(read_condition);
-        self.change(row, &Verb::Create { unless }, parts, query, payload, context, note)
+        self.change(row, &Verb::Create { unless }, parts, query, payload, context, note).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
-    pub(super) fn update(
+    pub(super) async fn update(
         &self,
         row: &'static TypeRow,
         id: &str,
@@ -40,10 +40,10 @@ impl Server {
         context: &AccessContext,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
-        self.change(row, &Verb::Update { id: read_id(id)? }, parts, query, payload, context, note)
+        self.change(row, &Verb::Update { id: read_id(id)? }, parts, query, payload, context, note).await
     }
 
-    pub(super) fn update_match(
+    pub(super) async fn update_match(
         &self,
         row: &'static TypeRow,
         parts: &Parts,
@@ -52,10 +52,10 @@ impl Server {
         context: &AccessContext,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
-        self.change(row, &Verb::UpdateMatch { query: query.clone() }, parts, query, payload, context, note)
+        self.change(row, &Verb::UpdateMatch { query: query.clone() }, parts, query, payload, context, note).await
     }
 
-    pub(super) fn delete(
+    pub(super) async fn delete(
         &self,
         row: &'static TypeRow,
         id: &str,
@@ -68,11 +68,11 @@ impl Server {
             return Err(Refusal::Method { allow: "GET, HEAD, PUT, OPTIONS" });
         }
         let Ok(id) = read_id(id) else { return Err(Refusal::NotFound) };
-        self.change(row, &Verb::Delete { id }, parts, query, Payload::Bytes(bytes::Bytes::new()), context, note)
+        self.change(row, &Verb::Delete { id }, parts, query, Payload::Bytes(bytes::Bytes::new()), context, note).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
-    fn change(
+    async fn change(
         &self,
         row: &'static TypeRow,
         verb: &Verb,
@@ -93,7 +93,7 @@ impl Server {
             random: &*self.random,
             now: self.clock.now(),
         };
-        let written = writer.write(row, verb, payload)?;
+        let written = writer.write(row, verb, payload).await?;
         note.allowed(&written.ground);
         note.about.clone_from(&written.about);
         note.created = written.resource.as_ref().map(|resource| resource.id.to_string());

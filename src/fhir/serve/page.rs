@@ -104,7 +104,7 @@ impl Server {
         let inside =
             |found: &Resource| within.as_ref().is_none_or(|key| found.key() == *key || found.references_at(base, &row.compartment_paths()).contains(key));
         let mut found: Vec<Arc<Resource>> = candidates.filter(|found| inside(found) && query.matches(found) && seeing.lists(found)).cloned().collect();
-        found.retain(|resource| !switches.hides(pairs, resource, &data, base));
+        found.retain(|resource| !switches.hides(pairs, resource, &data));
         let before = found.len();
         found.retain(|resource| switches.lists(&context.client_id, resource));
         if found.len() < before {
@@ -165,8 +165,7 @@ impl Server {
             for found in shown {
                 for resource in include.of(found, seeing.data, &self.config.base) {
                     let (speaker, paths) = include.speaker(found, &resource);
-                    let listed = seeing.switches.lists(&seeing.context.client_id, &resource)
-                        && !seeing.switches.withholds(speaker, paths, seeing.data, &self.config.base);
+                    let listed = seeing.switches.lists(&seeing.context.client_id, &resource) && !seeing.switches.withholds(speaker, paths, seeing.data);
                     if listed && seeing.reads(&resource) && known.insert(resource.key()) {
                         all.push(resource);
                     }

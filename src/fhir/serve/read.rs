@@ -33,7 +33,7 @@ impl Server {
         let found = FhirId::parse(id).ok().and_then(|id| data.get(&Key { kind: row.name, id: id.as_str().into() }));
         if let Some(resource) = found {
             note.allowed(&permit(access.decide(Action::Read, On::Resource(resource)))?);
-            note.about = resource.patients(&self.config.base);
+            note.about = resource.patients().cloned();
             return self.serve(resource, context, &data, parts, query);
         }
         permit(access.decide(Action::Read, On::Type(row)))?;
@@ -68,7 +68,7 @@ impl Server {
         match from_here.next().and_then(|version| version.resource.as_ref()) {
             Some(resource) => {
                 note.allowed(&permit(visible(resource))?);
-                note.about = resource.patients(&self.config.base);
+                note.about = resource.patients().cloned();
                 self.serve(resource, context, &data, parts, query)
             }
             None => match from_here.find_map(|version| version.resource.as_ref()) {
@@ -100,7 +100,7 @@ impl Server {
             let told_by = versions.iter().skip(place).find_map(|version| version.resource.as_ref());
             if let Some(Decision::Allow(by)) = told_by.map(|resource| access.decide(Action::Read, On::Resource(resource))) {
                 ground.get_or_insert(by);
-                note.about = note.about.take().or_else(|| told_by.and_then(|resource| resource.patients(base)));
+                note.about = note.about.take().or_else(|| told_by.and_then(|resource| resource.patients().cloned()));
                 shown.push(version);
             }
         }
@@ -163,11 +163,9 @@ impl Server {
 
 /// `ETag` and `Last-Modified` of a version.
 pub(super) fn stamp(headers: &mut HeaderMap, resource: &Resource) {
-    if let Ok(etag) = HeaderValue::try_from(resource.etag()) {
-        headers.insert(ETAG, etag);
-    }
-    if let Some(at) = wire::http_date(resource.last_updated) {
-        headers.insert(LAST_MODIFIED, at);
+    headers.insert(ETAG, resource.tag.clone());
+    if let Some(at) = &resource.modified {
+        headers.insert(LAST_MODIFIED, at.clone());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{AppLine, Form, LangSwitch, Person};
+use super::{AppLine, Form, Hidden, LangSwitch, Person};
 use crate::protocol::lang::Lang;
 
 /// `/account/apps`: what each app was allowed, and taking it back. SAL §7.7, `management_endpoint`.
@@ -55,4 +55,6 @@ pub struct LogoutPage {
 pub struct LoggedOutPage {
     pub lang: Lang,
     pub switch: LangSwitch,
+    /// What logs out at the identity provider too: its address and fields.
+    pub upstream: Option<(String, Vec<Hidden>)>,
 }

@@ -15,7 +15,7 @@ mod style;
 
 pub use account::{AllowedApp, AppsPage, LoggedOutPage, LogoutPage};
 pub use consent::{AskGroup, ConsentAsk, ConsentPage, ask_groups};
-pub use login::{ConfirmUserPage, LoginPage};
+pub use login::{ConfirmUserPage, LoginPage, UpstreamPlace};
 pub use notice::{DonePage, ErrorPage, NoWayInPage, SignInNeededPage};
 pub use pick::{EncounterChoice, EncounterPickerPage, PatientChoice, PatientPickerPage, PatientSearch};
 pub use post::{ContinuePage, FormPostPage};
@@ -86,6 +86,8 @@ pub mod field {
     pub const DECISION: &str = "decision";
     /// [`super::LoginPage`]: the chosen user's value.
     pub const USER: &str = "user";
+    /// [`super::LoginPage`]: the way to log in that was chosen, by its name in the configuration.
+    pub const WAY: &str = "way";
     /// [`super::PatientPickerPage`]: the chosen patient's value.
     pub const PATIENT: &str = "patient";
     /// [`super::EncounterPickerPage`]: the chosen encounter's value; empty for none.

@@ -123,12 +123,26 @@ impl Samples for LoginPage {
                 Person { name: "Ola Måkeskrik".into(), detail: say(lang, "helsesekretær, Fjellbris legesenter", "medical secretary, Fjellbris legesenter") },
             ),
         ];
-        let page = Self { lang, switch: switch(lang), app: Some(app()), patient: Some(patient(lang)), users, error: None, form: form() };
+        let page = Self {
+            lang,
+            switch: switch(lang),
+            app: Some(app()),
+            patient: Some(patient(lang)),
+            upstream: None,
+            by_name: true,
+            users,
+            error: None,
+            form: form(),
+        };
         vec![
             ("launch", page.clone()),
             ("error", Self { app: Some(long_app()), patient: Some(long_patient(lang)), error: Some(lang.login_error_unknown().into()), ..page.clone() }),
             ("account", Self { app: None, patient: None, ..page.clone() }),
-            ("nobody", Self { users: Vec::new(), ..page }),
+            ("nobody", Self { users: Vec::new(), ..page.clone() }),
+            ("upstream", Self { upstream: Some(UpstreamPlace::First), by_name: false, users: Vec::new(), ..page.clone() }),
+            ("upstream-account", Self { app: None, patient: None, upstream: Some(UpstreamPlace::First), by_name: false, users: Vec::new(), ..page.clone() }),
+            ("upstream-or-name", Self { upstream: Some(UpstreamPlace::First), error: Some(lang.login_error_other().to_owned()), ..page.clone() }),
+            ("name-or-upstream", Self { upstream: Some(UpstreamPlace::Last), ..page }),
         ]
     }
 }
@@ -314,6 +328,8 @@ impl Samples for LogoutPage {
 
 impl Samples for LoggedOutPage {
     fn samples(lang: Lang) -> Vec<(&'static str, Self)> {
-        vec![("plain", Self { lang, switch: switch(lang) })]
+        let fields = vec![Hidden::new("client_id", "helsebro"), Hidden::new("state", "s")];
+        let upstream = Some(("https://helseid.example/connect/endsession".to_owned(), fields));
+        vec![("plain", Self { lang, switch: switch(lang), upstream: None }), ("upstream", Self { lang, switch: switch(lang), upstream })]
     }
 }

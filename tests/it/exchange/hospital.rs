@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use helsebro::app::server::{self, Listeners, Running};
 use helsebro::config::{self, SystemEnvironment, Text};
-use helsebro::fhir::{self, DataSource, FhirConfig, Switches};
+use helsebro::fhir::{self, DataSource, FhirConfig, Origins, Switches};
 use helsebro::protocol::ids::{FhirBase, Issuer};
 use helsebro::random::SystemRandom;
 use helsebro::secret::Secret;
@@ -77,7 +77,7 @@ async fn fhir_of(issuer: &str, data: DataSource, clock: Arc<FixedClock>) -> Stri
         client_id: "fhir-server".to_owned(),
         client_secret: Secret::new(SECRET.to_owned()),
         ops_token: Secret::new(SECRET.to_owned()),
-        cors_origins: Vec::new(),
+        cors_origins: Origins::default(),
         introspection_cache: Duration::ZERO,
         data,
         kept: None,

@@ -163,7 +163,7 @@ async fn rules_of_the_house_are_turned_on_one_by_one() {
     };
     let dead = world.token("patient/*.cruds").with("patient", "pasient-08").issue();
     let nurse = world.token("patient/*.cruds").with("fhirUser", "Practitioner/sykepleier").issue();
-    let doctor = world.token("patient/*.cruds").issue();
+    let doctor = world.token("patient/*.cruds user/Practitioner.r").issue();
     let rows = [
         ("refuse_for_deceased", &dead, "Patient/pasient-08", "Practitioner/lege-fastlege", "DocumentReference.subject"),
         ("professional_category", &nurse, "Patient/pasient-01", "Practitioner/sykepleier", "DocumentReference.author"),

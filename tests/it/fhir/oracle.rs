@@ -2,6 +2,7 @@
 //! scopes and random requests; the answer is compared with one worked out slowly from the rules, and searched for the markers of what is
 //! hidden: status line, headers and body.
 
+mod apart;
 mod asks;
 mod records;
 mod sight;
@@ -289,7 +290,7 @@ async fn explore(seeds: std::ops::Range<u64>, tokens: usize, requests: usize, wi
 #[tokio::test]
 async fn nothing_is_shown_that_may_not_be_seen_and_everything_that_may_is_found() {
     let from = first_seed();
-    let tally = explore(from..from + 16, 8, 24, false).await;
+    let tally = explore(from..from + 16 * cases(), 8, 24, false).await;
     for (what, least) in [
         ("read", 100),
         ("hidden", 100),
@@ -316,4 +317,10 @@ async fn nor_over_a_connection() {
 #[expect(clippy::disallowed_methods, reason = "which worlds to try comes from whoever runs the tests")]
 fn first_seed() -> u64 {
     std::env::var("HELSEBRO_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
+/// How many times as many worlds as in every run: `HELSEBRO_TEST_CASES`.
+#[expect(clippy::disallowed_methods, reason = "how many worlds to try comes from whoever runs the tests")]
+fn cases() -> u64 {
+    std::env::var("HELSEBRO_TEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1)
 }

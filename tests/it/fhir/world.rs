@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
-use helsebro::fhir::{DataSource, FhirConfig, Switches, router};
+use helsebro::fhir::{DataSource, FhirConfig, Origins, Switches, router};
 use helsebro::protocol::ids::{FhirBase, Issuer};
 use helsebro::random::SeededRandom;
 use helsebro::secret::Secret;
@@ -22,7 +22,7 @@ pub const NOW: UnixTime = UnixTime(1_795_000_000);
 pub const ORIGIN: &str = "https://app.example";
 pub const OPS: &str = "the-operations-token";
 /// Needs encoding in Basic (RFC 6749 §2.3.1).
-const SECRET: &str = "s3cret:with+%chars";
+pub const SECRET: &str = "s3cret:with+%chars";
 
 /// What the authorization server knows, and whether it answers.
 #[derive(Default)]
@@ -165,7 +165,7 @@ impl World {
             client_id: "fhir-server".to_owned(),
             client_secret: Secret::new(SECRET.to_owned()),
             ops_token: Secret::new(OPS.to_owned()),
-            cors_origins: vec![ORIGIN.to_owned()],
+            cors_origins: Origins { of_all: vec![ORIGIN.to_owned()], ..Origins::default() },
             introspection_cache: Duration::from_secs(5),
             data: DataSource::BuiltIn,
             kept: None,

@@ -175,6 +175,7 @@ async fn what_is_no_fhir_is_refused_and_changes_nothing() {
     };
     let json_type = "application/fhir+json";
     let twice = good.replacen('{', r#"{"status":"final","#, 1);
+    let bomb = |open: &str, close: &str| good.replacen('{', &format!(r#"{{"extension":{}1{},"#, open.repeat(400_000), close.repeat(400_000)), 1);
     let deep = good.replacen('{', &format!(r#"{{"extension":{}1{},"#, "[".repeat(70), "]".repeat(70)), 1);
     for (body, code) in [
         (b"".to_vec(), "structure"),
@@ -183,6 +184,12 @@ async fn what_is_no_fhir_is_refused_and_changes_nothing() {
         (b"\xff\xfe{\x00".to_vec(), "structure"),
         (twice.into_bytes(), "structure"),
         (deep.into_bytes(), "structure"),
+        (bomb("[", "]").into_bytes(), "structure"),
+        (bomb(r#"{"a":"#, "}").into_bytes(), "structure"),
+        (good.replace("final", "f\u{0}").into_bytes(), "structure"),
+        (good.bytes().flat_map(|b| [b, 0]).collect(), "structure"),
+        ([&b"\xef\xbb\xbf"[..], good.as_bytes()].concat(), "structure"),
+        ([good.as_bytes(), b"{}"].concat(), "structure"),
         (good.replace(r#""final""#, "null").into_bytes(), "structure"),
         (good.replace(r#"{"text":"vekt"}"#, "{}").into_bytes(), "structure"),
         (good.replace("Observation", "Condition").into_bytes(), "invalid"),
@@ -192,6 +199,16 @@ async fn what_is_no_fhir_is_refused_and_changes_nothing() {
     for kind in ["application/fhir+xml", "text/plain", "application/fhir+json; fhirVersion=5.0", "application/json; charset=latin1", "nonsense"] {
         send(kind, good.clone().into_bytes()).await.refused(415, "not-supported");
     }
+    for (coding, status) in [("gzip", 415), ("identity, br", 415), ("", 415), ("IDENTITY", 201)] {
+        let packed = world.request("PUT", "Observation/packed").bearer_auth(&token).header("content-type", json_type).header("content-encoding", coding);
+        let body = good.replacen('{', r#"{"id":"packed","#, 1);
+        assert_eq!(World::send(packed.body(body)).await.status, status, "{coding}");
+    }
+    // Without a length the bytes are counted as they come.
+    let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(bytes::Bytes::from_static(&[b' '; 65_536])));
+    let request = http::Request::post("/fhir/Observation").header("authorization", format!("Bearer {token}")).header("content-type", json_type);
+    let answer = tower::ServiceExt::oneshot(world.public.clone(), request.body(axum::body::Body::from_stream(endless)).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 413);
     let mut huge = good.clone().into_bytes();
     huge.resize(16 * 1024 * 1024 + 1, b' ');
     send(json_type, huge.clone()).await.refused(413, "too-long");
@@ -199,7 +216,7 @@ async fn what_is_no_fhir_is_refused_and_changes_nothing() {
     assert_eq!(send(json_type, huge).await.status, 201, "16 MB is taken");
     let request = world.request("POST", "Observation").bearer_auth(&token).header("accept", "application/fhir+xml").header("content-type", json_type);
     World::send(request.body(good)).await.refused(406, "not-supported");
-    assert_eq!(world.ops("GET", "state", &Value::Null).await.json()["resources"].as_u64(), before.as_u64().map(|n| n + 1));
+    assert_eq!(world.ops("GET", "state", &Value::Null).await.json()["resources"].as_u64(), before.as_u64().map(|n| n + 2));
 }
 
 #[tokio::test]

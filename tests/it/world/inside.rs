@@ -90,7 +90,7 @@ impl Inside {
         let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap };
         let keys = Keys::open(issuer.url().clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
         let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
-        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir: Default::default() });
+        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir: Default::default(), upstream: None });
         let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
         let stop = CancellationToken::new();
         let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);

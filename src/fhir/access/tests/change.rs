@@ -137,8 +137,11 @@ fn what_patients_share_and_the_log_are_not_written_by_launched_apps() {
             ("a new patient of the own organization", user("user/*.cruds", gp), Create, "", registered("org-fjordvik-legesenter"), "allow"),
             ("of another", user("user/*.cruds", gp), Create, "", registered("org-arbeidsetaten"), "outside"),
             ("the patient in context", launched("patient/Patient.u"), Update, ONE, Some(json!({"resourceType": "Patient"})), "allow"),
-            ("another patient", launched("patient/Patient.u"), Update, TWO, Some(json!({"resourceType": "Patient"})), "hide"),
+            ("another patient", launched("patient/Patient.u"), Update, TWO, Some(json!({"resourceType": "Patient"})), "outside"),
+            ("one who is not there looks the same", launched("patient/Patient.u"), Update, "", Some(json!({"resourceType": "Patient"})), "outside"),
             ("a patient more", launched("patient/Patient.cud"), Create, "", Some(json!({"resourceType": "Patient"})), "outside"),
+            ("over another's, with another's", launched("patient/*.cruds"), Update, "Observation/obs-02-1", observation(TWO, "laboratory"), "outside"),
+            ("the same where nothing stands", launched("patient/*.cruds"), Update, "", observation(TWO, "laboratory"), "outside"),
             ("Binary by its own scope", launched("patient/Binary.c"), Create, "", binary(), "allow"),
             ("Binary by the documents'", launched("patient/DocumentReference.c"), Create, "", binary(), "allow"),
             ("Binary by neither", launched("patient/Observation.c"), Create, "", binary(), "patient/DocumentReference.c"),
@@ -203,10 +206,54 @@ fn an_upload_is_its_clients_and_its_patients_until_a_document_points_at_it() {
 }
 
 #[test]
+fn a_reference_opens_nothing_that_was_closed() {
+    let world = World::new();
+    let may = |token: &Token<'_>, kind: &'static str, id: &str| {
+        let told = Told { client_id: "app", scope: token.scope, patient: token.patient, fhir_user: token.user, ..Told::default() };
+        let context = AccessContext::new(told, UnixTime(i64::MAX), &world.base, UnixTime(0));
+        let key = crate::fhir::resource::Key { kind, id: id.into() };
+        Access::new(&context, &world.data, &world.base, Policy::default()).may_refer_to(&key)
+    };
+    let all = "patient/*.cruds";
+    for (name, token, kind, id, expected) in [
+        ("named in the record", launched(all), "Organization", "org-fjordvik-legesenter", true),
+        ("by one who only writes", launched("patient/Observation.c"), "Organization", "org-fjordvik-legesenter", true),
+        ("named nowhere", launched(all), "Organization", "org-arbeidsetaten", false),
+        ("not there looks the same", launched(all), "Organization", "ingen", false),
+        ("the signed-in user", Token { user: Some("Practitioner/lege-solbakken"), ..launched(all) }, "Practitioner", "lege-solbakken", true),
+        ("another", launched(all), "Practitioner", "lege-solbakken", false),
+        ("with a scope that reads it", launched("patient/*.cruds user/Practitioner.r"), "Practitioner", "lege-solbakken", true),
+        ("a backend opens nothing by it", backend("system/Observation.c"), "Practitioner", "lege-solbakken", true),
+    ] {
+        assert_eq!(may(&token, kind, id), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_wider_compartment_takes_in_who_wrote() {
+    let mut world = World::new();
+    let row = TypeRow::named("Observation").unwrap();
+    let body = json!({"resourceType": "Observation", "subject": {"reference": TWO}, "performer": [{"reference": ONE}]});
+    let stamp = Stamp { id: "told".into(), version: 1, at: UnixTime(0), creator: None };
+    world.data = world.data.after(&crate::fhir::data::Edit::Put(Arc::new(Resource::written(&world.base, row, stamp, body.clone()))));
+    let wide = Policy { compartment: Compartment::R4, ..Policy::default() };
+    let one = || launched("patient/*.cruds");
+    for (policy, expected) in [(Policy::default(), "hide"), (wide, "allow")] {
+        assert_eq!(world.decide(&one(), policy, Read, "Observation/told"), expected);
+        // `Patient.link` is in neither.
+        assert_eq!(world.decide(&one(), policy, Read, TWO), "hide");
+        // What names two is nobody's alone to change.
+        let changed = if expected == "allow" { "outside" } else { "hide" };
+        assert_eq!(world.change(&one(), Told::default(), policy, Delete, "Observation/told", None), changed);
+        assert_eq!(world.change(&one(), Told::default(), policy, Create, "", Some(body.clone())), "outside");
+    }
+}
+
+#[test]
 fn blocked_documents_open_for_the_purpose_they_need() {
     let world = World::new();
     let blocked = world.data.of_type("DocumentReference").find(|document| document.json.windows(6).any(|text| text == b"\"NORS\"")).unwrap();
-    let patient = blocked.patients(&world.base).unwrap().remove(0);
+    let patient = Arc::clone(&blocked.patients().unwrap()[0]);
     for (policy, purpose, expected) in [(false, None, true), (true, None, false), (true, Some("TREAT"), false), (true, Some("BTG"), true)] {
         let told = Told { client_id: "app", scope: "patient/DocumentReference.rs", patient: Some(&patient), purpose, ..Told::default() };
         let context = AccessContext::new(told, UnixTime(i64::MAX), &world.base, UnixTime(0));

@@ -60,8 +60,13 @@ fn concept(of: (&str, &str)) -> Value {
 
 impl Records {
     pub fn random(dice: &mut Dice, base: &str) -> Self {
-        let mut records = Self { all: Vec::new(), base: base.to_owned() };
         let patients = 2 + dice.below(3);
+        Self::of(dice, base, patients)
+    }
+
+    /// Of so many patients.
+    pub fn of(dice: &mut Dice, base: &str, patients: usize) -> Self {
+        let mut records = Self { all: Vec::new(), base: base.to_owned() };
         for (kind, count) in [("Organization", 3), ("Practitioner", 3), ("PractitionerRole", 2), ("Questionnaire", 1), ("Medication", 2)] {
             for _ in 0..count {
                 records.add(dice, kind);

@@ -160,6 +160,20 @@ impl Pass {
         Self { patient: (!dice.one_in(8)).then(|| dice.pick(&patients)), user, knows_user: dice.one_in(3), gifts }
     }
 
+    /// For one patient alone, with a good deal to do.
+    pub fn of_patient(dice: &mut Dice, records: &Records, patient: &str) -> Self {
+        let mut gifts: Vec<Gift> = (0..1 + dice.below(3)).map(|_| Gift::random(dice)).collect();
+        for gift in &mut gifts {
+            gift.level = "patient";
+            if dice.one_in(2) {
+                gift.letters = dice.pick(&["cruds", "crus", "cud", "ruds"]).to_owned();
+            }
+        }
+        let staff = records.ids("Practitioner");
+        let user = dice.one_in(2).then(|| format!("Practitioner/{}", dice.pick(&staff)));
+        Self { patient: Some(patient.to_owned()), user, knows_user: dice.one_in(3), gifts }
+    }
+
     pub fn scope(&self, dice: &mut Dice) -> String {
         let mut all: Vec<String> = self.gifts.iter().map(|gift| gift.text(dice)).collect();
         if self.knows_user {
