@@ -227,10 +227,7 @@ fn at_most(row: &ExchangeRow, caller: &Client, asked: &Asked, subject: &Subject)
         (None, Some(held)) if matches!(asked.direction, Direction::Own | Direction::Foreign) => held.clone(),
         (None, _) => return None,
     };
-    let mut ceilings = vec![row.scopes.to_string()];
-    // What is asked of the upstream is not of the client's registration here.
-    ceilings.extend((asked.direction != Direction::ToUpstream).then(|| caller.scopes.to_string()));
-    ceilings.extend(held);
+    let ceilings: Vec<String> = [row.scopes.to_string(), caller.scopes.to_string()].into_iter().chain(held).collect();
     let (mut may, mut said) = (everything(&wanted), words(&wanted));
     for ceiling in &ceilings {
         let (all, others) = (everything(ceiling), words(ceiling));

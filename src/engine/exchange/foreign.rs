@@ -201,7 +201,7 @@ impl Engine {
         let here = self.mapped(trusted, &base, &ask.subject.token, &carried).await?;
         // An id_token has no scopes, but says of the person what the subject's allow.
         let ceiling = permit.row.scopes.narrow(&caller.scopes);
-        let scopes = if permit.result == TokenType::IdToken { facts.scopes.iter().map(|scopes| scopes.narrow(&ceiling)).next() } else { None };
+        let scopes = if permit.result == TokenType::IdToken { facts.scopes.as_ref().map(|scopes| scopes.narrow(&ceiling)) } else { None };
         let grant = self.make_grant(Made {
             caller,
             base: &base,

@@ -54,7 +54,7 @@ impl Engine {
         let (fhir, own) = self.reading_at(base)?;
         let mut found: Option<Resource> = None;
         for (system, value) in theirs.iter().filter(|(_, value)| !value.expose().trim().is_empty()) {
-            for one in fhir.identified(&own, kind, system, value).await.map_err(Failed::Fhir)?.into_iter().filter(Resource::is_active) {
+            for one in fhir.identified(&own, kind, system, value).await?.into_iter().filter(Resource::is_active) {
                 match &found {
                     Some(known) if known.id() != one.id() => return Ok(None),
                     Some(_) => {}
@@ -79,6 +79,6 @@ async fn read(trusted: &Trusted, token: &Secret<String>, what: &Reference) -> Re
         Ok(found) => Ok(found.filter(Resource::is_active)),
         // The token is live, as its issuer just said: so it is not for this.
         Err(FhirDown::Refused(_)) => Ok(None),
-        Err(down) => Err(Failed::Fhir(down)),
+        Err(down) => Err(down.into()),
     }
 }
