@@ -76,11 +76,14 @@ struct DemoArgs {
     /// Add rows to the exchange policy: [[issuer.exchange]] tables; {issuer} and {fhir} in them stand for the demo's
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Walk with this fault on, and see it end well: a name of the EPJ page's list, or a kind of the mock's (docs/helseid-mock.md)
+    #[arg(long, value_name = "NAME", conflicts_with = "no_walk")]
+    fault: Option<String>,
 }
 
 impl Default for DemoArgs {
     fn default() -> Self {
-        Self { once: false, no_walk: false, json: None, data: ".data".into(), fresh: false, port_base: 9400, clients: None, policy: None }
+        Self { once: false, no_walk: false, json: None, data: ".data".into(), fresh: false, port_base: 9400, clients: None, policy: None, fault: None }
     }
 }
 
@@ -204,7 +207,10 @@ async fn run_demo(args: DemoArgs) -> ExitCode {
     };
     let mut held = true;
     if !args.no_walk {
-        let summary = demo.walk(&mut io::stdout()).await;
+        let summary = match &args.fault {
+            None => demo.walk(&mut io::stdout()).await,
+            Some(name) => demo.walk_with_fault(name, &mut io::stdout()).await,
+        };
         held = summary.failed == 0;
     }
     if !args.once {

@@ -14,12 +14,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::demo_clients::{DemoClients, JOURNAL, Places, asks};
+use super::demo_helseid::{DemoHelseid, HelseidPorts};
+use super::helseid_server::{self, HelseidRunning, HelseidStartError};
 use super::server::{self, Listeners, Running, StartError, bind};
 use crate::config::{self, Findings, SystemEnvironment, Text};
 use crate::demo::app::{AllowedServer, AppConfig, AppConfigError};
 use crate::demo::epj::{EpjConfig, EpjConfigError, JournalConfig, OfferedApp};
 use crate::demo::facts::{DemoFacts, PatientFacts, UserFacts};
-use crate::demo::walk::{WalkSummary, walk};
+use crate::demo::faults::Fault;
+use crate::demo::levers::{Lever, Levers};
+use crate::demo::walk::{WalkSummary, walk, walk_with_fault};
+use crate::demo::wire::Wire;
 use crate::demo::{app as nav_app, epj};
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
@@ -68,6 +73,8 @@ pub enum DemoError {
     #[error(transparent)]
     Epj(#[from] EpjConfigError),
     #[error(transparent)]
+    Helseid(#[from] HelseidStartError),
+    #[error(transparent)]
     Ready(#[from] epj::ReadyError),
     #[error("an address of the demo is wrong: {0}")]
     Address(#[from] IdError),
@@ -80,6 +87,7 @@ pub struct Demo {
     pub facts: DemoFacts,
     pub clock: Arc<SystemClock>,
     server: Running,
+    helseid: HelseidRunning,
     stop: CancellationToken,
     parties: Vec<JoinHandle<()>>,
 }
@@ -89,6 +97,7 @@ struct Ports {
     server: Listeners,
     fhir: Listener,
     fhir_ops: Listener,
+    helseid: HelseidPorts,
     epj: Listener,
     app: Listener,
 }
@@ -100,6 +109,7 @@ impl Ports {
             server: Listeners { public: bind(at(0)).await?, ops: bind(at(1)).await? },
             fhir: bind(at(2)).await?,
             fhir_ops: bind(at(7)).await?,
+            helseid: HelseidPorts { public: bind(at(3)).await?, admin: bind(at(4)).await?, sample_api: bind(at(8)).await? },
             epj: bind(at(5)).await?,
             app: bind(at(6)).await?,
         })
@@ -124,10 +134,12 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     let (issuer, fhir_base, app, epj_url) = (url(&ports.server.public), format!("{}/fhir", url(&ports.fhir)), url(&ports.app), url(&ports.epj));
     let clients = DemoClients::make(&Places { app: &app }, &*random)?;
     let ready = epj::ready_launches(INDEX, JOURNALS)?;
+    let ours: Vec<&str> = ready.iter().map(|launch| launch.fhir_user.as_str()).collect();
+    let helseid = DemoHelseid::make(ports.helseid, &issuer, &app, &ours, &*random)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
     let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);
-    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &policy, &clients.toml);
+    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;
     let extra_environment = options.clients.as_deref().map(SystemEnvironment::of_file);
@@ -170,7 +182,12 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         journal: JournalConfig { fhir_base: fhir_base.clone(), client_id: JOURNAL.to_owned(), key: clients.journal_key.clone() },
         launches: ready.clone(),
         apps: rules.map(|rules| offered(rules, &clients)).unwrap_or_default(),
-        on_the_way: Vec::new(),
+        on_the_way: vec![helseid.facts.issuer.clone()],
+        levers: Some(Levers::new(
+            Wire::new(),
+            Lever { url: helseid.facts.admin.clone(), secret: helseid.facts.admin_secret.clone() },
+            Lever { url: url(&ports.fhir_ops), secret: ops_token.clone() },
+        )),
     };
     let epj_router = epj::router(epj_config, shared_clock.clone(), random.clone())?;
     let app_config = AppConfig {
@@ -188,17 +205,18 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         ops_token,
         fhir: fhir_base,
         fhir_ops: url(&ports.fhir_ops),
-        helseid: None,
+        helseid: Some(helseid.facts.clone()),
         epj: epj_url,
         app,
-        sample_api: None,
+        sample_api: Some(helseid.sample_api.clone()),
         clients: clients.facts,
-        users: users.into_iter().map(|(fhir_user, name)| UserFacts { name, fhir_user, helseid_user: None }).collect(),
+        users: users.into_iter().map(|(fhir_user, name)| UserFacts { name, helseid_user: helseid.user(&fhir_user), fhir_user }).collect(),
         patients: ready
             .iter()
             .map(|launch| PatientFacts { patient: launch.patient.clone(), encounter: launch.encounter.clone(), fhir_user: launch.fhir_user.clone() })
             .collect(),
     };
+    let helseid = helseid_server::start(helseid.parts, shared_clock.clone(), random.clone()).await?;
     let server = server::start(&checked.config, ports.server, shared_clock, random, Some(clock.clone())).await?;
     let stop = CancellationToken::new();
     let party = |listener: Listener, router: Router| tokio::spawn(serve(listener, router, Limits::default(), stop.clone(), Duration::from_secs(2)));
@@ -206,7 +224,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     if let Some(path) = &options.json {
         write_facts(path, &facts)?;
     }
-    Ok(Demo { facts, clock, server, stop, parties })
+    Ok(Demo { facts, clock, server, helseid, stop, parties })
 }
 
 impl Demo {
@@ -216,12 +234,19 @@ impl Demo {
         walk(&self.facts, self.clock.clone(), Arc::new(SystemRandom), out, colour).await
     }
 
+    /// Puts a fault on, walks where it shows, takes it off and walks again.
+    pub async fn walk_with_fault(&self, name: &str, out: &mut (dyn io::Write + Send)) -> WalkSummary {
+        let colour = io::stdout().is_terminal() && !no_colour();
+        walk_with_fault(&self.facts, &Fault::named(name), self.clock.clone(), Arc::new(SystemRandom), out, colour).await
+    }
+
     /// Where a person goes from here.
     pub fn where_to_go(&self) -> String {
         let facts = &self.facts;
+        let helseid = facts.helseid.as_ref().map(|helseid| helseid.issuer.as_str()).unwrap_or_default();
         format!(
-            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nOperations         {}/health\n",
-            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, facts.ops
+            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nHelseID, the mock  {}/.well-known/openid-configuration\nOperations         {}/health\n",
+            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, helseid, facts.ops
         )
     }
 
@@ -232,6 +257,7 @@ impl Demo {
             let _ended = party.await;
         }
         self.server.stop().await;
+        self.helseid.mock.stop().await;
     }
 }
 
@@ -297,6 +323,7 @@ fn config_text(
     fhir: &str,
     ops_token: &Secret<String>,
     users: &BTreeSet<(String, String)>,
+    helseid: &DemoHelseid,
     policy: &str,
     clients: &Secret<String>,
 ) -> Secret<String> {
@@ -318,20 +345,14 @@ dir = {keys:?}
 [[issuer]]
 url = "{issuer}"
 name = "Helsebro demo"
-login = ["ehr", "local"]
+login = ["ehr", "helseid", "local"]
 
 [[issuer.fhir]]
 base = "{fhir}"
 resource_servers = ["fhir-server"]
 
-{users}# The portal may make its own token narrower: DESIGN §2.
-[[issuer.exchange]]
-name = "portal-narrows"
-direction = "own"
-caller = "regional-portal"
-audience = "{fhir}"
-scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
-
+{users}{upstream}
+{rows}
 {policy}
 
 {clients}"#,
@@ -340,6 +361,8 @@ scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs
         token = ops_token.expose(),
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
+        upstream = helseid.upstream.expose(),
+        rows = helseid.rows(fhir),
         clients = clients.expose(),
     ))
 }

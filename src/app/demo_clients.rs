@@ -17,6 +17,9 @@ use crate::secret::Secret;
 /// The EPJ's own service, which reads what arrived in the journal.
 pub const JOURNAL: &str = "epj-journal";
 
+/// The portal's preset, and what it may ask of national APIs by exchange.
+const PORTAL_LINES: &str = "scopes = \"launch launch/patient openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs demo:kjerne/read demo:resept/write\"";
+
 /// The clients as configuration text, and as those who test against them need them.
 pub struct DemoClients {
     pub toml: Secret<String>,
@@ -52,7 +55,7 @@ impl DemoClients {
         making.public("growth-chart", "growth-chart", &format!("{app}/growth-chart"));
         making.keyed("lab-sync", "lab-sync", &SigningKey::generate(Alg::ES384)?, None, "")?;
         making.keyed(JOURNAL, "lab-sync", &journal_key, None, &format!("name = \"EPJ journal\"\nscopes = \"{JOURNAL_SCOPES}\"\n"))?;
-        making.keyed("regional-portal", "regional-portal", &SigningKey::generate(Alg::ES384)?, Some(&format!("{app}/regional-portal")), "")?;
+        making.keyed("regional-portal", "regional-portal", &SigningKey::generate(Alg::ES384)?, Some(&format!("{app}/regional-portal")), PORTAL_LINES)?;
         Ok(making)
     }
 

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod demo;
 mod demo_clients;
+mod demo_helseid;
 pub mod fhir_config;
 pub mod fhir_server;
 pub mod helseid_config;

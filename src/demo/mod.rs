@@ -6,6 +6,8 @@
 pub mod app;
 pub mod epj;
 pub mod facts;
+pub mod faults;
+pub mod levers;
 pub mod page;
 pub mod sealed;
 pub mod sykmelding;

@@ -3,9 +3,12 @@
 
 mod app;
 mod browser;
+mod fault;
 mod form;
 mod guard;
 mod hand;
+mod helseid;
+mod portal;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::demo::facts::{ClientFacts, DemoFacts, PatientFacts};
+use crate::demo::faults::Fault;
 use crate::demo::wire::{Answer, Wire, WireError, basic, bearer, origin_of, text_at};
 use crate::random::Random;
 use crate::secret::Secret;
@@ -40,11 +44,12 @@ pub struct Step {
     pub why_not: String,
 }
 
-/// What went over the wire, one way or the other.
+/// What went over the wire, one way or the other; or what somebody knows by it.
 #[derive(Clone, Debug)]
 pub enum Line {
     Sent(String),
     Came(String),
+    Sees(String),
 }
 
 /// How the walk went.
@@ -54,15 +59,29 @@ pub struct WalkSummary {
     pub failed: usize,
 }
 
-/// Walks one launch through by hand and two through the demo app, then logs out of the EPJ. Prints each step as it is done.
+/// Walks one launch through by hand and two through the demo app, logs out of the EPJ, then logs in at HelseID where there is one, exchanges
+/// tokens in each direction and logs out there. Prints each step as it is done.
 ///
 /// `clock` is the demo's own; `colour` is the caller's decision. Output that cannot be written is lost, not an error: the steps count.
 pub async fn walk(facts: &DemoFacts, clock: Arc<dyn Clock>, random: Arc<dyn Random>, out: &mut (dyn Write + Send), colour: bool) -> WalkSummary {
-    let wire = Wire::new();
-    let mut walker =
-        Walker { facts, clock, browser: Browser::new(wire.clone()), session: format!("walk-{}", random.id()), random, wire, report: Report::new(out, colour) };
+    let mut walker = Walker::new(facts, clock, random, out, colour);
     // Where the way ends early, the step that ended it has been printed and counted.
     let _ = walker.through().await;
+    walker.report.sum_up()
+}
+
+/// The same with something broken: puts the fault on, walks where it shows, takes it off and walks again. A fault nobody knows is a step that
+/// did not hold.
+pub async fn walk_with_fault(
+    facts: &DemoFacts,
+    fault: &Fault,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    out: &mut (dyn Write + Send),
+    colour: bool,
+) -> WalkSummary {
+    let mut walker = Walker::new(facts, clock, random, out, colour);
+    let _ = walker.through_a_fault(fault).await;
     walker.report.sum_up()
 }
 
@@ -91,6 +110,12 @@ struct Cast<'a> {
 }
 
 impl<'a> Walker<'a> {
+    fn new(facts: &'a DemoFacts, clock: Arc<dyn Clock>, random: Arc<dyn Random>, out: &'a mut (dyn Write + Send), colour: bool) -> Self {
+        let wire = Wire::new();
+        let session = format!("walk-{}", random.id());
+        Self { facts, clock, browser: Browser::new(wire.clone()), session, random, wire, report: Report::new(out, colour) }
+    }
+
     async fn through(&mut self) -> Result<(), Stop> {
         let cast = self.cast()?;
         self.report.heading("One launch by hand");
@@ -100,7 +125,10 @@ impl<'a> Walker<'a> {
         self.report.heading("The same through a foreign app");
         self.through_the_app(&cast, &grant).await?;
         self.report.heading("The doctor leaves");
-        self.the_end(&cast, &grant).await
+        self.the_end(&cast, &grant).await?;
+        let Some(there) = self.there(&cast) else { return Ok(()) };
+        self.report.heading("With HelseID, in both directions");
+        self.with_helseid(&cast, &grant.at, &grant.ehr_token, &there).await
     }
 
     fn cast(&mut self) -> Result<Cast<'a>, Stop> {
@@ -146,7 +174,7 @@ impl<'a> Walker<'a> {
     /// Presses the button of a form on the page at `url` and shows the way.
     async fn press(&mut self, look: &mut Look, url: &str, form: form::Form) -> Option<browser::Landing> {
         let forms_at = self.forms_at();
-        let landed = self.browser.press(url, form, &forms_at).await;
+        let landed = self.browser.press(url, form, None, &forms_at).await;
         Self::landed(look, landed)
     }
 

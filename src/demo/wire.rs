@@ -75,6 +75,10 @@ impl Wire {
         self.0.put(url)
     }
 
+    pub fn delete(&self, url: &str) -> reqwest::RequestBuilder {
+        self.0.delete(url)
+    }
+
     /// Sends a request and reads the answer to its end.
     ///
     /// # Errors

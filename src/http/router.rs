@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 use serde_json::json;
 use tower::ServiceExt;
 use tower_http::timeout::TimeoutLayer;
@@ -21,6 +21,10 @@ use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
 use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
+
+/// The methods a gateway passes on: those of HTTP APIs. RFC 9110 §9.3, RFC 5789.
+const PASSED_ON: MethodFilter =
+    MethodFilter::GET.or(MethodFilter::HEAD).or(MethodFilter::POST).or(MethodFilter::PUT).or(MethodFilter::PATCH).or(MethodFilter::DELETE);
 
 /// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
 /// puts it behind; an issuer with a path answers at both.
@@ -35,8 +39,8 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/introspect"), post(introspect::post)),
         (under("/revoke"), post(revoke::post).options(revoke::preflight)),
         (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
-        (under("/gateway/{row}"), any(gateway::root)),
-        (under("/gateway/{row}/{*rest}"), any(gateway::below)),
+        (under("/gateway/{row}"), on(PASSED_ON, gateway::root)),
+        (under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
         (under("/logout"), get(logout::any).post(logout::any)),

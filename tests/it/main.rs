@@ -10,6 +10,7 @@ mod config;
 mod consent;
 mod cors;
 mod crash;
+mod demo;
 mod discovery;
 mod docs;
 mod dpop;

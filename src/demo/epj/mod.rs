@@ -23,6 +23,8 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
 
+use crate::demo::faults::Fault;
+use crate::demo::levers::{LeverError, Levers};
 use crate::demo::page::{Fields, Lang, Site, guard, html, see_other, style_sheet};
 use crate::demo::wire::Wire;
 use crate::random::Random;
@@ -34,7 +36,7 @@ pub use ready::{ReadyError, ready_launches};
 pub use server::{ContextItem, Ehr, EhrError, Handover};
 
 use journal::Journal;
-use pages::{ErrorPage, HomePage, PatientPage};
+use pages::{ErrorPage, FaultPanel, HomePage, PatientPage};
 use session::{Recent, Session, Sessions};
 use texts::EpjText;
 
@@ -55,6 +57,8 @@ pub struct EpjConfig {
     /// Further origins a launch may pass through on its way to the app, such as an upstream login: some browsers hold the page's
     /// `form-action` against every redirect that follows the button.
     pub on_the_way: Vec<String>,
+    /// What the page can break, where it can.
+    pub levers: Option<Levers>,
 }
 
 /// A patient with an open encounter. References are ids; `fhir_user` is `Practitioner/…`.
@@ -100,6 +104,7 @@ struct Epj {
     launches: Vec<ReadyLaunch>,
     apps: Vec<OfferedApp>,
     sessions: Sessions,
+    levers: Option<Levers>,
     clock: Arc<dyn Clock>,
 }
 
@@ -123,6 +128,7 @@ pub fn router(config: EpjConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
         launches: config.launches,
         apps: config.apps,
         sessions: Sessions::new(random, first_user),
+        levers: config.levers,
         clock,
     });
     Ok(Router::new()
@@ -131,6 +137,8 @@ pub fn router(config: EpjConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>)
         .route("/who", post(who))
         .route("/launch", post(launch))
         .route("/logout", post(log_out))
+        .route("/faults", post(put_fault_on))
+        .route("/faults/off", post(take_faults_off))
         .route("/style/{file}", get(style::get))
         .route("/demo.css", get(style_sheet))
         .fallback(unknown)
@@ -186,7 +194,12 @@ async fn home(State(epj): App, RawQuery(query): RawQuery, headers: HeaderMap) ->
         return epj.switch_language(lang, "/");
     }
     let (session, cookie) = epj.session(&headers);
-    let page = HomePage::new(epj.text(&headers), &session, &epj.launches, said.is_on("out"));
+    let t = epj.text(&headers);
+    let faults = match &epj.levers {
+        None => None,
+        Some(levers) => Some(FaultPanel::new(t, on(levers).await.as_deref())),
+    };
+    let page = HomePage::new(t, &session, &epj.launches, said.is_on("out"), faults);
     with_cookie(html(StatusCode::OK, &page), cookie)
 }
 
@@ -275,6 +288,33 @@ async fn log_out(State(epj): App, headers: HeaderMap, body: Body) -> Response {
     }
 }
 
+/// The faults that are on; `None` where the mocks do not say.
+async fn on(levers: &Levers) -> Option<Vec<Fault>> {
+    match levers.on().await {
+        Ok(on) => Some(on.iter().map(|(party, told)| Fault::told(*party, told)).collect()),
+        Err(why) => {
+            tracing::info!(%why, "the faults that are on cannot be shown");
+            None
+        }
+    }
+}
+
+async fn put_fault_on(State(epj): App, headers: HeaderMap, body: Body) -> Response {
+    let Some((_, fields)) = epj.posted(&headers, body).await else { return epj.bad_form(&headers) };
+    // Those the page offers, and no others.
+    let fault = fields.get("fault").and_then(|name| Fault::catalogue().find(|fault| fault.name == name));
+    let (Some(fault), Some(levers)) = (fault, &epj.levers) else { return epj.bad_form(&headers) };
+    epj.moved(&headers, levers.put_on(&fault).await)
+}
+
+async fn take_faults_off(State(epj): App, headers: HeaderMap, body: Body) -> Response {
+    if epj.posted(&headers, body).await.is_none() {
+        return epj.bad_form(&headers);
+    }
+    let Some(levers) = &epj.levers else { return epj.bad_form(&headers) };
+    epj.moved(&headers, levers.take_off().await)
+}
+
 async fn unknown(State(epj): App, headers: HeaderMap) -> Response {
     let t = epj.text(&headers);
     html(StatusCode::NOT_FOUND, &ErrorPage::plain(t, t.unknown_title(), t.unknown(), "/".into()))
@@ -284,6 +324,14 @@ impl Epj {
     /// Tells the server that this EPJ session is over, if it was ever told that it began.
     async fn end(&self, session: &Session) -> Result<(), EhrError> {
         if session.was_handed_over() { self.ehr.end_session(&session.ehr_session()).await } else { Ok(()) }
+    }
+
+    /// Back to the page after a lever, or what is the matter.
+    fn moved(&self, headers: &HeaderMap, moved: Result<(), LeverError>) -> Response {
+        let Err(why) = moved else { return see_other("/", None) };
+        tracing::info!(%why, "a lever did not move");
+        let t = self.text(headers);
+        html(StatusCode::BAD_GATEWAY, &ErrorPage::plain(t, t.faults(), t.faults_failed(), "/".into()))
     }
 
     fn refused(&self, headers: &HeaderMap, why: &EhrError, back: String) -> Response {

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::http::StatusCode;
 
+use crate::demo::faults::Fault;
 use crate::demo::page::{clock_time, local_time};
 
 use super::journal::Document;
@@ -56,13 +57,28 @@ pub struct HomePage<'a> {
     others: Vec<&'a ReadyLaunch>,
     recent: Vec<Line>,
     logged_out: bool,
+    faults: Option<FaultPanel>,
 }
 
 impl<'a> HomePage<'a> {
-    pub fn new(t: EpjText, session: &Session, launches: &'a [ReadyLaunch], logged_out: bool) -> Self {
+    pub fn new(t: EpjText, session: &Session, launches: &'a [ReadyLaunch], logged_out: bool, faults: Option<FaultPanel>) -> Self {
         let me = session.fhir_user();
         let (mine, others) = launches.iter().partition(|launch| launch.fhir_user == me);
-        Self { t, bar: bar(session, launches), mine, others, recent: recent(session), logged_out }
+        Self { t, bar: bar(session, launches), mine, others, recent: recent(session), logged_out, faults }
+    }
+}
+
+/// What can be broken, and what is: names and sentences.
+pub struct FaultPanel {
+    choices: Vec<(String, String)>,
+    /// `None` where the mocks do not say.
+    on: Option<Vec<(String, String)>>,
+}
+
+impl FaultPanel {
+    pub fn new(t: EpjText, on: Option<&[Fault]>) -> Self {
+        let row = |fault: &Fault| (fault.name.clone(), fault.says(t.0).to_owned());
+        Self { choices: Fault::catalogue().map(|fault| row(&fault)).collect(), on: on.map(|on| on.iter().map(row).collect()) }
     }
 }
 

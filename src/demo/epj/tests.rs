@@ -51,6 +51,7 @@ async fn epj_with(fault: Fault) -> (Arc<Stub>, Tab) {
             OfferedApp { client_id: "growth-chart".into(), name: "Vekst".into(), launch_url: "http://127.0.0.1:9499/launch".into(), asks: vec![] },
         ],
         on_the_way: vec!["http://127.0.0.1:9403".into()],
+        levers: None,
     };
     let router = router(config, stub.clock.clone(), Arc::new(SeededRandom::new(3))).unwrap();
     (stub, Tab::new(router, HERE))

@@ -64,6 +64,15 @@ texts! {
     outcome(): "Utfall" | "Outcome";
     handed_over(): "overlevert" | "handed over";
     refused(): "avslått" | "refused";
+    faults(): "Prøv en feil" | "Try a fault";
+    faults_about(): "Slå på en feil hos HelseID eller FHIR-serveren, åpne en app, og se hvordan det ender." | "Put a fault on at HelseID or the FHIR server, open an app, and see how it ends.";
+    faults_none(): "Ingen feil er slått på." | "No fault is on.";
+    faults_on(): "Slått på:" | "On:";
+    faults_unknown(): "Det går ikke an å se hva som er slått på." | "It cannot be seen what is on.";
+    faults_which(): "Feil" | "Fault";
+    faults_put_on(): "Slå på" | "Put on";
+    faults_take_off(): "Slå av alle" | "Take all off";
+    faults_failed(): "Feilen ble verken slått på eller av: tjenesten svarte ikke som den skulle." | "The fault was neither put on nor taken off: the service did not answer as it should.";
     back(): "Tilbake til pasientlisten" | "Back to the patients";
     go_back(): "Tilbake" | "Back";
     logged_out(): "Du er logget ut. Appene som var knyttet til økten, har mistet tilgangen." | "You are signed out. The apps tied to the session have lost their access.";

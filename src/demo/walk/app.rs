@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::demo::facts::PatientFacts;
 use crate::demo::wire::text_at;
+use crate::secret::Secret;
 
 use super::hand::Grant;
 use super::report::Look;
@@ -17,7 +18,7 @@ fn shows(page: &str, patient: &str, name: &str) -> bool {
 impl Walker<'_> {
     pub(super) async fn through_the_app(&mut self, cast: &Cast<'_>, grant: &Grant) -> Result<(), Stop> {
         let mut look = Look::new("EPJ → browser → app and back", "A foreign app opens the right patient");
-        let page = self.open_in_app(&mut look, cast, grant, cast.first).await;
+        let page = self.open_in_app(&mut look, cast, &grant.ehr_token, cast.first).await;
         look.expect(shows(&page, &cast.first.patient, &grant.patient_name), "the page does not show the patient that FHIR named");
         if page.contains(&grant.patient_name) {
             look.response(format!("the page shows {}", grant.patient_name));
@@ -25,7 +26,7 @@ impl Walker<'_> {
         self.report.add(look, "an app written against SMART, with libraries of others, finds its way from one link: SMART 2.2 EHR launch");
 
         let mut look = Look::new("EPJ → browser → app and back", "Another patient opens beside the first");
-        let page = self.open_in_app(&mut look, cast, grant, cast.second).await;
+        let page = self.open_in_app(&mut look, cast, &grant.ehr_token, cast.second).await;
         look.expect(shows(&page, &cast.second.patient, ""), "the page does not show the second patient");
         look.expect(!page.contains(&format!("data-patient=\"{}\"", cast.first.patient)), "the page is the first patient's");
         let url = self.app_page(cast.first);
@@ -56,9 +57,9 @@ impl Walker<'_> {
     }
 
     /// Hands a context over and lets the browser follow it all the way to a page of the app.
-    async fn open_in_app(&mut self, look: &mut Look, cast: &Cast<'_>, grant: &Grant, of: &PatientFacts) -> String {
+    pub(super) async fn open_in_app(&mut self, look: &mut Look, cast: &Cast<'_>, ehr_token: &Secret<String>, of: &PatientFacts) -> String {
         let body = self.handover(cast.app, of);
-        let answer = self.launch_api(look, "/launches", &grant.ehr_token, &body).await;
+        let answer = self.launch_api(look, "/launches", ehr_token, &body).await;
         look.answer(&answer, &["start_url", "error", "member"]);
         look.status(&answer, &[201]);
         let said = answer.json().unwrap_or(Value::Null);

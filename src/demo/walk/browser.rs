@@ -72,9 +72,9 @@ impl Browser {
     ///
     /// # Errors
     /// As [`Browser::open`].
-    pub async fn press(&mut self, url: &str, form: Form, forms_at: &[String]) -> Result<Landing, BrowseError> {
+    pub async fn press(&mut self, url: &str, form: Form, until: Option<&str>, forms_at: &[String]) -> Result<Landing, BrowseError> {
         let at = Url::parse(url).and_then(|page| page.join(&form.action)).map_err(|_| BrowseError::Address)?;
-        self.go(at, form.post.then_some(form.fields), None, forms_at).await
+        self.go(at, form.post.then_some(form.fields), until, forms_at).await
     }
 
     async fn go(&mut self, mut at: Url, mut send: Option<Vec<(String, String)>>, until: Option<&str>, forms_at: &[String]) -> Result<Landing, BrowseError> {

@@ -40,10 +40,21 @@ pub fn form_to(page: &str, action: &str) -> Option<Form> {
     form_where(page, |form| form.get("action") == Some(action))
 }
 
+/// The page's first form that would send a field of this name.
+pub fn form_with(page: &str, field: &str) -> Option<Form> {
+    let tags = tags(page);
+    let starts = tags.iter().enumerate().filter(|(_, tag)| tag.name == "form" && !tag.closing);
+    starts.filter_map(|(start, _)| filled(tags.iter().skip(start))).find(|form| form.fields.iter().any(|(name, _)| name == field))
+}
+
 fn form_where(page: &str, is_it: impl Fn(&Tag<'_>) -> bool) -> Option<Form> {
     let tags = tags(page);
     let start = tags.iter().position(|tag| tag.name == "form" && !tag.closing && is_it(tag))?;
-    let mut inside = tags.iter().skip(start);
+    filled(tags.iter().skip(start))
+}
+
+/// The form that begins with the first of these tags.
+fn filled<'t>(mut inside: impl Iterator<Item = &'t Tag<'t>>) -> Option<Form> {
     let form = inside.next()?;
     let post = form.get("method").is_some_and(|method| method.eq_ignore_ascii_case("post"));
     let mut filled = Form { action: form.get("action").unwrap_or("").to_owned(), post, fields: Vec::new() };
@@ -228,6 +239,8 @@ mod tests {
             <input type=radio name=p value=1><input type=radio name=p value=2 checked>
             <button name="do" value="allow">Tillat</button><button name="do" value="deny">Avslå</button></form>
             <form action="/other"><input name=x value=y></form>"#;
+        assert_eq!(form_with(page, "x").unwrap().action, "/other");
+        assert_eq!(form_with(page, "nowhere"), None);
         let form = first_form(page).unwrap();
         assert_eq!((form.action.as_str(), form.post), ("/login?x=1&y=2", true));
         assert_eq!(form.fields, pairs(&[("csrf", "a\"b'c&d"), ("who", "lege"), ("yes", "on"), ("p", "2"), ("do", "allow")]));

@@ -38,10 +38,10 @@ impl Walker<'_> {
             ("redirect_uri", cast.redirect_uri),
             ("code_verifier", grant.verifier.expose()),
         ];
-        let answer = self.token_request(&mut look, &grant.token, cast.app, &form).await;
+        let answer = self.token_request(&mut look, &grant.at.token, cast.app, &form).await;
         look.answer(&answer, &["error", "error_description"]);
         look.error(&answer, &[400], "invalid_grant");
-        let again = self.introspect(&mut look, &grant.introspection, cast.fhir_server, &grant.access).await;
+        let again = self.introspect(&mut look, &grant.at.introspection, cast.fhir_server, &grant.access).await;
         look.answer(&again, &["active"]);
         let active = again.json().is_some_and(|said| said.get("active") == Some(&Value::Bool(true)));
         look.expect(active, "reloading the callback page ended the doctor's grant, which this client is configured against");
@@ -57,8 +57,8 @@ impl Walker<'_> {
         let query = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("response_type", "code"), ("client_id", &cast.app.client_id), ("redirect_uri", &wrong), ("state", "s")])
             .finish();
-        let url = format!("{}?{query}", grant.authorization);
-        look.request(format!("GET {}?response_type=code&client_id={}&redirect_uri={wrong}&…", grant.authorization, cast.app.client_id));
+        let url = format!("{}?{query}", grant.at.authorization);
+        look.request(format!("GET {}?response_type=code&client_id={}&redirect_uri={wrong}&…", grant.at.authorization, cast.app.client_id));
         let answer = self.send(&mut look, self.wire.get(&url)).await;
         look.answer(&answer, &[]);
         look.status(&answer, &[400]);
@@ -70,9 +70,9 @@ impl Walker<'_> {
     async fn no_secret(&mut self, cast: &Cast<'_>, grant: &Grant) {
         let mut look = Look::new("somebody → authorization server", "A refresh token alone is worth nothing");
         let wrong = crate::demo::wire::basic(&cast.app.client_id, &self.random.token());
-        look.request(format!("POST {}  Authorization: Basic {}:(wrong)  grant_type=refresh_token&refresh_token=…", grant.token, cast.app.client_id));
+        look.request(format!("POST {}  Authorization: Basic {}:(wrong)  grant_type=refresh_token&refresh_token=…", grant.at.token, cast.app.client_id));
         let form = [("grant_type", "refresh_token"), ("refresh_token", grant.refresh.expose())];
-        let answer = self.send(&mut look, self.wire.post(&grant.token).header("authorization", wrong).form(&form)).await;
+        let answer = self.send(&mut look, self.wire.post(&grant.at.token).header("authorization", wrong).form(&form)).await;
         look.answer(&answer, &["error"]);
         look.error(&answer, &[401], "invalid_client");
         look.expect(answer.header("www-authenticate").is_some(), "there is no challenge");
@@ -83,7 +83,7 @@ impl Walker<'_> {
         let mut look = Look::new("app server → authorization server", "A refresh cannot widen");
         let scope = format!("{} user/*.cruds", grant.scope);
         let form = [("grant_type", "refresh_token"), ("client_id", &cast.app.client_id), ("refresh_token", grant.refresh.expose()), ("scope", &scope)];
-        let answer = self.token_request(&mut look, &grant.token, cast.app, &form).await;
+        let answer = self.token_request(&mut look, &grant.at.token, cast.app, &form).await;
         look.answer(&answer, &["error"]);
         look.error(&answer, &[400], "invalid_scope");
         self.report.add(look, "SAL-086, RFC 6749 §6");
@@ -92,7 +92,7 @@ impl Walker<'_> {
     async fn refresh(&mut self, cast: &Cast<'_>, grant: &Grant) {
         let mut look = Look::new("app server → authorization server, FHIR server", "A refresh changes the token and nothing else");
         let form = [("grant_type", "refresh_token"), ("client_id", &cast.app.client_id), ("refresh_token", grant.refresh.expose())];
-        let answer = self.token_request(&mut look, &grant.token, cast.app, &form).await;
+        let answer = self.token_request(&mut look, &grant.at.token, cast.app, &form).await;
         look.answer(&answer, &["access_token", "token_type", "expires_in", "refresh_token", "patient", "encounter", "scope", "error"]);
         look.status(&answer, &[200]);
         let said = answer.json().unwrap_or(Value::Null);
@@ -107,7 +107,7 @@ impl Walker<'_> {
             look.response(format!("{} with the {which} token", read.status));
             look.expect(read.status == 200, format!("the {which} token does not read the patient"));
         }
-        let asked = self.introspect(&mut look, &grant.introspection, cast.fhir_server, &fresh).await;
+        let asked = self.introspect(&mut look, &grant.at.introspection, cast.fhir_server, &fresh).await;
         look.answer(&asked, &["active", "patient", "encounter"]);
         let asked = asked.json().unwrap_or(Value::Null);
         look.expect(text_at(&asked, "/patient") == Some(&cast.first.patient), "the new token is for another patient");
@@ -122,7 +122,7 @@ impl Walker<'_> {
         let answer = self.launch_api(&mut look, "/launches/end-session", &grant.ehr_token, &body).await;
         look.answer(&answer, &["error"]);
         look.expect((200..300).contains(&answer.status), format!("the status is {}", answer.status));
-        let asked = self.introspect(&mut look, &grant.introspection, cast.fhir_server, &grant.access).await;
+        let asked = self.introspect(&mut look, &grant.at.introspection, cast.fhir_server, &grant.access).await;
         look.answer(&asked, &["active"]);
         look.status(&asked, &[200]);
         let said = asked.json().unwrap_or(Value::Null);
@@ -131,7 +131,7 @@ impl Walker<'_> {
 
         let mut look = Look::new("app server → authorization server, FHIR server", "Neither token works any more");
         let form = [("grant_type", "refresh_token"), ("client_id", &cast.app.client_id), ("refresh_token", grant.refresh.expose())];
-        let answer = self.token_request(&mut look, &grant.token, cast.app, &form).await;
+        let answer = self.token_request(&mut look, &grant.at.token, cast.app, &form).await;
         look.answer(&answer, &["error"]);
         look.error(&answer, &[400], "invalid_grant");
         let read = self.fhir(&mut look, &format!("Patient/{}", cast.first.patient), Some(&grant.access)).await;

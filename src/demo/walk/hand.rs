@@ -15,9 +15,7 @@ use super::{Cast, Stop, Walker, resources, subject_of};
 
 /// What the launch by hand left, for the steps that follow.
 pub(super) struct Grant {
-    pub authorization: String,
-    pub token: String,
-    pub introspection: String,
+    pub at: Endpoints,
     pub ehr_token: Secret<String>,
     pub launch: Secret<String>,
     pub code: Secret<String>,
@@ -29,11 +27,11 @@ pub(super) struct Grant {
     pub patient_name: String,
 }
 
-struct Endpoints {
-    issuer: String,
-    authorization: String,
-    token: String,
-    introspection: String,
+pub(super) struct Endpoints {
+    pub issuer: String,
+    pub authorization: String,
+    pub token: String,
+    pub introspection: String,
 }
 
 impl Walker<'_> {
@@ -53,9 +51,7 @@ impl Walker<'_> {
         let patient_name = self.reads(cast, &access).await;
         self.write_back(cast, &access).await;
         Ok(Grant {
-            authorization: at.authorization,
-            token: at.token,
-            introspection: at.introspection,
+            at,
             ehr_token,
             launch,
             code,
@@ -67,7 +63,7 @@ impl Walker<'_> {
         })
     }
 
-    async fn discover(&mut self) -> Result<Endpoints, Stop> {
+    pub(super) async fn discover(&mut self) -> Result<Endpoints, Stop> {
         let mut look = Look::new("app → FHIR server", "Discovery");
         let url = format!("{}/.well-known/smart-configuration", self.facts.fhir);
         look.request(format!("GET {url}"));
@@ -92,7 +88,7 @@ impl Walker<'_> {
         Ok(Endpoints { issuer, authorization, token, introspection })
     }
 
-    async fn ehr_token(&mut self, cast: &Cast<'_>, at: &Endpoints) -> Result<Secret<String>, Stop> {
+    pub(super) async fn ehr_token(&mut self, cast: &Cast<'_>, at: &Endpoints) -> Result<Secret<String>, Stop> {
         let mut look = Look::new("EPJ → authorization server", "The EPJ gets a token of its own");
         let answer = self.token_request(&mut look, &at.token, cast.epj, &[("grant_type", "client_credentials"), ("scope", "launch:create")]).await;
         look.answer(&answer, &["access_token", "token_type", "expires_in", "scope"]);
@@ -160,7 +156,7 @@ impl Walker<'_> {
         if held { Ok(()) } else { Err(Stop) }
     }
 
-    fn authorization_url(&self, cast: &Cast<'_>, endpoint: &str, launch: &str, state: &str, verifier: &Secret<String>, aud: &str) -> String {
+    pub(super) fn authorization_url(&self, cast: &Cast<'_>, endpoint: &str, launch: &str, state: &str, verifier: &Secret<String>, aud: &str) -> String {
         // RFC 7636 §4.2: the challenge is the digest of the verifier's characters.
         let challenge = Digest::of(verifier.expose().as_bytes()).text();
         let query = form_urlencoded::Serializer::new(String::new())
@@ -347,7 +343,7 @@ impl Walker<'_> {
 
     /// Starts the same request again with a handle that has been used. For the refusals.
     pub(super) async fn authorize_again(&mut self, cast: &Cast<'_>, grant: &Grant, look: &mut Look) -> Option<Url> {
-        let url = self.authorization_url(cast, &grant.authorization, grant.launch.expose(), "igjen", &self.random.token(), &self.facts.fhir);
+        let url = self.authorization_url(cast, &grant.at.authorization, grant.launch.expose(), "igjen", &self.random.token(), &self.facts.fhir);
         self.browse(look, &url, Some(cast.redirect_uri)).await.filter(|landing| landing.answer.is_none()).map(|landing| landing.url)
     }
 }

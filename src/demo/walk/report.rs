@@ -33,6 +33,11 @@ impl Look {
         self.lines.push(Line::Came(line.into()));
     }
 
+    /// What a party gets to know, or does not.
+    pub fn sees(&mut self, party: &str, what: impl std::fmt::Display) {
+        self.lines.push(Line::Sees(format!("{party}: {what}")));
+    }
+
     /// The status and the JSON members that matter, in the order asked for.
     pub fn answer(&mut self, answer: &Answer, members: &[&str]) {
         let body = answer.json().unwrap_or(Value::Null);
@@ -121,6 +126,7 @@ impl<'a> Report<'a> {
             let (mark, text) = match line {
                 Line::Sent(text) => ("→", text),
                 Line::Came(text) => ("←", text),
+                Line::Sees(text) => ("·", text),
             };
             let _ = writeln!(self.out, "     {} {text}", self.paint("2", mark));
         }

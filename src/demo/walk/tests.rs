@@ -41,6 +41,7 @@ async fn walked(fault: Fault) -> (WalkSummary, String) {
         }],
         apps: vec![],
         on_the_way: vec![],
+        levers: None,
     };
     serve(epj_listener, crate::demo::epj::router(epj_config, stub.clock.clone(), Arc::new(SeededRandom::new(3))).unwrap()).await;
     serve(listener, crate::demo::app::router(config, stub.clock.clone(), Arc::new(SeededRandom::new(1))).unwrap()).await;
