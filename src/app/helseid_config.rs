@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fhir_config::{Checking, RawSecret};
+use super::helseid_seed::{self, RawApi, RawOrganisation, RawUser};
 use crate::config::{Environment, Findings, Place, SystemEnvironment};
 use crate::helseid::quirks::Quirks;
 use crate::helseid::seed::{AssertionForm, Client, DpopUse, Grant, RefreshUse, Seed, Tenancy, table};
@@ -57,6 +58,12 @@ struct RawHelseid {
     fresh_keys: bool,
     #[serde(default)]
     quirks: Quirks,
+    #[serde(default)]
+    organisation: Vec<RawOrganisation>,
+    #[serde(default)]
+    api: Vec<RawApi>,
+    #[serde(default)]
+    user: Vec<RawUser>,
     #[serde(default)]
     client: Vec<RawClient>,
 }
@@ -202,6 +209,7 @@ fn server(checking: &mut Checking<'_>, raw: RawHelseid, overrides: &Overrides) -
         Ok(seed) => seed,
         Err(why) => return checking.refuse("client", why.to_string()),
     };
+    helseid_seed::add(checking, &mut seed, raw.organisation, raw.api, raw.user);
     for (index, raw) in raw.client.into_iter().enumerate() {
         if let Some(client) = client(checking, index, raw, &seed) {
             seed.put_client(client);

@@ -92,7 +92,8 @@ pub async fn start(parts: HelseidParts, clock: Arc<dyn Clock>, random: Arc<dyn R
         let base = format!("http://{}", listener.local_addr());
         // The mock's own time: a tester who moves it moves both.
         let clock: Arc<dyn Clock> = Arc::clone(&idp) as Arc<dyn Clock>;
-        running.mock.beside(listener, sample_api::router(SampleApiSettings { issuer, base, windows: Windows::default() }, clock)?);
+        let settings = SampleApiSettings { issuer, base, windows: Windows::default(), levers: Arc::clone(&idp.sample_api) };
+        running.mock.beside(listener, sample_api::router(settings, clock)?);
     }
     if let Some((listener, secret)) = admin_part {
         running.mock.beside(listener, admin::router(idp, &secret));

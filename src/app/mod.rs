@@ -7,6 +7,7 @@ mod demo_helseid;
 pub mod fhir_config;
 pub mod fhir_server;
 pub mod helseid_config;
+mod helseid_seed;
 pub mod helseid_server;
 pub mod open;
 pub mod seal_key;

@@ -249,6 +249,8 @@ pub enum ExchangeRefusal {
     NoProof,
     #[error("the subject token is bound to another key than the one proved")]
     OtherKey,
+    #[error("the subject token is bound to a key, so that who it is about cannot be read where it comes from")]
+    SubjectBound,
     #[error("`act` would nest deeper than the row permits")]
     TooDeep,
     #[error("the subject came from an exchange, and the row does not permit another")]
@@ -300,6 +302,7 @@ impl ExchangeRefusal {
             | Self::ActorToken
             | Self::Actor
             | Self::OtherKey
+            | Self::SubjectBound
             | Self::TooDeep
             | Self::ExchangedBefore
             | Self::RoundTrip
@@ -475,3 +478,6 @@ impl ExchangeRow {
         self.caller == other.caller && self.direction == other.direction && self.audience == other.audience && self.issuer == other.issuer
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,13 @@ impl Engine {
     /// # Errors
     /// [`Stop`]
     pub async fn pending(&self, id: &str, browser: &Browser) -> Result<Pending, Stop> {
+        self.pending_as(id, browser, |_| {}).await
+    }
+
+    /// The same for an interaction that is a little other than it was kept.
+    pub(super) async fn pending_as(&self, id: &str, browser: &Browser, change: impl FnOnce(&mut Interaction)) -> Result<Pending, Stop> {
         let mut held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
+        change(&mut held.value);
         if let Some(user) = &held.value.user
             && let Some(session) = &user.vouched_by
             && self.live_session(session).await?.is_none()

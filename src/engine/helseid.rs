@@ -107,9 +107,8 @@ impl Engine {
                 // Written before the browser goes: who comes back by another way finds a page and no second round.
                 if mode == AttemptMode::Silent {
                     let next = Interaction { asked_in_passing: true, ..interaction.clone() };
-                    if self.store.replace(&pending.held, &next).await? == Commit::Conflict {
-                        return Err(Stop::Answered(pending.client));
-                    }
+                    // Where another tab was quicker, it says so there.
+                    let _ = self.store.replace(&pending.held, &next).await?;
                 }
                 Ok(Ok(location))
             }
@@ -200,7 +199,8 @@ impl Engine {
                 Ok(CameBack::Account(came))
             }
             AttemptPurpose::Interaction(id) => {
-                let pending = self.pending(id, browser).await?;
+                // What is asked there in passing is still open: it is no refusal yet that nobody may be shown a page.
+                let pending = self.pending_as(id, browser, |interaction| interaction.asked_in_passing = false).await?;
                 let (base, launch) = (pending.held.value.request.base.clone(), pending.launch.as_ref().map(|held| held.value.fhir_user.clone()));
                 let came = self.arrive(bridge, &held, checked, &base, launch.as_ref()).await?;
                 let silent = held.value.mode == AttemptMode::Silent;
@@ -211,6 +211,7 @@ impl Engine {
                             .advance(pending, |interaction| {
                                 interaction.change_user(Some(known));
                                 interaction.fresh_login = !silent;
+                                interaction.asked_in_passing = true;
                                 interaction.trouble = None;
                             })
                             .await?;

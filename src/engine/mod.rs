@@ -61,6 +61,8 @@ pub struct Engine {
     own_tokens: own_token::OwnTokens,
     /// The identity provider behind this issuer, and the sessions there.
     bridge: Option<upstream_session::Bridge>,
+    /// Other issuers whose tokens may be exchanged here.
+    peers: exchange::foreign::Peers,
 }
 
 /// What an engine is made of.
@@ -81,6 +83,7 @@ impl Engine {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
+            peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,
             store: parts.store,
             keys: parts.keys,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Engine;
 use super::keys::Sealer;
 use crate::domain::session::Session;
-use crate::domain::upstream::{UpstreamSession, UpstreamSubject};
+use crate::domain::upstream::UpstreamSession;
 use crate::domain::upstream_session::{Denied, LinkFrom, LiveUpstream, Sealed, UpstreamEnd, UpstreamLink, UpstreamLogin};
 use crate::jose::seal::SealError;
 use crate::jose::{Alg, SigningKey};
@@ -328,6 +328,10 @@ impl Engine {
         let Some(bridge) = self.bridge() else { return Ok(()) };
         let notice = bridge.client.verify_logout_token(token).await.map_err(Ok)?;
         let issuer = &bridge.client.rules().issuer;
+        let taken = Denied::Notice(notice.jti.as_str()).id(issuer);
+        if self.store.load::<Replay>(&taken).await.map_err(Err)?.is_some() {
+            return Ok(());
+        }
         let until = self.now() + DENIED_FOR;
         let logins = match (&notice.session, &notice.subject) {
             (Some(sid), _) => {
@@ -339,19 +343,15 @@ impl Engine {
         };
         // Before the notice is marked as taken: one that came while the store failed is taken when it comes again.
         for login in logins {
-            self.end_there(bridge, &login).await.map_err(Err)?;
+            self.end_there(bridge, &login, until).await.map_err(Err)?;
         }
         let _ = bridge.deny(Denied::Notice(notice.jti.as_str()), notice.good_until).await.map_err(Err)?;
         Ok(())
     }
 
-    async fn end_there(&self, bridge: &Bridge, login: &SessionId) -> Result<(), StoreError> {
-        let issuer = &bridge.client.rules().issuer;
-        let until = self.now() + DENIED_FOR;
-        if let Some(held) = self.store.load::<UpstreamLogin>(login.as_str()).await?
-            && let Some(sid) = &held.value.upstream_session
-        {
-            debug_assert_eq!(&held.value.issuer, issuer);
+    async fn end_there(&self, bridge: &Bridge, login: &SessionId, until: UnixTime) -> Result<(), StoreError> {
+        let held = self.store.load::<UpstreamLogin>(login.as_str()).await?;
+        if let Some(sid) = held.as_ref().and_then(|held| held.value.upstream_session.as_ref()) {
             let _ = bridge.deny(Denied::Session(sid.as_str()), until).await?;
         }
         for jti in bridge.kept_tokens(login) {
@@ -373,10 +373,5 @@ impl Engine {
         let by_token = reads.want::<Replay>(&Denied::Token(jti).id(issuer));
         let found = reads.fetch().await?;
         Ok(found.take(by_session)?.is_some() || found.take(by_token)?.is_some())
-    }
-
-    /// Whether this person at the provider is the one a login was made by.
-    pub fn is_upstream_person(&self, login: &UpstreamLogin, subject: &UpstreamSubject) -> bool {
-        login.upstream_subject == *subject
     }
 }

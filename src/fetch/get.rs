@@ -58,7 +58,8 @@ impl Getter {
     }
 }
 
-fn reason(error: &reqwest::Error) -> FetchError {
+/// Why an exchange failed below HTTP.
+pub(super) fn reason(error: &reqwest::Error) -> FetchError {
     if outgoing::in_chain(error, |cause| cause.is::<Refused>()) {
         return FetchError::Address;
     }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   address (where one may connect) ─► get (one bounded GET) ─► jwks (cached by Cache-Control, one flight per address)
+//!   peer (another issuer: metadata through get, keys through jwks, introspection)
 //!   outgoing: what every HTTP client of ours has in common
 //! ```
 
@@ -11,10 +12,12 @@ mod freshness;
 mod get;
 mod jwks;
 pub(crate) mod outgoing;
+mod peer;
 
 use std::time::Duration;
 
 pub use jwks::JwksCache;
+pub use peer::{MetadataFault, Peer, PeerDown};
 
 /// What one fetch may take, and where it may go.
 #[derive(Clone, Debug)]

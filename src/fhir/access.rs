@@ -269,17 +269,19 @@ impl<'a> Access<'a> {
             && self.is_within(grant.level, resource)
     }
 
+    /// A version goes by its own labels and by those of what the document has become: blocking it blocks what it was.
     fn is_blocked(&self, resource: &Resource) -> bool {
         if !self.policy.block_documents || resource.row.name != "DocumentReference" {
             return false;
         }
-        let labels = super::resource::values(&resource.body, &["securityLabel.coding", "meta.security"]);
-        let has = |wanted: &str| {
-            labels.iter().any(|label| {
+        let latest = self.data.latest(resource.row.name, &resource.id).map(|latest| &**latest);
+        let labelled = |resource: &Resource, wanted: &str| {
+            super::resource::values(&resource.body, &["securityLabel.coding", "meta.security"]).iter().any(|label| {
                 label.get("system").and_then(serde_json::Value::as_str) == Some("urn:oid:2.16.578.1.12.4.1.1.9603")
                     && label.get("code").and_then(serde_json::Value::as_str) == Some(wanted)
             })
         };
+        let has = |wanted: &str| labelled(resource, wanted) || latest.is_some_and(|latest| labelled(latest, wanted));
         (has("NORS") && self.context.purpose.as_deref() != Some("BTG"))
             || (has("NORN_FORANS") && self.context.fhir_user.as_ref().is_some_and(|user| user.kind == "RelatedPerson"))
     }

@@ -24,8 +24,8 @@ pub struct Access {
     pub context: Arc<AccessContext>,
     /// <https://hl7.org/fhir/R4/valueset-restful-interaction.html>
     pub interaction: &'static str,
-    /// The patients it was about: those of the resource, where there was one. A patient's own view of the log goes by these, so nobody
-    /// else's may stand beside them.
+    /// The patients it was about: those of the resource, where there was one; of a search over several, one. A patient's own view of the log
+    /// goes by these, so nobody else's may stand beside them.
     pub patients: Arc<[Arc<str>]>,
     /// Type and, where one resource was meant and the token may know of it, id.
     pub kind: Option<&'static str>,

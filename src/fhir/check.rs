@@ -56,7 +56,13 @@ impl Check {
                 "text" if is_resource => self.nested(value, "Narrative", &path),
                 "implicitRules" if is_resource => self.primitive(value, "uri", &[], &path),
                 "language" if is_resource => self.primitive(value, "code", &[], &path),
-                "contained" if is_resource => self.many(value, &path, Self::contained),
+                "contained" if is_resource => self.many(value, &path, |check, item, path| {
+                    // dom-2
+                    if item.get("contained").is_some() {
+                        check.tell("structure", &format!("{path}.contained"), "a contained resource contains none itself");
+                    }
+                    check.contained(item, path);
+                }),
                 _ => match block.find(name) {
                     Some((element, of)) => {
                         if element.is_choice() {

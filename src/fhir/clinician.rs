@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::audit::{Access, Audit};
+use super::context::{AccessContext, Told};
 use super::data::{Data, Edit, Snapshot};
 use super::resource::{Key, Resource, Stamp, moment, values};
 use super::rules::task::way;
@@ -20,9 +22,13 @@ const DOCUMENT_TYPES: &str = "urn:oid:2.16.578.1.12.4.1.1.9602";
 /// Answers to this questionnaire are a sykmelding. NAV §4.10.
 const SYKMELDING: &str = "https://www.nav.no/samarbeidspartner/sykmelding/fhir/R4/Questionnaire/V1";
 
+/// The record system, as the log names it.
+const CLIENT: &str = "journalsystem";
+
 /// Decides about tasks as their owner would.
 pub struct Clinician<'a> {
     pub data: &'a Data,
+    pub audit: &'a Audit,
     pub base: &'a FhirBase,
     pub random: &'a dyn Random,
     pub now: UnixTime,
@@ -79,6 +85,7 @@ impl Clinician<'_> {
             let reason = order.reason.as_deref().filter(|_| *step == order.to);
             let outputs = if *step == "completed" { self.journal(&task).await? } else { Vec::new() };
             task = self.advance(&task, step, reason, outputs).await.map_err(|why| why.unwrap_or_else(|| no_way(status(&task))))?;
+            self.tell("update", &task, &task);
         }
         tracing::info!(task = id, to = order.to, "the clinician of the mock decided");
         Ok(Decided { steps, task: task.body.clone() })
@@ -119,7 +126,7 @@ impl Clinician<'_> {
         let mut filed = Vec::new();
         let mut documents = Vec::new();
         for resource in payload {
-            let resource = self.finalize(resource).await?;
+            let resource = self.finalize(task, resource).await?;
             match resource.row.name {
                 "DocumentReference" => documents.push(resource),
                 "QuestionnaireResponse" | "Observation" => filed.push(resource),
@@ -128,17 +135,17 @@ impl Clinician<'_> {
             }
         }
         if !filed.is_empty() {
-            documents.push(self.create("DocumentReference", document(task, &filed, self.now)).await?);
+            documents.push(self.create(task, "DocumentReference", document(task, &filed, self.now)).await?);
         }
         if !documents.is_empty() {
             let targets: Vec<Value> = documents.iter().chain(&filed).map(|resource| reference(resource)).collect();
-            self.create("Provenance", provenance(task, &targets, self.now)).await?;
+            self.create(task, "Provenance", provenance(task, &targets, self.now)).await?;
         }
         Ok(documents.iter().map(|document| reference(document)).collect())
     }
 
     /// The payload's last version; a new one where it was not final yet.
-    async fn finalize(&self, resource: Arc<Resource>) -> Result<Arc<Resource>, ClinicianError> {
+    async fn finalize(&self, task: &Resource, resource: Arc<Resource>) -> Result<Arc<Resource>, ClinicianError> {
         let text = |name: &str| resource.body.get(name).and_then(Value::as_str);
         let (member, last) = match (resource.row.name, text("status"), text("docStatus")) {
             ("QuestionnaireResponse", Some("in-progress"), _) => ("status", "completed"),
@@ -146,7 +153,8 @@ impl Clinician<'_> {
             ("DocumentReference", _, Some("preliminary")) => ("docStatus", "final"),
             _ => return Ok(resource),
         };
-        self.data
+        let finalized = self
+            .data
             .write(ClinicianError::Log, |data| {
                 let current = data.get(&resource.key()).unwrap_or(&resource);
                 let mut body = current.body.clone();
@@ -155,12 +163,32 @@ impl Clinician<'_> {
                 }
                 Ok(self.put(current.row, data, &current.id, body))
             })
-            .await
+            .await?;
+        self.tell("update", &finalized, task);
+        Ok(finalized)
     }
 
-    async fn create(&self, kind: &str, body: Value) -> Result<Arc<Resource>, ClinicianError> {
+    async fn create(&self, task: &Resource, kind: &str, body: Value) -> Result<Arc<Resource>, ClinicianError> {
         let row = TypeRow::named(kind).expect("the table has what the journal is made of");
-        self.data.write(ClinicianError::Log, |data| Ok(self.put(row, data, &new_id(self.random, data, row), body))).await
+        let created = self.data.write(ClinicianError::Log, |data| Ok(self.put(row, data, &new_id(self.random, data, row), body))).await?;
+        self.tell("create", &created, task);
+        Ok(created)
+    }
+
+    /// Leaves an event, as of the task's owner at work in the record system. fhir-server.md §7
+    fn tell(&self, interaction: &'static str, changed: &Resource, task: &Resource) {
+        let owner = task.body.pointer("/owner/reference").and_then(Value::as_str);
+        let told = Told { client_id: CLIENT, fhir_user: owner, ..Told::default() };
+        let patients = changed.patients().or_else(|| task.patients()).cloned().unwrap_or_default();
+        self.audit.add(Access {
+            at: self.now,
+            context: Arc::new(AccessContext::new(told, self.now, self.base, self.now)),
+            interaction,
+            patients,
+            kind: Some(changed.row.name),
+            id: Some(changed.id.to_string()),
+            status: if interaction == "create" { 201 } else { 200 },
+        });
     }
 
     /// The next version of what has this id.

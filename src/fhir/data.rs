@@ -106,6 +106,11 @@ impl Snapshot {
         Some((versions.last()?.number, last))
     }
 
+    /// The resource as it stands, or as it stood last.
+    pub fn latest(&self, kind: &str, id: &str) -> Option<&Arc<Resource>> {
+        self.find(kind, id).or_else(|| self.tombstone(kind, id)?.1)
+    }
+
     pub fn len(&self) -> usize {
         self.types.values().map(|all| all.len()).sum()
     }

@@ -50,7 +50,7 @@ impl Include {
         };
         let offered = match direction {
             Direction::Forward => row.name == searched.name && is_reference(param),
-            Direction::Reverse => points_at(param, searched) && only.is_none_or(|only| only == searched.name),
+            Direction::Reverse => is_indexed(row) && points_at(param, searched) && only.is_none_or(|only| only == searched.name),
         };
         if offered { Ok(Self { direction, row, param, only }) } else { Err(ParamError::Unknown) }
     }
@@ -102,6 +102,11 @@ impl Include {
     }
 }
 
+/// What the log refers to is not indexed: what refers to a match is looked for elsewhere.
+fn is_indexed(row: &TypeRow) -> bool {
+    row.search && row.name != "AuditEvent"
+}
+
 fn is_reference(param: &Param) -> bool {
     matches!(param.kind, Kind::Reference(_) | Kind::Canonical(_))
 }
@@ -121,7 +126,7 @@ pub fn offered(row: &'static TypeRow) -> Vec<String> {
 
 /// What `_revinclude` takes on this type, for the CapabilityStatement.
 pub fn offered_reverse(row: &'static TypeRow) -> Vec<String> {
-    let searched = TypeRow::all().filter(|other| other.search);
+    let searched = TypeRow::all().filter(|other| is_indexed(other));
     let all = searched.flat_map(|other| other.all_params().map(move |param| (other, param)));
     all.filter(|(_, param)| points_at(param, row)).map(|(other, param)| format!("{}:{}", other.name, param.name)).collect()
 }
@@ -190,6 +195,7 @@ mod tests {
             (Direction::Forward, "Encounter:patient", ParamError::Unknown),
             (Direction::Forward, "Condition:encounter:Patient", ParamError::Unknown),
             (Direction::Reverse, "Encounter:patient", ParamError::Unknown),
+            (Direction::Reverse, "AuditEvent:entity", ParamError::Unknown),
             (Direction::Reverse, "Encounter:diagnosis:Procedure", ParamError::Unknown),
         ] {
             assert_eq!(Include::read(direction, condition, value).err(), Some(why), "{value}");

@@ -77,7 +77,7 @@ pub struct Switches {
     pub nav_doubled_type: For,
     /// A DocumentReference must name its encounter. NAV-085.
     pub nav_document_rules: For,
-    /// A national identity number in the query of a GET is refused with 400. fhir-server.md §6.
+    /// A national identity number in the query of a URL is refused with 400. fhir-server.md §6.
     pub refuse_national_id_in_url: bool,
     /// A search by one name of a code system finds its other names too: the OID of ICPC-2 and the URL HL7 gave it. Scopes are not
     /// widened by it. fhir-server.md §6.
@@ -116,8 +116,12 @@ impl Switches {
             let element = path.split(['.', '{']).next().unwrap_or_default();
             hidden.contains(&element) || (unnamed && element == "name")
         };
-        let asked = pairs.iter().filter_map(|(name, _)| resource.row.param(name.split([':', '.']).next().unwrap_or_default()));
-        !hidden.is_empty() && asked.into_iter().any(|param| param.paths.iter().any(|path| tells(path)))
+        // An order tells of what it goes by, like a filter.
+        let names = pairs
+            .iter()
+            .flat_map(|(name, value)| if name == "_sort" { value.split(',').map(|by| by.trim_start_matches('-')).collect() } else { vec![name.as_str()] });
+        let mut asked = names.filter_map(|name| resource.row.param(name.split([':', '.']).next().unwrap_or_default()));
+        !hidden.is_empty() && asked.any(|param| param.paths.iter().any(|path| tells(path)))
     }
 
     /// Whether what these elements refer to is left out of the resource: then it does not come with it either.
@@ -130,12 +134,35 @@ impl Switches {
     fn withheld(&self, resource: &Resource, data: &Snapshot) -> &'static [&'static str] {
         let of_protected =
             || resource.patients().into_iter().flat_map(|all| all.iter()).filter_map(|id| data.find("Patient", id)).any(|one| is_labelled(one, "V"));
+        // An earlier version tells where somebody lived before the label: it goes by the latest one too.
+        let latest = || data.latest(resource.row.name, &resource.id);
+        let labelled = |wanted: &str| is_labelled(resource, wanted) || latest().is_some_and(|latest| is_labelled(latest, wanted));
         match resource.row.name {
             _ if !self.protect_addresses => &[],
-            "Patient" if is_labelled(resource, "V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
-            "Patient" if is_labelled(resource, "R") => &["address"],
-            "Encounter" if is_labelled(resource, "V") || of_protected() => &["location"],
+            "Patient" if labelled("V") => &["address", "telecom", "generalPractitioner", "managingOrganization"],
+            "Patient" if labelled("R") => &["address"],
+            "Encounter" if labelled("V") || of_protected() => &["location"],
             _ => &[],
+        }
+    }
+
+    /// Puts back what an overlay leaves out of `before` where a client is shown it: who writes back what was read takes nothing away that
+    /// was never shown, and does not keep the label that says so.
+    pub fn restore(&self, before: &Resource, body: &mut Value, data: &Snapshot) {
+        let hidden = self.withheld(before, data);
+        let Some(fields) = body.as_object_mut().filter(|_| !hidden.is_empty()) else { return };
+        for name in hidden.iter().flat_map(|name| [(*name).to_owned(), format!("_{name}")]) {
+            fields.shift_remove(&name);
+            if let Some(held) = before.body.get(&name) {
+                fields.insert(name, held.clone());
+            }
+        }
+        let Some(Value::Object(meta)) = fields.get_mut("meta") else { return };
+        if let Some(Value::Array(labels)) = meta.get_mut("security") {
+            labels.retain(|label| !is_redacted(label));
+            if labels.is_empty() {
+                meta.shift_remove("security");
+            }
         }
     }
 
@@ -158,6 +185,12 @@ impl Switches {
 
 const CONFIDENTIALITY: &str = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality";
 
+const VALUES: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue";
+
+fn is_redacted(label: &Value) -> bool {
+    label.get("system").and_then(Value::as_str) == Some(VALUES) && label.get("code").and_then(Value::as_str) == Some("REDACTED")
+}
+
 fn is_labelled(resource: &Resource, wanted: &str) -> bool {
     let text = |label: &Value, name: &str| label.get(name).and_then(Value::as_str).map(str::to_owned);
     let is = |label: &Value| text(label, "system").as_deref() == Some(CONFIDENTIALITY) && text(label, "code").as_deref() == Some(wanted);
@@ -179,7 +212,7 @@ fn without(resource: &Resource, hidden: &[&str]) -> Option<Value> {
     if fields.len() == before {
         return None;
     }
-    let redacted = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "REDACTED", "display": "redacted"});
+    let redacted = json!({"system": VALUES, "code": "REDACTED", "display": "redacted"});
     let meta = fields.entry("meta").or_insert_with(|| json!({})).as_object_mut()?;
     meta.entry("security").or_insert_with(|| json!([])).as_array_mut()?.push(redacted);
     Some(body)

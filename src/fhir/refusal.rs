@@ -93,6 +93,8 @@ pub enum Refusal {
     MediaType,
     #[error("the body cannot be read")]
     Body,
+    #[error("the body did not come in time")]
+    Slow,
     #[error("the body is not JSON as FHIR writes it: {0}")]
     Json(#[from] JsonError),
     /// The body is readable, and not what the address asks for.
@@ -161,6 +163,7 @@ impl Refusal {
             Self::Method { .. } => (StatusCode::METHOD_NOT_ALLOWED, "not-supported"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-supported"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "timeout"),
             Self::Body | Self::Json(_) => (StatusCode::BAD_REQUEST, "structure"),
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid"),
             Self::Unfit(_) => (StatusCode::UNPROCESSABLE_ENTITY, "processing"),
@@ -171,6 +174,7 @@ impl Refusal {
             Self::SeveralMatches => (StatusCode::PRECONDITION_FAILED, "multiple-matches"),
             Self::NotSupported(_) => (StatusCode::NOT_IMPLEMENTED, "not-supported"),
             Self::TooManyEntries(_) | Self::TooMuch => (StatusCode::PAYLOAD_TOO_LARGE, "too-costly"),
+            Self::Fault(StatusCode::UNAUTHORIZED) => (StatusCode::UNAUTHORIZED, "expired"),
             Self::Fault(StatusCode::TOO_MANY_REQUESTS) => (StatusCode::TOO_MANY_REQUESTS, "throttled"),
             Self::Fault(status) => (*status, "transient"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long"),
@@ -190,7 +194,8 @@ impl Refusal {
             |error: &str| format!(r#"DPoP realm="fhir", error="{error}", error_description="{}", algs="{}""#, self.to_string().replace('`', "'"), algs());
         match self {
             Self::NoToken => vec![r#"Bearer realm="fhir""#.to_owned(), format!(r#"DPoP realm="fhir", algs="{}""#, algs())],
-            Self::Token(_) => vec![bearer("invalid_token")],
+            // RFC 9110 §15.5.2: no 401 without a challenge, asked for or not.
+            Self::Token(_) | Self::Fault(StatusCode::UNAUTHORIZED) => vec![bearer("invalid_token")],
             Self::BoundToken(_) => vec![dpop("invalid_token")],
             Self::Proof(_) => vec![dpop("invalid_dpop_proof")],
             Self::Nonce(_) => vec![dpop("use_dpop_nonce")],
@@ -203,6 +208,7 @@ impl Refusal {
             | Self::NotAcceptable
             | Self::MediaType
             | Self::Body
+            | Self::Slow
             | Self::Json(_)
             | Self::Request(_)
             | Self::Unfit(_)
@@ -254,6 +260,7 @@ impl Refusal {
             | Self::NotAcceptable
             | Self::MediaType
             | Self::Body
+            | Self::Slow
             | Self::Json(_)
             | Self::NotSupported(_)
             | Self::TooManyEntries(_)

@@ -1,12 +1,14 @@
 //! One request from its first line to its last header. fhir-server.md §2.
 
 mod batch;
+mod body;
 mod change;
 mod page;
 mod read;
 mod validate;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
@@ -34,6 +36,7 @@ use super::introspect::{Introspector, check_binding, read_authorization};
 use super::journal::{Entry, Journal};
 use super::overlay::Switches;
 use super::refusal::{Refusal, TokenFault, Upstream};
+use super::resource::Resource;
 use super::route::{Interaction, Route};
 use super::search::cursor::Cursors;
 use super::search::names_a_person;
@@ -45,9 +48,6 @@ use crate::protocol::dpop::Scheme;
 use crate::random::Random;
 use crate::secret::Digest;
 use crate::time::Clock;
-
-/// The largest body that is read, in bytes. DESIGN, "FHIR mock".
-const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// One FHIR server.
 pub struct Server {
@@ -81,12 +81,27 @@ struct Note {
     created: Option<String>,
     /// Whose the resource is that was disclosed or changed, where it is somebody's.
     about: Option<Arc<[Arc<str>]>>,
+    /// Whose resources a search or a history showed: each has an event of their own, for nobody else's may stand in a patient's log.
+    disclosed: BTreeSet<Arc<str>>,
 }
 
 impl Note {
     fn set(&mut self, decision: &'static str, reason: impl Into<Cow<'static, str>>) {
         self.decision = decision;
         self.reason = reason.into();
+    }
+
+    fn disclose<'a>(&mut self, shown: impl IntoIterator<Item = &'a Resource>) {
+        self.disclosed.extend(shown.into_iter().flat_map(|resource| resource.patients()).flat_map(|all| all.iter().cloned()));
+    }
+
+    /// The patients of each event that this leaves.
+    fn patients(&mut self, context: &AccessContext) -> Vec<Arc<[Arc<str>]>> {
+        match self.about.take() {
+            Some(about) => vec![about],
+            None if self.disclosed.is_empty() => vec![context.patient.iter().cloned().collect()],
+            None => std::mem::take(&mut self.disclosed).into_iter().map(|patient| Arc::from([patient])).collect(),
+        }
     }
 
     fn allowed(&mut self, ground: &Ground) {
@@ -134,7 +149,7 @@ impl Server {
 
     /// The clinician who decides about tasks.
     pub fn clinician(&self) -> Clinician<'_> {
-        Clinician { data: &self.data, base: &self.config.base, random: &*self.random, now: self.clock.now() }
+        Clinician { data: &self.data, audit: &self.audit, base: &self.config.base, random: &*self.random, now: self.clock.now() }
     }
 
     pub fn turn(&self, switches: Switches) {
@@ -143,6 +158,7 @@ impl Server {
 
     async fn handle(&self, request: Request) -> Response {
         let (parts, body) = request.into_parts();
+        let mut body = Some(body);
         let route = Route::of(parts.uri.path(), &self.under);
         let request_id = wire::request_id(&parts.headers, &*self.random);
         let preflight = parts.method == Method::OPTIONS;
@@ -154,8 +170,11 @@ impl Server {
         let answered = match fault.status.and_then(|status| StatusCode::from_u16(status).ok()) {
             _ if preflight => Ok(self.options(&route)),
             Some(status) => Err(Refusal::Fault(status)),
-            None => self.answer(&route, &parts, body, &fault, &mut note).await,
+            None => self.answer(&route, &parts, &mut body, &fault, &mut note).await,
         };
+        if let Some(unread) = body {
+            body::discard(&parts, unread).await;
+        }
         let mut response = answered.unwrap_or_else(|refusal| note.refused(refusal));
         self.point_to_metadata(&mut response);
         let headers = response.headers_mut();
@@ -180,7 +199,7 @@ impl Server {
         rewrite_challenges(response, |challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
     }
 
-    fn note(&self, method: Method, route: Route, status: StatusCode, request_id: HeaderValue, note: Note) {
+    fn note(&self, method: Method, route: Route, status: StatusCode, request_id: HeaderValue, mut note: Note) {
         let at = self.clock.now();
         let decision = if note.decision.is_empty() { "allow" } else { note.decision };
         tracing::info!(
@@ -191,13 +210,14 @@ impl Server {
             reason = &*note.reason,
             request_id = request_id.to_str().unwrap_or_default()
         );
-        if let (Some(context), Some(interaction)) = (&note.context, note.interaction) {
+        if let (Some(context), Some(interaction)) = (note.context.clone(), note.interaction.take()) {
             let (code, row) = interaction.told();
             // What was refused is named by its type alone.
-            let id = if decision == "allow" { note.created.or_else(|| interaction.id().map(str::to_owned)) } else { None };
-            let patients = note.about.unwrap_or_else(|| context.patient.iter().cloned().collect());
-            let (context, status) = (Arc::clone(context), status.as_u16());
-            self.audit.add(audit::Access { at, context, interaction: code, patients, kind: row.map(|row| row.name), id, status });
+            let id = if decision == "allow" { note.created.take().or_else(|| interaction.id().map(str::to_owned)) } else { None };
+            let (kind, status) = (row.map(|row| row.name), status.as_u16());
+            for patients in note.patients(&context) {
+                self.audit.add(audit::Access { at, context: Arc::clone(&context), interaction: code, patients, kind, id: id.clone(), status });
+            }
         }
         self.journal.add(Entry { at, request_id, method, route, status, context: note.context, decision, reason: note.reason });
     }
@@ -206,7 +226,8 @@ impl Server {
         (StatusCode::NO_CONTENT, [(ALLOW, route.allow())]).into_response()
     }
 
-    async fn answer(&self, route: &Route, parts: &Parts, body: Body, fault: &Effect, note: &mut Note) -> Result<Response, Refusal> {
+    /// Takes the body where it is read.
+    async fn answer(&self, route: &Route, parts: &Parts, body: &mut Option<Body>, fault: &Effect, note: &mut Note) -> Result<Response, Refusal> {
         if *route == Route::Unknown {
             return Err(Refusal::UnknownPath);
         }
@@ -222,8 +243,11 @@ impl Server {
         note.context = Some(Arc::clone(&context));
         let interaction = route.interaction(&parts.method)?;
         note.interaction = Some(interaction.clone());
-        let body = if interaction.takes_body() { read_body(parts, body).await? } else { Bytes::new() };
-        self.interact(&interaction, parts, query, Payload::Bytes(body), &context, note).await
+        let payload = match body.take_if(|_| interaction.takes_body()) {
+            Some(body) => body::read(parts, body, body::TIME).await?,
+            None => Bytes::new(),
+        };
+        self.interact(&interaction, parts, query, Payload::Bytes(payload), &context, note).await
     }
 
     /// What is asked for, with a token that is good. Entries of a batch come in here too.
@@ -236,6 +260,7 @@ impl Server {
         context: &AccessContext,
         note: &mut Note,
     ) -> Result<Response, Refusal> {
+        self.keep_identity_out_of_urls(&query)?;
         match interaction {
             Interaction::Capabilities | Interaction::SmartConfiguration | Interaction::ProtectedResource => Err(Refusal::UnknownPath),
             Interaction::Read(row, id) => self.read(row, id, context, parts, &query, note),
@@ -243,17 +268,15 @@ impl Server {
             Interaction::History(row, id) => self.history(row, id, context, parts, &query, note),
             Interaction::Search(row) => {
                 wire::check_format(&parts.headers, &query)?;
-                self.keep_identity_out_of_urls(&query)?;
                 self.search(row, &query, context, parts, note)
             }
             Interaction::SearchCompartment(patient, row) => {
                 wire::check_format(&parts.headers, &query)?;
-                self.keep_identity_out_of_urls(&query)?;
                 self.search_within(patient, row, &query, context, parts, note)
             }
             Interaction::SearchByPost(row) => {
-                wire::check_format(&parts.headers, &query)?;
-                let pairs = read_form(parts, payload, query)?;
+                let pairs = body::read_form(parts, payload, query)?;
+                wire::check_format(&parts.headers, &pairs)?;
                 self.search(row, &pairs, context, parts, note)
             }
             Interaction::Create(row) => self.create(row, parts, &query, payload, context, note).await,
@@ -367,25 +390,6 @@ async fn spoil(response: Response, fault: &Effect) -> Response {
     Response::from_parts(parts, Body::from(bytes.slice(..bytes.len() / 2)))
 }
 
-/// # Errors
-/// [`Refusal::TooLarge`] past [`MAX_BODY`], [`Refusal::Body`] where it breaks off, [`Refusal::MediaType`] where it is packed: nothing is
-/// unpacked here (RFC 9110 §8.4).
-async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
-    if parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(Refusal::MediaType);
-    }
-    let told = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
-    if told.is_some_and(|length| length > MAX_BODY) {
-        return Err(Refusal::TooLarge);
-    }
-    let limited = http_body_util::Limited::new(body, MAX_BODY);
-    match http_body_util::BodyExt::collect(limited).await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(why) if why.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
-        Err(_) => Err(Refusal::Body),
-    }
-}
-
 /// `_pretty=true` is for people: the text is read and written again.
 fn json_response(status: StatusCode, json: impl Into<bytes::Bytes>, pairs: &[(String, String)]) -> Response {
     let mut json: bytes::Bytes = json.into();
@@ -394,20 +398,6 @@ fn json_response(status: StatusCode, json: impl Into<bytes::Bytes>, pairs: &[(St
         json = text.into();
     }
     (status, [(CONTENT_TYPE, FHIR_JSON)], json).into_response()
-}
-
-/// The parameters of the query and of the body together: both count.
-fn read_form(parts: &Parts, payload: Payload, mut query: Pairs) -> Result<Pairs, Refusal> {
-    let Payload::Bytes(bytes) = payload else { return Err(Refusal::MediaType) };
-    let kind = parts.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let is_form = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")));
-    if !is_form && !bytes.is_empty() {
-        return Err(Refusal::MediaType);
-    }
-    let form = std::str::from_utf8(&bytes).map_err(|_| Refusal::Body)?;
-    query.extend(form_urlencoded::parse(form.as_bytes()).into_owned());
-    // The header already carried one. RFC 6750 §2.
-    if query.iter().any(|(name, _)| name == "access_token") { Err(Refusal::TwoTokens) } else { Ok(query) }
 }
 
 /// The public router: everything goes through one door, so that every answer looks like FHIR.

@@ -249,6 +249,7 @@ impl Writer<'_> {
         let buried = data.tombstone(row.name, &id);
         // The labels of what is hidden would tell of it, where a scope goes by labels.
         if let Some(before) = before.filter(|before| access.knows(action, before)) {
+            self.switches.restore(before, &mut body, data);
             keep_labels(&before.body, &mut body, self.context);
         }
         if row.name == "Task"
@@ -372,8 +373,15 @@ pub fn read_id(id: &str) -> Result<FhirId, Refusal> {
     FhirId::parse(id).map_err(|_| Refusal::Unfit(vec![Issue::at("value", "", "an id is 1 to 64 letters, digits, `-` and `.`")]))
 }
 
-/// Reads a condition: a query, with or without the type and `?` before it.
-pub fn read_condition(text: &str) -> Vec<(String, String)> {
-    let query = text.split_once('?').filter(|(before, _)| !before.contains('=')).map_or(text, |(_, query)| query);
-    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+/// Reads a condition: a query, with or without the type (or its address) and `?` before it.
+///
+/// # Errors
+/// [`Refusal::Request`] for a query on something else.
+pub fn read_condition(text: &str, row: &TypeRow, base: &FhirBase) -> Result<Vec<(String, String)>, Refusal> {
+    let (before, query) = text.split_once('?').filter(|(before, _)| !before.contains('=')).unwrap_or(("", text));
+    let kind = before.strip_prefix(base.as_str()).map_or(before, |rest| rest.trim_start_matches('/'));
+    if !kind.is_empty() && kind != row.name {
+        return Err(Refusal::Request("the condition is not about the type of the address"));
+    }
+    Ok(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::keys::Rotate;
-use super::quirks::Quirks;
+use super::quirks::{NonceDemand, Quirks};
 use super::seed::{Client, Grant};
 use super::{Idp, logout, test_token};
 use crate::secret::{Digest, Secret};
@@ -48,6 +48,8 @@ pub fn router(idp: Arc<Idp>, secret: &Secret<String>) -> Router {
         .route("/__mock/quirks", get(quirks).patch(change_quirks))
         .route("/__mock/clients", get(clients))
         .route("/__mock/test-token", post(mint))
+        .route("/__mock/sample-api/calls", get(sample_calls))
+        .route("/__mock/sample-api/nonce", put(sample_nonce))
         .method_not_allowed_fallback(|| async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this call is made with another method") })
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "not_found", "no such call; docs/helseid-mock.md lists them all") })
         .layer(from_fn_with_state(levers.clone(), only_with_secret))
@@ -287,6 +289,27 @@ fn told_client(client: &Client) -> Value {
         "disabled": client.disabled,
         "private_jwk": client.private_key.as_ref().and_then(|key| key.to_private_jwk().ok())
     })
+}
+
+/// `GET /__mock/sample-api/calls?since=n`: what the sample API saw, as the journal tells what the identity provider did.
+async fn sample_calls(State(levers): State<Levers>, since: Result<Query<Since>, axum::extract::rejection::QueryRejection>) -> Result<Json<Value>, Problem> {
+    let Query(Since { since }) = since.map_err(|why| Problem::unfit(why.body_text()))?;
+    let calls = levers.idp.sample_api.since(since);
+    let last = calls.last().map_or(since, |call| call.n);
+    Ok(Json(json!({"calls": calls, "last": last})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SampleNonce {
+    demand: NonceDemand,
+}
+
+/// `PUT /__mock/sample-api/nonce`: `{"demand": "always"}`, `"never"`, `{"every_n": 3}`.
+async fn sample_nonce(State(levers): State<Levers>, body: Bytes) -> Result<StatusCode, Problem> {
+    let SampleNonce { demand } = read(&body)?;
+    levers.idp.sample_api.set_demand(demand);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn mint(State(levers): State<Levers>, body: Bytes) -> Result<Json<Value>, Problem> {

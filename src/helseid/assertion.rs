@@ -154,8 +154,8 @@ fn audience_fits(aud: Option<&Value>, strict: bool, rules: &Rules<'_>) -> bool {
     }
 }
 
-/// `exp`, once all times were found good.
-fn lifetime(claims: &Map<String, Value>, rules: &Rules<'_>) -> Result<i64, AssertionError> {
+/// `exp`, once all times were found good. Request objects keep to the same.
+pub(super) fn lifetime(claims: &Map<String, Value>, rules: &Rules<'_>) -> Result<i64, AssertionError> {
     let (now, max) = (rules.now.0, i64::from(rules.max_life_s));
     let exp = seconds(claims.get("exp").ok_or(AssertionError::Time)?).ok_or(AssertionError::Time)?;
     let nbf = claims.get("nbf").map(|nbf| seconds(nbf).ok_or(AssertionError::Time)).transpose()?;

@@ -17,8 +17,8 @@ use super::cookie::{self, Kind};
 use super::discovery::IDENTITY_PROVIDERS;
 use super::faults::{CallbackFault, Fault, Met};
 use super::journal::Notes;
-use super::pages::{self, LoginPage, MessagePage, UserRow};
-use super::par::{Prompt, Pushed};
+use super::pages::{self, FormPostPage, LoginPage, MessagePage, UserRow};
+use super::par::{Prompt, Pushed, ResponseMode};
 use super::refusal::Code;
 use super::seed::{Seed, User};
 use super::session::{IssuedCode, Login, Session, SessionGrant};
@@ -192,10 +192,13 @@ fn row(user: &User, seed: &Seed) -> UserRow {
         "PS" => "Psykolog".to_owned(),
         "TL" => "Tannlege".to_owned(),
         "FT" => "Fysioterapeut".to_owned(),
+        "HE" => "Helsesekretær".to_owned(),
+        "KI" => "Kiropraktor".to_owned(),
         other => other.to_owned(),
     });
     let places = user.works_at.iter().filter_map(|number| seed.organisation(number)).map(|place| place.name.clone());
-    let mut about: Vec<String> = professions.chain(places).collect();
+    let number = user.hpr().map(|number| format!("HPR {number}"));
+    let mut about: Vec<String> = professions.chain(number).chain(places).collect();
     if user.level < 4 {
         about.push(format!("bare nivå {}", user.level));
     }
@@ -301,7 +304,7 @@ fn refuse(idp: &Idp, pushed: &Pushed, code: Code, description: &str, met: &Met, 
     callback(idp, pushed, &[("error", code.as_str()), ("error_description", description)], met)
 }
 
-/// The answer to the registered URI: with `state` and `iss`, unless a tester wants it otherwise. §7.3, Callback.
+/// The answer to the registered URI, in its query or from a page with a form: with `state` and `iss`, unless a tester wants it otherwise. §7.3, Callback.
 fn callback(idp: &Idp, pushed: &Pushed, answer: &[(&str, &str)], met: &Met) -> Response {
     let has = |fault: CallbackFault| met.has(&Fault::Callback(fault));
     let mut pairs: Vec<(&str, &str)> = answer.to_vec();
@@ -316,6 +319,10 @@ fn callback(idp: &Idp, pushed: &Pushed, answer: &[(&str, &str)], met: &Met) -> R
     }
     if has(CallbackFault::ErrorWithCode) {
         pairs.extend([("error", "access_denied"), ("error_description", "a fault was asked for")]);
+    }
+    if pushed.response_mode == ResponseMode::FormPost {
+        let page = FormPostPage { css: idp.url(pages::STYLE_SHEET), action: &pushed.redirect_uri, fields: &pairs };
+        return pages::html(StatusCode::OK, &page, Some(&pushed.redirect_uri));
     }
     let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, ESCAPED))).collect();
     // The URI stays as it is registered; only its query grows. RFC 6749 §4.1.2.

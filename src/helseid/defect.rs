@@ -50,8 +50,8 @@ pub fn sign_with(
     let current = idp.keys.current();
     let (key, kid): (IdpKey, Option<String>) = match key_fault {
         None | Some(KeyFault::EmptyJwks | KeyFault::Jwks503) => (current.clone(), Some(current.kid().to_owned())),
-        Some(KeyFault::RotateMidflight) => {
-            let key = idp.keys.midflight();
+        Some(KeyFault::RotateMidflight(readings)) => {
+            let key = idp.keys.midflight(readings);
             (key.clone(), Some(key.kid().to_owned()))
         }
         Some(KeyFault::RetiredKey) => {

@@ -68,12 +68,21 @@ impl IdpKey {
     fn of(key: SigningKey) -> Self {
         // The real `kid` is a certificate's SHA-1 thumbprint in upper-case hex. Ours has no certificate, only the form.
         let digest = Digest::of(key.public_jwk().thumbprint().as_bytes());
+        Self::named(key, &digest)
+    }
+
+    fn named(key: SigningKey, digest: &Digest) -> Self {
         let short = digest.bytes().split_at(20).0;
         let kid = short.iter().fold(String::with_capacity(40), |mut text, byte| {
             let _ = write!(text, "{byte:02X}");
             text
         });
         Self { kid, x5t: URL_SAFE_NO_PAD.encode(short), key }
+    }
+
+    /// The same key under the `n`th of its names.
+    fn renamed(&self, n: u64) -> Self {
+        if n == 0 { self.clone() } else { Self::named(self.key.clone(), &Digest::of_parts(&[self.kid.as_bytes(), &n.to_be_bytes()])) }
     }
 
     fn generate() -> Result<Self, RingError> {
@@ -138,8 +147,17 @@ struct Ring {
     retired: Vec<IdpKey>,
     /// How often the published keys were read.
     readings: u64,
-    /// A key that signs already and is published from the second reading on.
-    midflight: Option<IdpKey>,
+    /// Keys that sign before they are published, oldest first.
+    late: Vec<Late>,
+    /// How many of them there have been.
+    lates: u64,
+}
+
+/// A key that began to sign before it is published.
+struct Late {
+    key: IdpKey,
+    /// The reading of the key set that has it first.
+    from: u64,
 }
 
 /// The keys of one mock.
@@ -173,7 +191,7 @@ impl KeyRing {
 
     fn first(fresh: bool, old: IdpKey) -> Result<Ring, RingError> {
         let [one, two] = if fresh { [IdpKey::generate()?, IdpKey::generate()?] } else { [IdpKey::test(TEST_KEYS[0])?, IdpKey::test(TEST_KEYS[1])?] };
-        Ok(Ring { current: one, beside: vec![two], retired: vec![old], readings: 0, midflight: None })
+        Ok(Ring { current: one, beside: vec![two], retired: vec![old], readings: 0, late: Vec::new(), lates: 0 })
     }
 
     /// The key that signs.
@@ -191,9 +209,23 @@ impl KeyRing {
         self.lock().retired.last().unwrap_or(&self.old).clone()
     }
 
-    /// A key that signs now and is published from the second reading of the key set on. §7.3 `rotate_midflight`.
-    pub fn midflight(&self) -> IdpKey {
-        self.lock().midflight.get_or_insert_with(|| self.midflight.clone()).clone()
+    /// A key that signs now and is published later; `unread`: that many readings of the key set from now are without it, by default one where the
+    /// set was never read, else none: whoever read it has the set of before. The same key for all that is signed until then, a new name for it
+    /// afterwards, so that every use is a rotation nobody has seen. §7.3 `rotate_midflight`.
+    pub fn midflight(&self, unread: Option<u32>) -> IdpKey {
+        let mut ring = self.lock();
+        if let Some(late) = ring.late.last().filter(|late| late.from > ring.readings) {
+            return late.key.clone();
+        }
+        let unread = unread.map_or_else(|| u64::from(ring.readings == 0), u64::from);
+        let late = Late { key: self.midflight.renamed(ring.lates), from: ring.readings + unread + 1 };
+        let key = late.key.clone();
+        ring.lates += 1;
+        if ring.late.len() == MOST_PUBLISHED {
+            ring.late.remove(0);
+        }
+        ring.late.push(late);
+        key
     }
 
     /// A key that is not published, for tokens that must not be believed.
@@ -205,7 +237,7 @@ impl KeyRing {
     pub fn published(&self) -> Value {
         let mut ring = self.lock();
         ring.readings += 1;
-        let late = ring.midflight.as_ref().filter(|_| ring.readings > 1);
+        let late = ring.late.iter().filter(|late| ring.readings >= late.from).map(|late| &late.key);
         json!({"keys": ring.live().chain(late).map(IdpKey::public).collect::<Vec<_>>()})
     }
 
@@ -217,7 +249,7 @@ impl KeyRing {
     /// The keys our own tokens are checked with.
     pub fn set(&self) -> JwkSet {
         let ring = self.lock();
-        let keys: Vec<Value> = ring.live().chain(&ring.midflight).map(IdpKey::public).collect();
+        let keys: Vec<Value> = ring.live().chain(ring.late.iter().map(|late| &late.key)).map(IdpKey::public).collect();
         JwkSet::parse(&json!({ "keys": keys })).unwrap_or_default()
     }
 
@@ -323,10 +355,22 @@ mod tests {
     #[test]
     fn a_key_in_flight_is_published_from_the_second_reading_on() {
         let ring = KeyRing::start(false).unwrap();
-        let late = ring.midflight().kid().to_owned();
-        assert!(!kids(&ring.published()).contains(&late));
+        let late = ring.midflight(None).kid().to_owned();
+        assert!(!kids(&ring.published()).contains(&late), "who never read the set reads one without it");
         assert!(kids(&ring.published()).contains(&late));
         assert!(ring.set().keys.iter().any(|key| key.kid() == Some(&late)));
+        let next = ring.midflight(None).kid().to_owned();
+        assert_ne!(next, late, "a rotation nobody has seen");
+        assert_eq!(ring.midflight(None).kid(), next, "one until it is published");
+        assert!(kids(&ring.published()).contains(&next), "who read the set reads one with it");
+        let third = ring.midflight(Some(2)).kid().to_owned();
+        assert_eq!([(); 3].map(|()| kids(&ring.published()).contains(&third)), [false, false, true], "as many readings as were said");
+        for _ in 0..50 {
+            ring.midflight(Some(0));
+            ring.published();
+        }
+        assert_eq!(kids(&ring.published()).len(), 2 + MOST_PUBLISHED, "bounded");
+        assert_eq!(kids(&ring.expired()).len(), 1);
     }
 
     #[test]

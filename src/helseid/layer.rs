@@ -14,8 +14,9 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, DATE, LOCATION};
+use http::header::{CONTENT_TYPE, DATE, HOST, LOCATION};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -23,6 +24,7 @@ use super::Idp;
 use super::faults::{Ask, ClockFault, Endpoint, Fault, Transport};
 use super::journal::{Entry, Notes};
 use super::refusal::{Code, Refusal};
+use crate::protocol::ids::Issuer;
 use crate::time::UnixTime;
 
 /// The longest request body, in bytes.
@@ -55,6 +57,9 @@ const SHOWN: &[&str] = &[
 /// The layer: `router.layer(from_fn_with_state(idp, layer::around))`.
 pub async fn around(State(idp): State<Arc<Idp>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
+    if !is_for_us(&parts, &idp.issuer) {
+        return Refusal::new(Code::InvalidRequest, "no issuer here has that host").status(StatusCode::MISDIRECTED_REQUEST).into_response();
+    }
     let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
         return Refusal::new(Code::InvalidRequest, "The body is too long or broke off").status(StatusCode::PAYLOAD_TOO_LARGE).into_response();
     };
@@ -99,6 +104,23 @@ pub async fn around(State(idp): State<Arc<Idp>>, request: Request, next: Next) -
         }
     }
     spoil::spoil(response, &met).await
+}
+
+/// The host asked for is the issuer's, or one that no name server can point here: a number, or a name of this machine. A page that DNS rebound to
+/// us asks for its own. RFC 9110 §15.5.20, RFC 6761 §6.3.
+fn is_for_us(parts: &Parts, issuer: &Issuer) -> bool {
+    let authority = match parts.headers.get(HOST) {
+        Some(host) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
+        None => match parts.uri.authority() {
+            Some(authority) => Some(authority.clone()),
+            // HTTP/1.0; no browser leaves it out.
+            None => return true,
+        },
+    };
+    let Some(authority) = authority else { return false };
+    let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
+    let number = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok();
+    number || host == "localhost" || host.ends_with(".localhost") || issuer.url().host_str() == Some(&host)
 }
 
 /// RFC 9110 §5.6.7.
@@ -167,7 +189,7 @@ fn decoded(token: &str) -> Option<Value> {
     Some(without_people(json!({"header": header, "claims": claims})))
 }
 
-fn without_people(value: Value) -> Value {
+pub(super) fn without_people(value: Value) -> Value {
     match value {
         Value::String(text) => shown(&text),
         Value::Array(values) => values.into_iter().map(without_people).collect(),
@@ -208,6 +230,31 @@ mod tests {
     #[test]
     fn the_date_is_as_headers_write_it() {
         assert_eq!(http_date(UnixTime(784_111_777)).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn a_host_of_others_is_not_for_us() {
+        let issuer = Issuer::parse("https://helseid-mock.example.no").unwrap();
+        for (host, ours) in [
+            ("helseid-mock.example.no", true),
+            ("HelseID-mock.example.no:443", true),
+            ("127.0.0.1:9403", true),
+            ("[::1]:9403", true),
+            ("localhost:9403", true),
+            ("idp.localhost", true),
+            ("rebound.example.net:9403", false),
+            ("example.no", false),
+            ("helseid-mock.example.no.example.net", false),
+            ("localhost.example.net", false),
+            ("127.0.0.1.example.net", false),
+            ("a b", false),
+            ("", false),
+        ] {
+            let (parts, ()) = http::Request::get("/").header(HOST, host).body(()).unwrap().into_parts();
+            assert_eq!(is_for_us(&parts, &issuer), ours, "{host}");
+        }
+        let (parts, ()) = http::Request::get("/").body(()).unwrap().into_parts();
+        assert!(is_for_us(&parts, &issuer));
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub struct Idp {
     pub kept: Kept,
     pub faults: Faults,
     pub journal: Journal,
+    /// Of the sample API, where one is played beside.
+    pub sample_api: Arc<sample_api::Levers>,
     seed: RwLock<Arc<Seed>>,
     quirks: RwLock<Arc<Quirks>>,
     /// Who logs in without a form. §7.2.
@@ -123,6 +125,7 @@ impl Idp {
             issuer: settings.issuer.clone(),
             clock: MockClock::over(clock),
             nonces: Nonces::new(&*random),
+            sample_api: Arc::new(sample_api::Levers::new(Arc::clone(&random))),
             random,
             http: logout::client().map_err(IdpError::Http)?,
             keys: KeyRing::start(settings.fresh_keys)?,
@@ -186,6 +189,7 @@ impl Idp {
         self.kept.clear();
         self.faults.clear();
         self.journal.clear();
+        self.sample_api.reset();
         self.clock.set_offset(0);
         self.set_next_user(None);
         self.change_seed(|seed| *seed = self.start.seed.clone());

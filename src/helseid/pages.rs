@@ -45,6 +45,15 @@ pub struct LogoutPage<'a> {
     pub carried: Vec<(&'a str, &'a str)>,
 }
 
+/// The answer to a client that wants it posted: a button, where the real service has a script press it. OAuth 2.0 Form Post Response Mode.
+#[derive(Template)]
+#[template(path = "helseid/form_post.html")]
+pub struct FormPostPage<'a> {
+    pub css: String,
+    pub action: &'a str,
+    pub fields: &'a [(&'a str, &'a str)],
+}
+
 /// One thing said, and at most one way on.
 #[derive(Template)]
 #[template(path = "helseid/message.html")]

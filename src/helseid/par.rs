@@ -31,6 +31,7 @@ use crate::protocol::pkce::CodeChallenge;
 pub struct Pushed {
     pub client_id: String,
     pub redirect_uri: String,
+    pub response_mode: ResponseMode,
     pub state: Option<String>,
     pub nonce: Option<String>,
     pub scopes: Vec<String>,
@@ -54,6 +55,26 @@ pub struct Pushed {
 pub enum Prompt {
     None,
     Login,
+}
+
+/// How the answer travels through the browser. OAuth 2.0 Multiple Response Types §2.1, OAuth 2.0 Form Post Response Mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseMode {
+    Query,
+    /// What ASP.NET clients ask for unless told otherwise.
+    FormPost,
+}
+
+impl ResponseMode {
+    fn parse(text: Option<&str>) -> Result<Self, ParError> {
+        match text {
+            None | Some("query") => Ok(Self::Query),
+            Some("form_post") => Ok(Self::FormPost),
+            // Metadata lists it, for response types that are refused here; a code in a fragment would reach scripts (RFC 9700 §4.3).
+            Some("fragment") => Err(ParError::Fragment),
+            Some(_) => Err(ParError::ResponseMode),
+        }
+    }
 }
 
 /// What kind of login `acr_values` asks for. §2.2.
@@ -98,8 +119,10 @@ pub enum ParError {
     NoResponseType,
     #[error("response_type must be code")]
     ResponseType,
-    #[error("response_mode must be query")]
+    #[error("response_mode must be query or form_post")]
     ResponseMode,
+    #[error("response_mode fragment is not for response_type code")]
+    Fragment,
     #[error("redirect_uri is missing or not registered")]
     RedirectUri,
     #[error("scope is missing")]
@@ -145,6 +168,7 @@ impl From<ParError> for Refusal {
             | E::BareDetails
             | E::NoResponseType
             | E::ResponseMode
+            | E::Fragment
             | E::RedirectUri
             | E::NoChallenge
             | E::ChallengeMethod
@@ -208,9 +232,7 @@ pub fn check(client: &Client, form: &Params, object: &Map<String, Value>, seed: 
         None => return Err(ParError::NoResponseType),
         Some(_) => return Err(ParError::ResponseType),
     }
-    if asked.text("response_mode")?.is_some_and(|mode| mode != "query") {
-        return Err(ParError::ResponseMode);
-    }
+    let response_mode = ResponseMode::parse(asked.text("response_mode")?.as_deref())?;
     let challenge = asked.text("code_challenge")?.ok_or(ParError::NoChallenge)?;
     if asked.text("code_challenge_method")?.as_deref() != Some("S256") {
         return Err(ParError::ChallengeMethod);
@@ -226,6 +248,7 @@ pub fn check(client: &Client, form: &Params, object: &Map<String, Value>, seed: 
     Ok(Pushed {
         client_id: client.id.clone(),
         redirect_uri,
+        response_mode,
         state: asked.text("state")?,
         nonce: asked.text("nonce")?,
         resources: resources(asked.several("resource")?, &scopes, seed)?,

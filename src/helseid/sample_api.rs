@@ -3,6 +3,7 @@
 
 mod check;
 mod keys;
+mod levers;
 
 use std::sync::Arc;
 
@@ -13,13 +14,16 @@ use http::header::{CACHE_CONTROL, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::dpop::Fresh;
 use super::kept::Shelf;
+use super::refusal::DPOP_NONCE;
 use crate::protocol::ids::Issuer;
-use crate::time::Clock;
+use crate::time::{Clock, UnixTime};
 use check::Refused;
 use keys::Keys;
 
 pub use check::{Scheme, Windows};
+pub use levers::{Levers, Seen};
 
 /// One API: where it is, which token opens it.
 #[derive(Clone, Copy, Debug)]
@@ -47,16 +51,20 @@ pub const DOORS: &[Door] = &[
     Door { path: "/identity", audience: "nav-like:app", scope: "nav-like:app/identity", scheme: Scheme::Bearer, caller: Caller::Person },
 ];
 
+/// RFC 9449 §9.
+const USE_NONCE: &str = "use_dpop_nonce";
+
 /// Headers some national APIs want: that they came is told, not what was in them. §3.4.
 const TOLD_HEADERS: [&str; 4] = ["nhn-patient-nin", "nhn-user-role", "nhn-source-system", "nhn-event-id"];
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SampleApiSettings {
     /// Whose tokens are taken.
     pub issuer: Issuer,
     /// Where this API is reached, without a path: what `htu` must begin with.
     pub base: String,
     pub windows: Windows,
+    pub levers: Arc<Levers>,
 }
 
 struct SampleApi {
@@ -83,17 +91,29 @@ async fn answer(State(api): State<Arc<SampleApi>>, request: Request) -> Response
         return (StatusCode::NOT_FOUND, Json(json!({"error": "not_found", "paths": paths}))).into_response();
     };
     let url = format!("{}{}", api.settings.base.trim_end_matches('/'), door.path);
-    let mut response = match api.let_in(door, request.method().as_str(), &url, request.headers()).await {
-        Ok(seen) => Json(seen).into_response(),
-        Err(refused) => refused.response(door.scheme),
+    let (method, now) = (request.method().as_str(), api.clock.now());
+    let (status, told, challenge, nonce) = match api.let_in(door, method, &url, request.headers(), now).await {
+        Ok((seen, nonce)) => (StatusCode::OK, seen, None, nonce),
+        Err(refused) => {
+            let nonce = (refused.error == Some(USE_NONCE)).then(|| api.settings.levers.issue(now));
+            (refused.status(), refused.told(), refused.challenge(door.scheme), nonce)
+        }
     };
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    api.settings.levers.note(now, method, door.path, status.as_u16(), told.clone());
+    let mut response = (status, [(CACHE_CONTROL, "no-store")], Json(told)).into_response();
+    let nonce = nonce.and_then(|nonce| HeaderValue::try_from(nonce).ok());
+    for (name, value) in [(WWW_AUTHENTICATE, challenge), (DPOP_NONCE, nonce)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
+    }
     response
 }
 
 impl SampleApi {
-    async fn let_in(&self, door: &Door, method: &str, url: &str, headers: &HeaderMap) -> Result<Value, Refused> {
-        let now = self.clock.now();
+    /// What was seen, and the nonce to use next where one was used up.
+    async fn let_in(&self, door: &Door, method: &str, url: &str, headers: &HeaderMap, now: UnixTime) -> Result<(Value, Option<String>), Refused> {
+        let mut next = None;
         let token = check::presented(headers, door.scheme)?;
         let claims = check::token(token, &self.keys, &self.settings, door, now).await?;
         let bound = claims.get("cnf").and_then(|cnf| cnf.get("jkt")).and_then(Value::as_str);
@@ -104,6 +124,11 @@ impl SampleApi {
             (Scheme::Dpop, None) => return Err(Refused::token("the token is bound to no key")),
             (Scheme::Dpop, Some(jkt)) => {
                 let proof = check::proof(headers, method, url, token, jkt, self.settings.windows, now)?;
+                match self.settings.levers.judge(proof.nonce.as_deref(), now) {
+                    Fresh::Needed => return Err(Refused { error: Some(USE_NONCE), why: "the proof needs the nonce of this answer", scope: None }),
+                    Fresh::Good { worn: true } => next = Some(self.settings.levers.issue(now)),
+                    Fresh::Good { worn: false } | Fresh::NotNeeded => {}
+                }
                 if !self.proofs.put_new(&format!("{jkt} {}", proof.jti), (), proof.until, now) {
                     return Err(Refused::proof("the proof was used before"));
                 }
@@ -111,7 +136,7 @@ impl SampleApi {
             }
         };
         check::authority(&claims, door)?;
-        Ok(seen(door, method, headers, claims, proof.as_ref()))
+        Ok((seen(door, method, headers, claims, proof.as_ref()), next))
     }
 }
 
@@ -140,13 +165,21 @@ fn seen(door: &Door, method: &str, headers: &HeaderMap, claims: Map<String, Valu
 }
 
 impl Refused {
-    /// RFC 6750 §3, RFC 9449 §7.1; §2.11.10.
-    fn response(self, scheme: Scheme) -> Response {
-        let status = match self.error {
+    /// §2.11.10
+    fn status(&self) -> StatusCode {
+        match self.error {
             Some("insufficient_scope") => StatusCode::FORBIDDEN,
             Some("temporarily_unavailable") => StatusCode::SERVICE_UNAVAILABLE,
             Some(_) | None => StatusCode::UNAUTHORIZED,
-        };
+        }
+    }
+
+    fn told(&self) -> Value {
+        json!({"error": self.error.unwrap_or("unauthorized"), "error_description": self.why})
+    }
+
+    /// `WWW-Authenticate`. RFC 6750 §3, RFC 9449 §7.1.
+    fn challenge(&self, scheme: Scheme) -> Option<HeaderValue> {
         let mut challenge = vec![];
         if let Some(error) = self.error {
             challenge.push(format!(r#"error="{error}", error_description="{}""#, self.why));
@@ -157,13 +190,7 @@ impl Refused {
         if scheme == Scheme::Dpop {
             challenge.push(format!(r#"algs="{}""#, check::ALGS.map(crate::jose::Alg::as_str).join(" ")));
         }
-        let body = Json(json!({"error": self.error.unwrap_or("unauthorized"), "error_description": self.why}));
-        let mut response = (status, body).into_response();
-        if status != StatusCode::SERVICE_UNAVAILABLE
-            && let Ok(value) = HeaderValue::try_from(format!("{} {}", scheme.word(), challenge.join(", ")).trim())
-        {
-            response.headers_mut().insert(WWW_AUTHENTICATE, value);
-        }
-        response
+        let value = HeaderValue::try_from(format!("{} {}", scheme.word(), challenge.join(", ")).trim()).ok();
+        value.filter(|_| self.status() != StatusCode::SERVICE_UNAVAILABLE)
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::authorization::{Prompt, ResponseMode};
 use crate::domain::dpop;
 use crate::domain::issuer::{IssuerRules, LoginWay};
 use crate::jose::Alg;
+use crate::protocol::exchange::TOKEN_EXCHANGE;
 use crate::protocol::lang::Lang;
 use crate::secret::Digest;
 
@@ -24,6 +25,9 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
     let auth_methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]);
     // RFC 8414 §2: token types may stand here too, and SMART's own way is a bearer token (SAL-124).
     let may_introspect = json!(["client_secret_basic", "client_secret_post", "private_key_jwt", "Bearer"]);
+    let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
+    // Where no row of the policy permits an exchange, there is none to offer.
+    grants.extend((!rules.exchange.is_empty()).then_some(TOKEN_EXCHANGE));
     Map::from_iter([
         ("issuer".to_owned(), rules.issuer.as_str().into()),
         ("jwks_uri".to_owned(), at("/jwks")),
@@ -31,7 +35,7 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         ("token_endpoint".to_owned(), at("/token")),
         ("introspection_endpoint".to_owned(), at("/introspect")),
         ("revocation_endpoint".to_owned(), at("/revoke")),
-        ("grant_types_supported".to_owned(), json!(["authorization_code", "refresh_token", "client_credentials"])),
+        ("grant_types_supported".to_owned(), json!(grants)),
         ("response_types_supported".to_owned(), json!(["code"])),
         ("response_modes_supported".to_owned(), json!(ResponseMode::ALL.map(ResponseMode::as_str))),
         ("code_challenge_methods_supported".to_owned(), json!(["S256"])),

@@ -14,6 +14,7 @@ use super::pages::{
     Person, UpstreamPlace, ask_groups, decision, field,
 };
 use super::reply::append;
+use super::texts::scopes::explain_context;
 use super::{App, request, upstream};
 use crate::domain::client::Required;
 use crate::domain::interaction::{Picked, PickedEncounter, Step};
@@ -348,7 +349,8 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                 },
                 groups: ask_groups(t, scopes, patient.is_some(), Some(client.refresh_ttl), is_required),
                 patient,
-                encounter: None,
+                encounter: context.encounter.as_ref().map(ToString::to_string),
+                opened_with: context.fhir_context.iter().map(|item| explain_context(item, t)).collect(),
                 remembered: client.consent == crate::domain::client::ConsentPolicy::Once,
                 form,
             };

@@ -136,6 +136,7 @@ texts! {
     // ConsentPage
     consent_title(app):         "{app} ber om tilgang" | "{app} asks for access";
     consent_from(host):         "Fra {host}" | "From {host}";
+    consent_opened_with():      "Åpnes sammen med" | "Opened together with";
     consent_lead():             "Les gjennom og velg hva appen får gjøre på dine vegne." | "Read through and choose what the app may do on your behalf.";
     consent_asks():             "Appen vil kunne" | "The app will be able to";
     consent_required():         "Nødvendig for å åpne appen" | "Needed to open the app";

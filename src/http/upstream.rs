@@ -38,7 +38,9 @@ pub(super) async fn send(app: &App, asked: &Asked, pending: Pending, mode: Attem
 pub async fn callback(State(app): State<App>, Extension(id): Extension<RequestId>, method: Method, headers: HeaderMap, request: Request<Body>) -> Response {
     let asked = Asked::new(&app, &headers, &id, None);
     if method == Method::HEAD {
-        return no_look_ahead(&app, &asked);
+        let mut response = no_look_ahead(&app, &asked);
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return response;
     }
     let foreign = |reason: &str| trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::ForeignLogin, reason.to_owned());
     let Ok(params) = Params::parse(request.uri().query().unwrap_or_default().as_bytes()) else { return foreign("the answer cannot be read") };

@@ -524,7 +524,7 @@ scopes = "system/*.rs patient/*.sr"
       line 4  server.ops_listen  is where the public listener is (127.0.0.1:9400): operations never share it; write "127.0.0.1:9401"
       line 5  server.loglevel  is not a key here; did you mean `log_level`?
       line 11  issuer[0].url  "https://auth.epj.example/"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2); write "https://auth.epj.example"
-      line 12  issuer[0].login[1]  "helseid"  comes with the HelseID bridge, which this version does not have; leave it out
+      line 12  issuer[0].login  has "helseid" and there is no [issuer.upstream]: nobody to send people to
       line 13  issuer[0].code_ttl  "5m"  must be "1s" to "60s" (SAL §7.3)
       line 21  client[0].client_secret  stands in the file itself, which only a loopback issuer may do; write { file = "…" } or { env = "…" }
       line 22  client[0].redirect_uris[0]  "http://sykmelding.nav.example/callback"  must be https (RFC 9700 §2.6); write "https://sykmelding.nav.example/callback"

@@ -200,12 +200,12 @@ default = true
 [[client]]"#), &[
         r#"line 10  issuer[0].fhir[0].resource_servers[0]  "app"  is a public client: a resource server must authenticate (RFC 7662 §2.1); write auth = "client_secret_basic""#,
     ]),
-    row("HelseID before its time", GOOD, (r#"login = ["ehr"]"#, r#"login = ["ehr", "helseid"]"#), &[
-        r#"line 7  issuer[0].login[1]  "helseid"  comes with the HelseID bridge, which this version does not have; leave it out"#,
+    row("HelseID without HelseID", GOOD, (r#"login = ["ehr"]"#, r#"login = ["ehr", "helseid"]"#), &[
+        r#"line 7  issuer[0].login  has "helseid" and there is no [issuer.upstream]: nobody to send people to"#,
     ]),
     row("a login nobody knows", GOOD, (r#"login = ["ehr"]"#, r#"login = ["her", "ehr", "ehr"]"#), &[
         r#"line 7  issuer[0].login[2]  "ehr"  is listed twice; remove one"#,
-        r#"line 7  issuer[0].login[0]  "her"  must be one of "ehr", "local""#,
+        r#"line 7  issuer[0].login[0]  "her"  must be one of "ehr", "helseid", "local""#,
     ]),
     row("nobody can log in", GOOD, (r#"login = ["ehr"]"#, "login = []"), &[
         r#"line 7  issuer[0].login  is empty, so nobody could log in; write ["ehr"]"#,
@@ -472,7 +472,7 @@ login = ["ehr"]"#, r#"url = "auth.epj.example"
 login = ["erh"]
 code_ttl = "1h""#), &[
         r#"line 6  issuer[0].url  "auth.epj.example"  must be an https URL without query, fragment or trailing slash (http only on loopback; RFC 8414 §2)"#,
-        r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "local""#,
+        r#"line 7  issuer[0].login[0]  "erh"  must be one of "ehr", "helseid", "local""#,
         r#"line 8  issuer[0].code_ttl  "1h"  must be "1s" to "60s" (SAL §7.3)"#,
     ]),
     row("a launched app without a redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = []

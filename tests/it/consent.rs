@@ -343,3 +343,20 @@ async fn the_page_says_what_is_asked_in_both_languages() {
     let values: Vec<Value> = boxes(&page).into_iter().map(Value::from).collect();
     assert_eq!(json!(values), json!(["patient/*.read", "user/Patient.rs", "offline_access"]));
 }
+
+#[tokio::test]
+async fn the_page_says_what_else_was_opened() {
+    let world = world().await;
+    let app = app(&world, "always", "openid launch patient/Patient.rs");
+    let questionnaire = "https://app.example/Questionnaire/q|1";
+    let context = json!([{"reference": "Condition/tilstand-01-3"}, {"canonical": questionnaire, "type": "Questionnaire"}]);
+    let launch = world.ehr().client(&app.id).with("fhir_context", context).launch().await;
+    let mut browser = world.browser();
+    browser.get(launch["start_url"].as_str().unwrap()).await.is(303);
+    let page = app.clone().launched(&launch).authorize(&mut browser).await;
+    let page = browser.follow(page, world.issuer()).await;
+    assert_eq!(boxes(&page), ["patient/Patient.rs"]);
+    for shown in ["Åpnes sammen med", "diagnoser", "(Condition/tilstand-01-3)", questionnaire, "konsultasjon-01-3"] {
+        assert!(page.text().contains(shown), "{shown}: {}", page.text());
+    }
+}

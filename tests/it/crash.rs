@@ -26,7 +26,7 @@ const ENOUGH: usize = 20;
 const PEOPLE: usize = 160;
 
 /// Ends the child when the test does, however it does.
-pub struct Held(Child);
+pub struct Held(pub Child);
 
 impl Held {
     /// `SIGTERM`, and the exit code.

@@ -241,6 +241,11 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
                 let jwt = keys[1].sign_with_header(&head, &claims).unwrap();
                 world.token_with(&jwt, &[("grant_type", grant), ("scope", "system/*.r")]).await
             }
+            crate::exchange::EXCHANGE => {
+                let portal = crate::exchange::Portal::new(&world);
+                let first = portal.launched().await;
+                portal.exchange(first.access(), &[]).await
+            }
             other => panic!("{other} is advertised and not known here"),
         };
         let tokens = Tokens(reply.is(200).json());

@@ -1,6 +1,10 @@
 //! Token exchange at the token endpoint. RFC 8693; DESIGN §3; `reference/helseid.md` §6.3–6.8.
 
+mod foreign;
+mod hospital;
+mod limits;
 mod own;
+mod peer;
 mod policy;
 
 use base64::Engine as _;

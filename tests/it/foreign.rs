@@ -22,6 +22,49 @@ const SECRETS: [(&str, &str, &str, &str); 4] = [
     ("extra-prod", "nav-syk-inn-prod", "client_secret_basic", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72olpeUnprod"),
 ];
 
+/// Who exchanges tokens, how it authenticates, and its secret.
+const EXCHANGING: [(&str, &str, &str); 2] = [
+    ("exchange-app", "client_secret_basic", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72olpeUnapp"),
+    ("exchange-service", "client_secret_post", "K7gNU3sdo-OL0wNhqoVWhr3g6s1xYv72olpservice"),
+];
+
+/// An app that may make its own token narrower, and a service that it lets act with it. RFC 8693 §4.4.
+const EXCHANGE_CLIENTS: &str = r#"
+[[client]]
+client_id = "exchange-app"
+auth = "client_secret_basic"
+client_secret = "SECRET of exchange-app"
+redirect_uris = ["http://127.0.0.1:1/exchange-app/callback"]
+launch_urls = ["http://127.0.0.1:1/exchange-app/launch"]
+scopes = "openid fhirUser launch patient/*.rs"
+consent = "pre-approved"
+may_act = ["exchange-service"]
+
+[[client]]
+client_id = "exchange-service"
+auth = "client_secret_post"
+client_secret = "SECRET of exchange-service"
+scopes = "patient/Patient.rs patient/Condition.rs"
+"#;
+
+const EXCHANGE_POLICY: &str = r#"
+[[issuer.exchange]]
+name = "app-narrows"
+direction = "own"
+caller = "exchange-app"
+audience = "{fhir}"
+scopes = "patient/Patient.rs patient/Condition.rs"
+binding = "where-shown"
+
+[[issuer.exchange]]
+name = "service-acts"
+direction = "own"
+caller = "exchange-service"
+audience = "{fhir}"
+scopes = "patient/*.rs"
+binding = "where-shown"
+"#;
+
 /// Clients beside those of the demo, registered as NAV's app is but for how they authenticate: as configuration, and as the facts would tell.
 fn more_clients() -> (String, Value) {
     let (mut toml, mut facts) = (String::new(), json!({}));
@@ -40,6 +83,11 @@ fn more_clients() -> (String, Value) {
         let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
         add(id, DEV, "private_key_jwt", &format!("jwks = {{ keys = [{{ {} }}] }}", members.join(", ")), ("private_jwk", key.to_private_jwk().unwrap()));
     }
+    toml.push_str(&EXCHANGING.iter().fold(EXCHANGE_CLIENTS.to_owned(), |text, (id, _, secret)| text.replace(&format!("SECRET of {id}"), secret)));
+    for (id, auth, secret) in EXCHANGING {
+        let redirect_uris = [format!("http://127.0.0.1:1/{id}/callback")];
+        facts[id] = json!({ "client_id": id, "auth": auth, "client_secret": secret, "redirect_uris": redirect_uris });
+    }
     (toml, facts)
 }
 
@@ -56,8 +104,15 @@ impl Stage {
         let (toml, facts) = more_clients();
         fs::write(at("clients.toml"), toml).unwrap();
         fs::write(at("more.json"), facts.to_string()).unwrap();
-        let options =
-            DemoOptions { port_base: 0, data: at("data"), fresh: false, json: Some(at("facts.json")), clients: Some(at("clients.toml")), policy: None };
+        fs::write(at("policy.toml"), EXCHANGE_POLICY).unwrap();
+        let options = DemoOptions {
+            port_base: 0,
+            data: at("data"),
+            fresh: false,
+            json: Some(at("facts.json")),
+            clients: Some(at("clients.toml")),
+            policy: Some(at("policy.toml")),
+        };
         let demo = start(&options).await.unwrap();
         Self { folder, demo }
     }
@@ -157,6 +212,12 @@ mod node {
         assert!(output.status.success() && printed.contains("# pass 3"), "{printed}");
     }
 
+    /// RFC 8693.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openid_client_exchanges_bound_tokens() {
+        play("node/exchange.mjs", 6).await;
+    }
+
     /// NAV §8, rows 1 to 12 and 20.
     #[tokio::test(flavor = "multi_thread")]
     async fn the_sykmelding_app_finds_what_it_needs() {
@@ -178,6 +239,12 @@ mod python {
     #[tokio::test(flavor = "multi_thread")]
     async fn authlib_launches_rotates_and_works_as_a_backend() {
         play("python/authlib_client.py", 8).await;
+    }
+
+    /// RFC 8693.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn authlib_exchanges_tokens() {
+        play("python/exchange_client.py", 5).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod admin;
 mod assertions;
+mod catalogue;
 mod discovery;
 mod dpop;
 mod exchange;
@@ -10,8 +11,8 @@ mod levers;
 mod login;
 mod logout;
 mod organisation;
+mod pages;
 mod par;
-mod party;
 mod sessions;
 mod test_token;
 mod tokens;

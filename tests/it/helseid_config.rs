@@ -65,6 +65,15 @@ fn the_examples_in_the_example_load() {
     let client = config.seed.client("3a1f1c54-7a3e-4c0e-9a55-0d5f2b6a7c10").unwrap();
     assert_eq!(client.tenancy, Tenancy::Multi { supplier: table::FJORD_EPJ.to_owned() });
     assert!(client.may(Grant::Code) && client.may(Grant::Refresh) && !client.may(Grant::TokenExchange) && client.private_key.is_some());
+    let seed = &config.seed;
+    let unit = seed.organisation("310442003").unwrap();
+    assert_eq!((unit.name.as_str(), unit.parent.as_deref()), ("Nordvik helsestasjon", Some(table::NORDVIK)));
+    assert!(seed.delegated("310442003", table::FJORD_EPJ));
+    let api = seed.api_of_scope("demo:journal/write").unwrap();
+    assert_eq!((api.audience.as_str(), api.lifetime.as_secs(), api.claims.len()), ("demo:journal", 60, 4));
+    let kari = seed.user("kari").unwrap();
+    assert_eq!((kari.name.full().as_str(), kari.hpr(), kari.level), ("Kari Prøve Testesen", Some("990000199"), 4));
+    assert_eq!((kari.approvals[0].profession.as_str(), kari.approvals[0].authorization.value.as_str()), ("LE", "1"));
 }
 
 #[test]
@@ -93,6 +102,18 @@ fn what_cannot_stand_is_refused() {
         ("issuer = \"https://helseid.example.no\"\nadmin_secret = \"K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=\"", "stands in the file itself"),
         ("port = 1", "unknown field `port`"),
         ("[quirks]\nte_cap = true", "te_cap"),
+        ("[[organisation]]\nnumber = \"310442004\"", "check digit"),
+        ("[[organisation]]\nnumber = \"310442003\"\nparent = \"999999999\"", "no organisation"),
+        ("[[organisation]]\nnumber = \"310442003\"\ndelegates_to = [\"999999999\"]", "no organisation"),
+        ("[[api]]\naudience = \"a\"\nowner = \"999999999\"\nscopes = [\"r\"]", "no organisation"),
+        ("[[api]]\naudience = \"a b\"\nowner = \"310441309\"\nscopes = [\"r\"]", "one word"),
+        ("[[api]]\naudience = \"a\"\nowner = \"310441309\"\nscopes = [\"a/r\"]", "without a slash"),
+        ("[[api]]\naudience = \"a\"\nowner = \"310441309\"\nscopes = [\"r\"]\nlifetime_s = 0", "at least 1"),
+        ("[[user]]\nid = \"k\"\ngiven_name = \"K\"\nfamily_name = \"T\"\npid = \"05058010170\"", "no synthetic"),
+        ("[[user]]\nid = \"k\"\ngiven_name = \"K\"\nfamily_name = \"T\"\npid = \"12837512040\"", "another user"),
+        ("[[user]]\nid = \"k\"\ngiven_name = \"K\"\nfamily_name = \"T\"\npid = \"05858010170\"\nlevel = 5", "2, 3 or 4"),
+        ("[[user]]\nid = \"k\"\ngiven_name = \"K\"\nfamily_name = \"T\"\npid = \"05858010170\"\nhpr_number = \"x\"", "digits"),
+        ("[[user]]\nid = \"k\"\ngiven_name = \"K\"\nfamily_name = \"T\"\npid = \"05858010170\"\nworks_at = [\"999999999\"]", "no organisation"),
         ("[[client]]\nclient_id = \"x\"", "tenancy"),
         ("[[client]]\nclient_id = \"x\"\ntenancy = { own = \"999999999\" }", "no organisation"),
         ("[[client]]\nclient_id = \"x\"\ntenancy = { own = \"310441201\" }\nscopes = \"demo:kjerne/write\"", "no scope"),
@@ -102,6 +123,7 @@ fn what_cannot_stand_is_refused() {
         let found = refused(text);
         assert!(found.contains(why), "{text}: {found}");
         assert!(!found.contains(STRONG), "a secret is shown");
+        assert!(!found.contains("05058010170"), "an identity number is shown");
     }
     let network = Overrides { listen_on_network: true, ..Overrides::default() };
     assert!(check("helseid.toml", "listen = \"0.0.0.0:9403\"", &Fake, &network).is_ok());

@@ -1,6 +1,7 @@
 //! Login at HelseID in the middle of a launch, and sessions that end together. DESIGN §3, Who is the user, Ending; `reference/helseid.md` §2.4,
 //! §2.8–2.10, §6.6–6.8.
 
+mod access;
 mod ending;
 mod world;
 
@@ -8,7 +9,7 @@ use helsebro::helseid::faults::Endpoint;
 use serde_json::json;
 
 use crate::world::{Page, claims};
-use world::{CALLBACK, Fjord, SOLVEIG, Setup};
+use world::{Fjord, SOLVEIG, Setup};
 
 /// Nothing of a page or of where it leads names the people of these tests.
 #[track_caller]
@@ -115,7 +116,6 @@ async fn a_login_that_is_too_old_or_must_be_new_is_made_anew_there() {
     let page = fjord.authorize(&mut browser, &old).await.is(200);
     let tokens = fjord.redeem(&fjord.press(&mut browser, &page).await).await;
     assert_eq!(auth_time(&tokens), began + 120);
-    assert!(fjord.asked(Endpoint::Par).iter().any(|entry| entry.params.get("max_age") == Some(&json!("60"))));
 
     fjord.advance(10);
     let anew = [alone[0], ("prompt", "login")];
@@ -274,18 +274,13 @@ async fn a_callback_is_good_once_and_in_its_own_browser() {
     let tokens = fjord.redeem(&page).await;
     let redeemed = fjord.asked(Endpoint::Token).len();
     let again = browser.get(back.as_str()).await;
-    says(&fjord.walk(&mut browser, again).await, 200, "ferdig");
+    says(&fjord.walk(&mut browser, again).await, 200, "allerede besvart");
     assert_eq!(fjord.asked(Endpoint::Token).len(), redeemed, "the code is not redeemed again");
     assert!(fjord.is_active(&tokens).await);
 
     // Too late is too late.
-    let page = fjord.launched(&mut fjord.browser(), &fjord.launch("epj-2").await).await.is(200);
     let mut late = fjord.browser();
-    let launch = fjord.launch("epj-3").await;
-    let page = {
-        let _ = page;
-        fjord.launched(&mut late, &launch).await.is(200)
-    };
+    let page = fjord.launched(&mut late, &fjord.launch("epj-2").await).await.is(200);
     let page = late.submit(&page, &[]).await.is(303);
     let back = late.get(page.location().unwrap().as_str()).await.is(303).location().unwrap();
     fjord.advance(601);
@@ -343,11 +338,10 @@ async fn the_account_page_has_the_same_way_in() {
 }
 
 #[tokio::test]
-async fn discovery_names_the_way_and_the_redirect_uri_is_ours() {
+async fn discovery_names_the_way() {
     let fjord = Fjord::start().await;
     let metadata = fjord.bare.get("/.well-known/openid-configuration").await.is(200).json();
     let acr = |way: &str| format!("{}/acr/{way}", fjord.bare.origin);
     assert_eq!(metadata["acr_values_supported"], json!([acr("ehr"), acr("helseid")]));
-    assert!(CALLBACK.starts_with("http://127.0.0.1:4567/"));
     fjord.stop().await;
 }

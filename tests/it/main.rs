@@ -19,6 +19,7 @@ mod fhir;
 mod fhir_config;
 mod foreign;
 mod helseid;
+mod helseid_alone;
 mod helseid_config;
 mod helseid_login;
 mod introspection;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use helsebro::app::open::open;
 use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::http::{HttpLimits, Site, router};
+use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
 use helsebro::time::{FixedClock, UnixTime};
 use proptest::prelude::*;
@@ -21,12 +22,15 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// An issuer with a path, so that every route there can be is in the table.
 fn text(origin: &str, data: &Path) -> String {
+    static KEY: LazyLock<String> = LazyLock::new(|| SigningKey::generate(Alg::ES384).unwrap().to_private_jwk().unwrap().to_string());
     let app = "redirect_uris = [\"http://127.0.0.1:4567/cb\"]\nscopes = \"openid offline_access user/*.rs\"";
     format!(
         "[store]\nkind = \"memory\"\n[keys]\ndir = \"{data}/keys\"\n[http]\nheader_timeout = \"1s\"\nrequest_timeout = \"1s\"\n\
          [[issuer]]\nurl = \"{origin}/a\"\nlogin = [\"ehr\", \"local\"]\n[[issuer.user]]\nname = \"Live Testlege\"\nfhir_user = \"Practitioner/live\"\n[[issuer.fhir]]\nbase = \"{origin}/fhir\"\n\
+         [issuer.upstream]\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"us\"\nclient_key = '{key}'\napi_audience = \"our:api\"\n\
          [[client]]\nclient_id = \"app\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n{app}\n[[client]]\nclient_id = \"public\"\nauth = \"none\"\n{app}\n",
-        data = data.display()
+        data = data.display(),
+        key = *KEY,
     )
 }
 
@@ -47,6 +51,9 @@ const EXPECTED: &[(&str, Option<u16>, Option<u16>)] = &[
     ("/a/logout", Some(200), Some(200)),
     // A page to sign in at; a form that was not shown before is refused.
     ("/a/account/apps", Some(200), Some(400)),
+    // Answers to nobody's question, and notices without a token.
+    ("/a/upstream/callback", Some(400), None),
+    ("/a/upstream/logout", None, Some(400)),
     ("/a/jwks", Some(200), None),
     ("/a/.well-known/openid-configuration", Some(200), None),
     ("/a/.well-known/oauth-authorization-server", Some(200), None),
@@ -101,7 +108,7 @@ async fn every_route_has_an_answer_for_somebody_without_credentials() {
     for (template, (get, post)) in expected {
         let path = template.replace("{id}", "0123456789abcdef0123456789abcdef").replace("{link}", "start_x");
         // Looking without reading must not open a link or answer an app.
-        let head = get.filter(|_| !["authorize", "start"].iter().any(|acts| template.contains(acts)));
+        let head = get.filter(|_| !["authorize", "start", "callback"].iter().any(|acts| template.contains(acts)));
         for (method, status) in [("GET", get), ("HEAD", head), ("POST", post), ("PUT", None), ("DELETE", None), ("PATCH", None), ("PROPFIND", None)] {
             let headers: &[(&str, &str)] = if method == "POST" { &[("content-type", FORM)] } else { &[] };
             let reply = send(&world, method, &path, headers, "").await;

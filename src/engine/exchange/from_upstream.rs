@@ -197,7 +197,7 @@ impl Engine {
             auth,
             until: permitted.expires_at,
         };
-        let grant = self.make_grant(made).await?;
+        let grant = self.make_grant(made);
         let issuer = self.upstream().ok_or(ExchangeRefusal::Subject)?.rules().issuer.clone();
         let source = Source {
             jti: None,

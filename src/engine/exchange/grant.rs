@@ -25,15 +25,13 @@ pub(super) struct Made<'a> {
 }
 
 impl Engine {
-    /// Keeps the grant a result stands on, so that introspection and logout treat the result like any other token.
-    ///
-    /// # Errors
-    /// A store that cannot answer.
-    pub(super) async fn make_grant(&self, made: Made<'_>) -> Result<Grant, Failed> {
+    /// The grant a result stands on, so that introspection and logout treat the result like any other token. Not kept yet: nothing is
+    /// kept for an answer that cannot be made.
+    pub(super) fn make_grant(&self, made: Made<'_>) -> Grant {
         let id = GrantId::parse(&self.random.id()).expect("hexadecimal is an id");
         let now = self.now();
-        let grant = Grant {
-            id: id.clone(),
+        Grant {
+            id,
             client: made.caller.id.clone(),
             base: made.base.clone(),
             subject: self.subject(made.base, &made.fhir_user),
@@ -53,10 +51,15 @@ impl Engine {
             expires_at: made.until,
             // No code leads to it: the digest is of nothing anybody has.
             state: GrantState::Live { code: Digest::of(self.new_secret().expose().as_bytes()), redeemed_at: now, generation: 0, rotated_at: None },
-        };
-        if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
+        }
+    }
+
+    /// # Errors
+    /// A store that cannot answer.
+    pub(super) async fn keep_grant(&self, grant: &Grant) -> Result<(), Failed> {
+        if self.store.create(grant.id.as_str(), grant).await? == Commit::Conflict {
             return Err(StoreError::Corrupt("a grant's random id was there already".to_owned()).into());
         }
-        Ok(grant)
+        Ok(())
     }
 }

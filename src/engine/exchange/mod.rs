@@ -3,8 +3,10 @@
 //! The subject token's verified issuer says which direction it is; that direction's file finds out what the token is worth, the
 //! policy (`domain::exchange`) says how much of it may be given, and [`result`] makes the answer.
 
+pub(super) mod foreign;
 mod from_upstream;
 mod grant;
+mod mapped;
 mod own;
 mod result;
 mod to_upstream;
@@ -17,6 +19,7 @@ use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
 use crate::domain::grant::{AuthFacts, Grant};
+use crate::fetch::PeerDown;
 use crate::fhir_client::FhirDown;
 use crate::jose::UnverifiedJwt;
 use crate::protocol::claims::{Actor, Source};
@@ -37,6 +40,8 @@ pub(super) enum Failed {
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
+    Peer(PeerDown),
+    #[error(transparent)]
     Fhir(#[from] FhirDown),
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -50,6 +55,7 @@ impl From<Failed> for OAuthError {
             Failed::Refused(why) => why.into(),
             Failed::Store(down) => down.into(),
             Failed::Keys(failed) => failed.into(),
+            Failed::Peer(down) => Self::unavailable(down),
             Failed::Fhir(down) => Self::unavailable(down),
             Failed::Upstream(failed) => failed.into(),
             Failed::Access(failed) => failed.into(),
@@ -108,6 +114,9 @@ impl Engine {
         let token = ask.subject.token.expose();
         let unverified = UnverifiedJwt::parse(token).map_err(|_| ExchangeRefusal::Subject)?;
         let issuer = unverified.issuer_hint().ok_or(ExchangeRefusal::Subject)?;
+        if let Some(trusted) = self.peers.iter().find_map(|(name, trusted)| (name.as_str() == issuer).then_some(trusted)) {
+            return self.foreign(client, ask, proven, trusted).await;
+        }
         let direction = if issuer == self.rules.issuer.as_str() {
             if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
         } else if self.rules.upstream.as_ref().is_some_and(|rules| rules.issuer.as_str() == issuer) {

@@ -43,6 +43,8 @@ pub fn is(kind: &str, value: &Value) -> bool {
 fn is_text(kind: &str, text: &str) -> bool {
     match kind {
         _ if text.is_empty() => false,
+        // R4 datatypes, string: no control character but these.
+        _ if text.bytes().any(|b| b < b' ' && !matches!(b, b'\t' | b'\n' | b'\r')) => false,
         // No blank at either end and no two in a row.
         "code" => !text.starts_with(' ') && !text.ends_with(' ') && !text.contains("  ") && !text.contains(['\t', '\n', '\r']),
         "id" => text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.'),
@@ -143,7 +145,7 @@ mod tests {
             ("base64Binary", vec![json!("JVBERi0xLjQK"), json!("YQ=="), json!("YWJj\nYWJj")], vec![json!("YQ="), json!("Y=Q="), json!("æ")]),
             ("uri", vec![json!("urn:oid:1.2"), json!("Binary/x")], vec![json!("a b")]),
             ("oid", vec![json!("urn:oid:1.2.3")], vec![json!("1.2.3"), json!("urn:oid:1..2")]),
-            ("string", vec![json!("x"), json!(" æ ")], vec![json!(""), json!("  "), json!(1), json!({"a": 1})]),
+            ("string", vec![json!("x"), json!(" æ ")], vec![json!(""), json!("  "), json!("a\u{0}"), json!(1), json!({"a": 1})]),
         ] {
             for value in good {
                 assert!(is(kind, &value), "{kind} {value}");

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use jiff::civil::{Date, Time};
 use jiff::tz::{Offset, TimeZone};
-use jiff::{Span, ToSpan as _};
+use jiff::{Span, Timestamp, ToSpan as _};
 use serde_json::Value;
 
 use crate::time::UnixTime;
@@ -49,7 +49,8 @@ impl Interval {
                 (_, None) => 1.month(),
                 _ => 1.day(),
             };
-            return Self::civil(first, Time::midnight(), first.checked_add(length).ok()?, Time::midnight(), &OSLO);
+            let to = first.checked_add(length).map_or(Some(i64::MAX), |after| instant(after, Time::midnight(), &OSLO))?;
+            return Some(Self { from: instant(first, Time::midnight(), &OSLO)?, to });
         };
         day?;
         let (clock, zone) = split_zone(time)?;
@@ -67,7 +68,7 @@ impl Interval {
         // 60 is a leap second to FHIR; the second before it is as near as a civil time gets.
         let second_of = second.map(|s| s.min(59));
         let at = Time::new(part(hour)?, part(minute)?, part(second_of.unwrap_or(0))?, 0).ok()?;
-        let begin = first.to_datetime(at).to_zoned(zone.unwrap_or_else(|| OSLO.clone())).ok()?.timestamp().as_microsecond();
+        let begin = instant(first, at, zone.as_ref().unwrap_or(&OSLO))?;
         let (offset, length) = match (fraction, second) {
             (Some(fraction), _) => fraction_us(fraction)?,
             (None, Some(_)) => (0, 1_000_000),
@@ -75,11 +76,6 @@ impl Interval {
         };
         let from = begin.checked_add(offset)?;
         Some(Self { from, to: from.checked_add(length)? })
-    }
-
-    fn civil(from: Date, from_time: Time, to: Date, to_time: Time, zone: &TimeZone) -> Option<Self> {
-        let at = |date: Date, time: Time| date.to_datetime(time).to_zoned(zone.clone()).ok().map(|z| z.timestamp().as_microsecond());
-        Some(Self { from: at(from, from_time)?, to: at(to, to_time)? })
     }
 
     /// Reads an element: a date of any precision, or a Period.
@@ -162,6 +158,15 @@ impl Wanted {
     }
 }
 
+/// The last days of 9999, which are written for what has no end, lie beyond what a timestamp holds: they are as late as it gets.
+fn instant(date: Date, time: Time, zone: &TimeZone) -> Option<i64> {
+    match date.to_datetime(time).to_zoned(zone.clone()) {
+        Ok(zoned) => Some(zoned.timestamp().as_microsecond()),
+        Err(_) if date.year() == 9999 => Some(Timestamp::MAX.as_microsecond()),
+        Err(_) => None,
+    }
+}
+
 fn digits(text: &str, count: usize) -> Option<i32> {
     (text.len() == count && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
 }
@@ -198,6 +203,18 @@ mod tests {
     use super::*;
 
     const NOW: UnixTime = UnixTime(1_795_000_000);
+
+    #[test]
+    fn the_end_of_time_is_a_date() {
+        let found = Interval::parse("2026-11-22").unwrap();
+        let open = Interval::of_element(&serde_json::json!({"start": "2020-01-01", "end": "9999-12-31"})).unwrap();
+        for wanted in ["lt9999-12-31", "le9999", "le9999-12-31T23:59:59Z", "lt9999-12", "eb9999-12-30"] {
+            let wanted = Wanted::parse(wanted, NOW).unwrap_or_else(|| panic!("{wanted}"));
+            assert!(wanted.matches(found) && !Wanted::parse("gt9999-12-31", NOW).unwrap().matches(found));
+        }
+        assert!(Wanted::parse("ge2026", NOW).unwrap().matches(open) && !Wanted::parse("lt2020", NOW).unwrap().matches(open));
+        assert_eq!((Interval::parse("9999-13"), Interval::parse("10000-01-01")), (None, None));
+    }
 
     #[test]
     fn precision_decides_the_interval() {

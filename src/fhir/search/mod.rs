@@ -255,23 +255,28 @@ fn is_identity_number(text: &str) -> bool {
 
 /// A value as a link may show it: identity numbers and HPR numbers do not belong in URLs (fhir-server.md §6, DESIGN "Failure").
 fn masked(value: &str) -> String {
-    let parts = text::split(value, ',').into_iter().map(|part| match part.split_once('|') {
-        Some((system, number)) if !number.is_empty() && is_of_people(system) => format!("{system}|withheld"),
+    let parts = text::split(value, ',').into_iter().map(|part| match part.rsplit_once('|') {
+        Some((before, number)) if is_identity_number(number) || (!number.is_empty() && is_of_people(before)) => format!("{before}|withheld"),
         None if is_identity_number(part) => "withheld".to_owned(),
-        Some((system, number)) if is_identity_number(number) => format!("{system}|withheld"),
         _ => part.to_owned(),
     });
     parts.collect::<Vec<_>>().join(",")
 }
 
-fn is_of_people(system: &str) -> bool {
-    PEOPLE.contains(&system.strip_prefix("urn:oid:").unwrap_or(system))
+/// The types of such identifiers, as `:of-type` names them. 8116, 8327.
+const PEOPLE_TYPES: &[&str] = &["FNR", "DNR", "FHN", "HNR", HPR];
+const HPR: &str = "HPR";
+
+/// Whether what stands before a value, a system or a system and a type, makes it a number of a person.
+fn is_of_people(before: &str) -> bool {
+    PEOPLE.contains(&before.strip_prefix("urn:oid:").unwrap_or(before)) || before.rsplit_once('|').is_some_and(|(_, kind)| PEOPLE_TYPES.contains(&kind))
 }
 
 /// Whether a value names a person by a national number: fnr, D-number or common help number. fhir-server.md §6.
 pub fn names_a_person(value: &str) -> bool {
-    text::split(value, ',').into_iter().any(|part| match part.split_once('|') {
-        Some((system, number)) => is_identity_number(number) || (!number.is_empty() && is_of_people(system) && !system.ends_with(".4.4")),
+    let is_hpr = |before: &str| before.ends_with(".4.4") || before.ends_with(HPR);
+    text::split(value, ',').into_iter().any(|part| match part.rsplit_once('|') {
+        Some((before, number)) => is_identity_number(number) || (!number.is_empty() && is_of_people(before) && !is_hpr(before)),
         None => is_identity_number(part),
     })
 }
@@ -318,6 +323,8 @@ mod tests {
             ("_list=x", true),
             ("_sort=colour", true),
             ("code:in=x", false),
+            // A third part of a token means nothing: leaving it out would widen the result.
+            ("code=urn:oid:2.16.578.1.12.4.1.1.7170|L03|x", false),
             ("_count=x", false),
             ("_include=*", false),
             ("_include:iterate=Condition:encounter", false),
@@ -340,11 +347,16 @@ mod tests {
             ("12848548241,x", "withheld,x"),
             ("|12848548241", "|withheld"),
             ("urn:oid:2.16.578.1.12.4.1.1.7170|L03", "urn:oid:2.16.578.1.12.4.1.1.7170|L03"),
+            ("urn:oid:2.16.578.1.12.4.1.1.8327|FNR|12848548241", "urn:oid:2.16.578.1.12.4.1.1.8327|FNR|withheld"),
+            ("urn:oid:2.16.578.1.12.4.1.1.8116|HPR|999000101", "urn:oid:2.16.578.1.12.4.1.1.8116|HPR|withheld"),
+            ("5|http://unitsofmeasure.org|mg", "5|http://unitsofmeasure.org|mg"),
         ] {
             assert_eq!(masked(value), shown);
         }
         assert!(names_a_person("urn:oid:2.16.578.1.12.4.1.4.2|42878712921") && names_a_person("12848548241"));
         assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.4.4|999000101") && !names_a_person("e1"));
+        assert!(names_a_person("urn:oid:2.16.578.1.12.4.1.1.8327|DNR|52848548241") && names_a_person("x|FHN|1"));
+        assert!(!names_a_person("urn:oid:2.16.578.1.12.4.1.1.8116|HPR|999000101"));
     }
 
     /// What an index is worth, as a ratio: how many resources are looked at for one patient's of many.

@@ -18,11 +18,12 @@ pub struct TokenValue {
 }
 
 impl TokenValue {
-    /// `None` for a bare `|`, which asks for nothing.
+    /// `None` for a bare `|`, which asks for nothing, and for more than two parts.
     pub fn parse(text: &str) -> Option<Self> {
         let (system, code) = match *split(text, '|') {
-            [system, code, ..] => (Some(bare_oid(&unescape(system)).to_owned()), Some(unescape(code)).filter(|code| !code.is_empty())),
-            _ => (None, Some(unescape(text))),
+            [system, code] => (Some(bare_oid(&unescape(system)).to_owned()), Some(unescape(code)).filter(|code| !code.is_empty())),
+            [code] => (None, Some(unescape(code))),
+            _ => return None,
         };
         let asks = code.is_some() || system.as_deref().is_some_and(|system| !system.is_empty());
         asks.then_some(Self { system, code, aliases: false })

@@ -125,9 +125,9 @@ impl Server {
         let (Some(method), Some(url)) = (text("method"), text("url")) else { return Err(Refusal::Request("the entry's request needs method and url")) };
         let base = self.config.base.as_str();
         let relative = match url.strip_prefix(base) {
-            Some(rest) => rest.trim_start_matches('/'),
-            None if url.contains("://") => return Err(Refusal::Request("the entry's url is not on this server")),
-            None => url.trim_start_matches('/'),
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?']) => rest.trim_start_matches('/'),
+            _ if url.contains("://") => return Err(Refusal::Request("the entry's url is not on this server")),
+            _ => url.trim_start_matches('/'),
         };
         let unreadable = Refusal::Request("the entry's method or url cannot be read");
         let mut built = http::Request::builder().method(method).uri(format!("{}/{relative}", self.under));

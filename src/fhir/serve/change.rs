@@ -25,7 +25,7 @@ impl Server {
         note: &mut Note,
     ) -> Result<Response, Refusal> {
         let unless = parts.headers.get("if-none-exist").map(|value| value.to_str().map_err(|_| Refusal::Request("If-None-Exist cannot be read")));
-        let unless = unless.transpose()?.map(read_condition);
+        let unless = unless.transpose()?.map(|text| read_condition(text, row, &self.config.base)).transpose()?;
         self.change(row, &Verb::Create { unless }, parts, query, payload, context, note).await
     }
 

@@ -89,7 +89,7 @@ impl Server {
             let (name, offset, matches) = self.cursors.open(cursor, row.name, context.owner(), now).ok_or(Refusal::Cursor)?;
             let still: Vec<_> = matches.ids.iter().map(|id| data.find(row.name, id).filter(|found| seeing.lists(found)).cloned()).collect();
             let place = Place { matches: &matches, name: Some(&name), offset, own: self.page_link(row, &name, offset) };
-            let page = self.page(&place, &still, &seeing);
+            let page = self.page(&place, &still, &seeing, note);
             return Ok(json_response(StatusCode::OK, page.write(base), pairs));
         }
         let handling = wire::handling(&parts.headers);
@@ -120,7 +120,7 @@ impl Server {
             let name = (found.len() > query.count).then(|| self.cursors.keep(Arc::clone(&matches), context.owner(), now, &*self.random));
             let place = Place { matches: &matches, name: name.as_deref(), offset: 0, own };
             let found: Vec<_> = found.into_iter().map(Some).collect();
-            self.page(&place, &found, &seeing)
+            self.page(&place, &found, &seeing, note)
         };
         page.ignored = query.ignored;
         let mut response = json_response(StatusCode::OK, page.write(base), pairs);
@@ -132,14 +132,19 @@ impl Server {
     }
 
     /// The page at this place. `found` has a gap for what is no longer there or no longer visible, so that later pages keep their places.
-    fn page(&self, place: &Place<'_>, found: &[Option<Arc<Resource>>], seeing: &Seeing<'_>) -> Searchset {
+    fn page(&self, place: &Place<'_>, found: &[Option<Arc<Resource>>], seeing: &Seeing<'_>, note: &mut Note) -> Searchset {
         let size = place.matches.page_size;
         let shown: Vec<&Arc<Resource>> = found.iter().skip(place.offset).take(size).flatten().collect();
         let entry = |resource: &Arc<Resource>| {
             let json = seeing.switches.serve(&seeing.context.client_id, resource, seeing.data, &self.config.base);
             (resource.row.name, resource.id.to_string(), place.matches.shape.subset.of(resource.row.name, place.matches.kind, json))
         };
-        let included = self.included(&shown, &place.matches.shape.includes, seeing).iter().map(entry).collect();
+        let included = self.included(&shown, &place.matches.shape.includes, seeing);
+        // Who looks at the log is told of once, not for everybody in it.
+        if place.matches.kind != "AuditEvent" {
+            note.disclose(shown.iter().copied().chain(&included).map(|resource| &**resource));
+        }
+        let included = included.iter().map(entry).collect();
         let mut links = vec![("self", place.own.clone())];
         if let (Some(name), Some(row)) = (place.name, TypeRow::named(place.matches.kind)) {
             links.push(("first", self.page_link(row, name, 0)));

@@ -60,21 +60,18 @@ impl Server {
     ) -> Result<Response, Refusal> {
         let data = self.snapshot_for(row);
         let access = Access::new(context, &data, &self.config.base, self.switches().policy);
-        permit(access.decide(Action::Read, On::Type(row)))?;
         let versions = data.versions(row.name, id);
         let visible = |resource: &Resource| access.decide(Action::Read, On::Resource(resource));
-        let place = versions.iter().position(|one| one.number.to_string() == version).ok_or(Refusal::NotFound)?;
-        let mut from_here = versions.iter().skip(place);
-        match from_here.next().and_then(|version| version.resource.as_ref()) {
-            Some(resource) => {
-                note.allowed(&permit(visible(resource))?);
-                note.about = resource.patients().cloned();
-                self.serve(resource, context, &data, parts, query)
-            }
-            None => match from_here.find_map(|version| version.resource.as_ref()) {
-                Some(last) if visible(last).allows() => Err(Refusal::Deleted),
-                _ => Err(Refusal::NotFound),
-            },
+        let mut from_here = versions.iter().skip_while(|one| one.number.to_string() != version);
+        if let Some(resource) = from_here.next().and_then(|version| version.resource.as_ref()) {
+            note.allowed(&permit(visible(resource))?);
+            note.about = resource.patients().cloned();
+            return self.serve(resource, context, &data, parts, query);
+        }
+        permit(access.decide(Action::Read, On::Type(row)))?;
+        match from_here.find_map(|version| version.resource.as_ref()) {
+            Some(last) if visible(last).allows() => Err(Refusal::Deleted),
+            _ => Err(Refusal::NotFound),
         }
     }
 
@@ -92,7 +89,6 @@ impl Server {
         let data = self.snapshot_for(row);
         let base = &self.config.base;
         let access = Access::new(context, &data, base, self.switches().policy);
-        permit(access.decide(Action::Read, On::Type(row)))?;
         let versions = data.versions(row.name, id);
         let mut ground = None;
         let mut shown: Vec<&Version> = Vec::new();
@@ -100,11 +96,15 @@ impl Server {
             let told_by = versions.iter().skip(place).find_map(|version| version.resource.as_ref());
             if let Some(Decision::Allow(by)) = told_by.map(|resource| access.decide(Action::Read, On::Resource(resource))) {
                 ground.get_or_insert(by);
-                note.about = note.about.take().or_else(|| told_by.and_then(|resource| resource.patients().cloned()));
+                note.disclose(told_by.map(|resource| &**resource));
                 shown.push(version);
             }
         }
-        note.allowed(&ground.ok_or(Refusal::NotFound)?);
+        let Some(ground) = ground else {
+            permit(access.decide(Action::Read, On::Type(row)))?;
+            return Err(Refusal::NotFound);
+        };
+        note.allowed(&ground);
         let switches = self.switches();
         let mut out = format!(
             r#"{{"resourceType":"Bundle","type":"history","total":{},"link":[{{"relation":"self","url":"{base}/{}/{id}/_history"}}],"entry":["#,

@@ -66,8 +66,9 @@ pub enum DiscoveryFault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFault {
-    /// Signed by a key that the key set holds only from its second reading on.
-    RotateMidflight,
+    /// Signed by a key that the key set does not hold yet: so many more readings are without it. `None`: one, if the set was never read before,
+    /// else none, since who read it has the set of before.
+    RotateMidflight(Option<u32>),
     /// Signed by a key that is in `expired_jwks_uri` alone.
     RetiredKey,
     UnknownKid,

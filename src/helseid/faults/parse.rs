@@ -44,7 +44,7 @@ pub const KINDS: &[(&str, &str, Option<&str>)] = &[
     ("Discovery", "downgraded", None),
     ("Discovery", "http_endpoints", None),
     ("Discovery", "stale_cache", None),
-    ("Keys", "rotate_midflight", None),
+    ("Keys", "rotate_midflight", Some("readings")),
     ("Keys", "retired_key", None),
     ("Keys", "unknown_kid", None),
     ("Keys", "missing_kid", None),
@@ -203,7 +203,7 @@ impl Arguments<'_> {
             "downgraded" => F::Discovery(DiscoveryFault::Downgraded),
             "http_endpoints" => F::Discovery(DiscoveryFault::HttpEndpoints),
             "stale_cache" => F::Discovery(DiscoveryFault::StaleCache),
-            "rotate_midflight" => F::Key(KeyFault::RotateMidflight),
+            "rotate_midflight" => F::Key(KeyFault::RotateMidflight(self.readings()?)),
             "retired_key" => F::Key(KeyFault::RetiredKey),
             "unknown_kid" => F::Key(KeyFault::UnknownKid),
             "missing_kid" => F::Key(KeyFault::MissingKid),
@@ -326,6 +326,14 @@ impl Arguments<'_> {
             "loop" => Ok(Nonces::Loop),
             _ => self.needs(None, "`mode`: always, once or loop"),
         }
+    }
+
+    fn readings(&self) -> Result<Option<u32>, ParseError> {
+        if self.one.is_none() && !self.members.contains_key("readings") {
+            return Ok(None);
+        }
+        let readings = self.number("readings").and_then(|readings| u32::try_from(readings).ok());
+        self.needs(readings, "`readings`, from 0").map(Some)
     }
 
     fn cap(&self) -> Result<u32, ParseError> {

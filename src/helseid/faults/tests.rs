@@ -50,7 +50,7 @@ fn example(kind: &str, argument: Option<&str>) -> Value {
         action[name] = match name {
             "headers" => json!({}),
             "status" => json!(503),
-            "ms" | "bytes" | "seconds" => json!(7),
+            "ms" | "bytes" | "seconds" | "readings" => json!(7),
             "code" => json!(1001),
             "mode" => json!("once"),
             _ => json!("x"),

@@ -145,6 +145,8 @@ pub fn authority(claims: &Map<String, Value>, door: &Door) -> Result<(), Refused
 pub struct Proof {
     pub jkt: String,
     pub jti: String,
+    /// An empty one counts as none. §2.7.
+    pub nonce: Option<String>,
     /// Until when it could be sent again.
     pub until: UnixTime,
 }
@@ -182,5 +184,6 @@ pub fn proof(headers: &HeaderMap, method: &str, url: &str, token: &str, jkt: &st
         return Err(Refused::proof("iat is too far from now"));
     }
     let jti = claim("jti").filter(|jti| !jti.is_empty() && jti.len() <= 255).ok_or_else(|| Refused::proof("jti is missing"))?;
-    Ok(Proof { jkt: jkt.to_owned(), jti: jti.to_owned(), until: UnixTime(until.0.saturating_add(1)) })
+    let nonce = claim("nonce").filter(|nonce| !nonce.is_empty()).map(str::to_owned);
+    Ok(Proof { jkt: jkt.to_owned(), jti: jti.to_owned(), nonce, until: UnixTime(until.0.saturating_add(1)) })
 }

@@ -65,6 +65,11 @@ fn organisations() -> Vec<Organisation> {
     ]
 }
 
+/// A full authorisation in a profession.
+pub fn authorised(profession: &str) -> Approval {
+    approval(profession, Coded::new("1", "Autorisasjon"), Vec::new())
+}
+
 /// An approval by profession; a number of 7704 and one of 7426.
 pub(super) fn approval(profession: &str, authorization: Coded, specialities: Vec<Coded>) -> Approval {
     let full = profession == "LE" && authorization.value == "1";
@@ -73,7 +78,6 @@ pub(super) fn approval(profession: &str, authorization: Coded, specialities: Vec
 }
 
 fn users() -> Vec<User> {
-    let authorized = || Coded::new("1", "Autorisasjon");
     let of = |id: &str, (given, family): (&str, &str), pid: &str, hpr: Option<&str>, approvals: Vec<Approval>, works_at: &[&str]| User {
         id: id.to_owned(),
         name: Name { given: given.to_owned(), middle: None, family: family.to_owned() },
@@ -85,10 +89,10 @@ fn users() -> Vec<User> {
         works_at: works_at.iter().map(|number| (*number).to_owned()).collect(),
         blocked: false,
     };
-    let doctor = |specialities| vec![approval("LE", authorized(), specialities)];
+    let doctor = |specialities| vec![Approval { specialities, ..authorised("LE") }];
     let general_practice = || vec![Coded::new("1", "Allmennmedisin")];
     let surgery = vec![Coded::new("152", "Ortopedisk kirurgi")];
-    let nurse = vec![approval("SP", authorized(), Vec::new())];
+    let nurse = vec![authorised("SP")];
     // 7704 beyond 1 is not in our sources: what counts is that it is not 1.
     let licence = vec![approval("LE", Coded::new("2", "Lisens"), Vec::new())];
     let berit = of("berit", ("Berit", "Utmo"), "09895916002", Some("990000104"), Vec::new(), &[FJORDLIA]);

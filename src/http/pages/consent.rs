@@ -20,6 +20,8 @@ pub struct ConsentPage {
     pub patient: Option<PatientLine>,
     /// Ready to show: "Konsultasjon, 23. november 2026 kl. 10.15".
     pub encounter: Option<String>,
+    /// What else the record system opened, from [`explain_context`](scopes::explain_context).
+    pub opened_with: Vec<String>,
     /// From [`ask_groups`].
     pub groups: Vec<AskGroup>,
     /// Whether the answer is kept, so that the app need not ask again.

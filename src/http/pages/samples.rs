@@ -232,6 +232,7 @@ impl Samples for ConsentPage {
             user: doctor(lang),
             patient: Some(patient(lang)),
             encounter: Some(encounter),
+            opened_with: Vec::new(),
             groups: groups(NAV, true, Some(Duration::from_secs(12 * 3600))),
             remembered: false,
             form: form(),

@@ -4,6 +4,7 @@ mod nouns;
 mod values;
 
 use crate::protocol::lang::Lang;
+use crate::protocol::launch::FhirContextItem;
 use crate::protocol::scope::{Interactions, Level, ResourceScope, Scope, Target};
 
 use nouns::{Kind, Noun};
@@ -38,6 +39,21 @@ pub fn explain(scope: &Scope, lang: Lang, patient_known: bool) -> Option<Ask> {
         Scope::Extension(name) => (lang.scope_extension(name), Some(lang.scope_extension_warning().to_owned())),
     };
     Some(Ask { sentence, detail: scope.to_string(), warning })
+}
+
+/// What a `fhirContext` item is, by its type: what clinicians call it, and which one. An identifier may be of a person and is not shown.
+pub fn explain_context(item: &FhirContextItem, lang: Lang) -> String {
+    let target = item.target();
+    let kind = target.as_ref().map(|reference| reference.kind.as_str()).or(item.kind.as_deref());
+    let what = match (kind.and_then(nouns::find), kind) {
+        (Some(Noun { nb, en, .. }), _) => (if lang == Lang::Nb { nb } else { en }).to_owned(),
+        (None, Some(name)) => lang.noun_other(name),
+        (None, None) => lang.noun_other("fhirContext"),
+    };
+    match item.reference.as_deref().or(item.canonical.as_deref()) {
+        Some(which) => format!("{what} ({which})"),
+        None => what,
+    }
 }
 
 fn resource_sentence(scope: &ResourceScope, lang: Lang, patient_known: bool) -> String {

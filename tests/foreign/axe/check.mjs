@@ -72,7 +72,7 @@ async function keyboard(page, here) {
   // Enter on the first control of the first form sends that form as it is prefilled. What leaves for another origin is not sent here.
   const first = page.locator('form').first();
   if (await first.count() === 0 || await first.evaluate((form) => new URL(form.action).origin !== location.origin)) return;
-  const expected = await first.evaluate((form) => new URLSearchParams(new FormData(form)).toString());
+  const expected = await first.evaluate((form) => new URLSearchParams(new FormData(form, form.querySelector('button'))).toString());
   await first.locator('input:not([type=hidden]), button').first().focus();
   const [arrived] = await Promise.all([page.waitForNavigation({ timeout: 5000 }).catch(() => null), page.keyboard.press('Enter')]);
   const sent = arrived?.request();

@@ -111,3 +111,13 @@ async fn navs_way_of_sending_one_is_taken_from_its_clients_alone() {
     assert_eq!(statuses(&world.write(&other, "POST", "", &bare, &[]).await), ["400"]);
     world.write(&nav, "POST", "Bundle", &json!({"resourceType": "Bundle", "type": "transaction"}), &[]).await.refused(501, "not-supported");
 }
+
+#[tokio::test]
+async fn an_address_that_only_begins_like_ours_is_not_ours() {
+    let world = World::start().await;
+    let token = world.token("patient/Patient.r").issue();
+    let urls =
+        [format!("{}/Patient/pasient-01", world.base), format!("{}Patient/pasient-01", world.base), "http://evil.example/fhir/Patient/pasient-01".to_owned()];
+    let entries = urls.iter().map(|url| entry("GET", url, Value::Null)).collect();
+    assert_eq!(statuses(&world.write(&token, "POST", "", &batch(entries), &[]).await), ["200", "400", "400"]);
+}

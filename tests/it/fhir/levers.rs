@@ -233,6 +233,21 @@ async fn every_access_leaves_an_event_that_its_own_scope_reads() {
     let own = world.token("patient/AuditEvent.rs").issue();
     assert!(!world.get(&own, "AuditEvent?_count=200").await.text.contains("obs-02-1"));
     assert!(world.get(&other, "AuditEvent?_count=200").await.text.contains("obs-02-1"));
+    // A search is in the log of everybody it showed, and in each with nobody else.
+    let searched = |patient: &str| format!("AuditEvent?patient={patient}&subtype=search-type&_count=0");
+    let before = world.get(&auditor, &searched("pasient-02")).await.json()["total"].as_u64().unwrap();
+    assert!(world.get(&both, "Observation?patient=pasient-01,pasient-02").await.ids().len() > 1);
+    assert_eq!(world.get(&auditor, &searched("pasient-02")).await.json()["total"].as_u64().unwrap(), before + 1);
+    assert!(!world.get(&own, "AuditEvent?_count=200").await.text.contains("pasient-02"));
+    // What the clinician of the mock decides is an access like another.
+    let open = world.ops("GET", "tasks", &Value::Null).await.json()["tasks"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.ops("POST", &format!("tasks/{open}"), &json!({"to": "completed"})).await.status, 200);
+    let decided = world.get(&auditor, &format!("AuditEvent?entity=Task/{open}")).await.json();
+    let last = decided["entry"].as_array().unwrap().last().unwrap()["resource"].clone();
+    assert_eq!((&last["subtype"][0]["code"], &last["outcome"]), (&json!("update"), &json!("0")));
+    let agents = last["agent"].to_string();
+    assert!(agents.contains("journalsystem") && agents.contains("Practitioner/"), "{agents}");
+    assert!(last["entity"][0]["what"]["reference"].as_str().unwrap().starts_with("Patient/"));
     assert_eq!(world.ops("POST", "reset", &Value::Null).await.status, 204);
     assert_eq!(world.get(&auditor, "AuditEvent?action=C").await.json()["total"], 0);
 }

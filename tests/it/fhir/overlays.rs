@@ -12,13 +12,14 @@ async fn an_address_that_is_left_out_is_told_by_no_search_and_no_include() {
     let practitioner = world.get(&strict, "Patient/pasient-06").await.json()["generalPractitioner"][0]["reference"].as_str().unwrap().to_owned();
     let place = world.get(&open, "Encounter/konsultasjon-01-3").await.json()["location"][0]["location"]["reference"].as_str().map(str::to_owned);
     let place = place.unwrap_or_else(|| "Location/loc-fjordvik-rom-3".to_owned());
-    // Written by an app, without a label: it is its patient's all the same.
+    // Written without a label: it is its patient's all the same.
     let visit = |id: &str, patient: &str| {
         json!({"resourceType": "Encounter", "id": id, "status": "in-progress", "subject": {"reference": patient}, "location": [{"location": {"reference": place}}],
             "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}})
     };
-    for (token, id, patient) in [(&strict, "besok-06", "Patient/pasient-06"), (&open, "besok-01", "Patient/pasient-01")] {
-        let written = world.write(token, "PUT", &format!("Encounter/{id}"), &visit(id, patient), &[]).await;
+    let backend = world.token("system/Encounter.u").without("patient").without("fhirUser").issue();
+    for (id, patient) in [("besok-06", "Patient/pasient-06"), ("besok-01", "Patient/pasient-01")] {
+        let written = world.write(&backend, "PUT", &format!("Encounter/{id}"), &visit(id, patient), &[]).await;
         assert_eq!(written.status, 201, "{}", written.text);
     }
     let included = async |token: &str, query: &str| -> usize {
@@ -52,4 +53,66 @@ async fn an_address_that_is_left_out_is_told_by_no_search_and_no_include() {
     assert_eq!(included(&both, &reverse).await, 0);
     world.ops("PATCH", "switches", &json!({"protect_addresses": false})).await;
     assert_eq!(included(&both, &reverse).await, 1);
+}
+
+/// The labelled version is not the only one: those before it hold what it leaves out.
+#[tokio::test]
+async fn earlier_versions_tell_no_more_than_the_latest() {
+    let world = World::start().await;
+    let backend = world.token("system/*.cruds").without("patient").without("fhirUser").issue();
+    let app = world.token("patient/*.cruds").issue();
+    let mut patient = world.get(&backend, "Patient/pasient-01").await.json();
+    let label = json!({"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "V"});
+    patient["meta"]["security"].as_array_mut().unwrap().push(label);
+    assert_eq!(world.write(&backend, "PUT", "Patient/pasient-01", &patient, &[]).await.status, 200);
+    let document = |labels: Value| {
+        let mut document = json!({"resourceType": "DocumentReference", "id": "dok-sperret", "status": "current", "subject": {"reference": "Patient/pasient-01"},
+            "content": [{"attachment": {"contentType": "text/plain", "data": "aGVt"}}]});
+        if labels.is_array() {
+            document["securityLabel"] = labels;
+        }
+        document
+    };
+    let blocked = json!([{"coding": [{"system": "urn:oid:2.16.578.1.12.4.1.1.9603", "code": "NORS"}]}]);
+    for labels in [Value::Null, blocked] {
+        assert!(world.write(&backend, "PUT", "DocumentReference/dok-sperret", &document(labels), &[]).await.status < 300);
+    }
+    for switched in [false, true] {
+        world.ops("PATCH", "switches", &json!({"protect_addresses": switched, "policy": {"block_documents": switched}})).await;
+        for path in ["Patient/pasient-01", "Patient/pasient-01/_history/1", "Patient/pasient-01/_history"] {
+            assert_eq!(world.get(&app, path).await.text.contains("\"address\""), !switched, "{path}");
+        }
+        for path in ["DocumentReference/dok-sperret", "DocumentReference/dok-sperret/_history/1", "DocumentReference/dok-sperret/_history"] {
+            assert_eq!(world.get(&app, path).await.status, if switched { 404 } else { 200 }, "{path}");
+        }
+    }
+    // An end does not open it again.
+    world.ops("PATCH", "switches", &json!({"policy": {"block_documents": false}})).await;
+    assert_eq!(world.write(&backend, "DELETE", "DocumentReference/dok-sperret", &Value::Null, &[]).await.status, 204);
+    world.ops("PATCH", "switches", &json!({"policy": {"block_documents": true}})).await;
+    assert_eq!(world.get(&app, "DocumentReference/dok-sperret/_history/1").await.status, 404);
+}
+
+#[tokio::test]
+async fn who_writes_back_what_was_read_takes_nothing_away_and_no_order_tells() {
+    let world = World::start().await;
+    let app = world.token("patient/*.cruds").with("patient", "pasient-06").issue();
+    let stored = world.get(&app, "Patient/pasient-06").await.json();
+    assert!(stored["generalPractitioner"].is_array() && stored["managingOrganization"].is_object());
+    world.ops("PATCH", "switches", &json!({"protect_addresses": true})).await;
+    let mut shown = world.get(&app, "Patient/pasient-06").await.json();
+    assert!(shown.get("generalPractitioner").is_none() && shown["meta"].to_string().contains("REDACTED"));
+    shown["active"] = json!(false);
+    let written = world.write(&app, "PUT", "Patient/pasient-06", &shown, &[]).await;
+    assert!(written.status == 200 && !written.text.contains("generalPractitioner"), "{}", written.text);
+    for (query, found) in [("_sort=birthdate", 1), ("_sort=address-city", 0), ("_sort=-birthdate,-address-city", 0)] {
+        assert_eq!(world.get(&app, &format!("Patient?{query}")).await.ids().len(), found, "{query}");
+    }
+    world.ops("PATCH", "switches", &json!({"protect_addresses": false})).await;
+    let now = world.get(&app, "Patient/pasient-06").await.json();
+    assert_eq!(
+        (&now["generalPractitioner"], &now["managingOrganization"], &now["active"]),
+        (&stored["generalPractitioner"], &stored["managingOrganization"], &json!(false))
+    );
+    assert!(!now["meta"].to_string().contains("REDACTED"));
 }

@@ -230,3 +230,54 @@ async fn the_journal_says_why_and_the_operations_listener_wants_its_token() {
     // The public side knows nothing of it.
     assert_eq!(World::send(world.request("POST", "reset").bearer_auth(OPS)).await.status, 401);
 }
+
+/// What may be read may be read by the address its version has.
+#[tokio::test]
+async fn what_is_read_in_support_is_read_by_version_too() {
+    let world = World::start().await;
+    let token = world.token(NAV).issue();
+    for path in ["Practitioner/lege-fastlege", "Organization/org-fjordvik-legesenter"] {
+        let read = world.get(&token, path).await;
+        let version = world.get(&token, &format!("{path}/_history/1")).await;
+        assert_eq!((read.status, version.status, version.text), (200, 200, read.text), "{path}");
+        assert_eq!(world.get(&token, &format!("{path}/_history")).await.json()["total"], 1, "{path}");
+    }
+    // What may not, may not: there or not there, in the same words.
+    for path in ["Organization/org-solbakken-legekontor", "Organization/nobody"] {
+        for below in ["", "/_history", "/_history/1", "/_history/9"] {
+            world.get(&token, &format!("{path}{below}")).await.refused(403, "forbidden");
+        }
+    }
+}
+
+/// A body nobody reads is taken all the same, or the connection and the next request on it are lost.
+#[tokio::test]
+async fn a_refused_request_leaves_nothing_unread() {
+    let world = World::start().await;
+    let token = world.token("patient/*.rs").issue();
+    for (method, path, authorization, status) in [
+        ("PUT", "Patient/pasient-01", String::new(), 401),
+        ("POST", "AuditEvent", format!("Bearer {token}"), 405),
+        ("GET", "Patient/pasient-01", format!("Bearer {token}"), 200),
+    ] {
+        let read = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mark = std::sync::Arc::clone(&read);
+        let body = futures_util::stream::once(async move {
+            mark.store(true, std::sync::atomic::Ordering::SeqCst);
+            Ok::<_, std::io::Error>("{}")
+        });
+        let request = http::Request::builder().method(method).uri(format!("/fhir/{path}")).header("authorization", authorization);
+        let answer = tower::ServiceExt::oneshot(world.public.clone(), request.body(axum::body::Body::from_stream(body)).unwrap()).await.unwrap();
+        assert_eq!((answer.status().as_u16(), read.load(std::sync::atomic::Ordering::SeqCst)), (status, true), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_401_that_was_asked_for_has_its_challenge() {
+    let world = World::start().await;
+    let token = world.token(NAV).issue();
+    world.ops("POST", "faults", &json!({"status": 401})).await;
+    let refused = world.get(&token, "Patient/pasient-01").await;
+    refused.refused(401, "expired");
+    assert!(refused.header("www-authenticate").starts_with("Bearer ") && refused.header("www-authenticate").contains("resource_metadata="));
+}

@@ -67,7 +67,13 @@ async fn an_identity_number_travels_in_the_body_and_appears_in_no_link() {
     refused.refused(400, "security");
     assert!(!refused.text.contains("14839219696"));
     assert!(!format!("{:?}", world.journal().await).contains("14839219696"));
-    // Query and body both count.
+    // Nor in the query of another method, nor by the type of the identifier.
+    let by_type = format!("identifier:of-type=urn:oid:2.16.578.1.12.4.1.1.8327%7CFNR%7C{}", FNR.split('|').nth(1).unwrap());
+    world.get(&token, &format!("Patient?{by_type}")).await.refused(400, "security");
+    World::send(world.request("POST", &format!("Patient/_search?identifier={FNR}")).bearer_auth(&token)).await.refused(400, "security");
+    // Query and body both count, for the format too.
+    let asked = world.request("POST", "Patient/_search").bearer_auth(&token).header("accept", "application/fhir+xml");
+    assert_eq!(World::send(asked.form(&[("identifier", FNR), ("_format", "json")])).await.ids(), ["pasient-01"]);
     let both = World::send(world.request("POST", "Patient/_search?gender=male").bearer_auth(&token).form(&[("identifier", FNR)])).await;
     assert!(both.ids().is_empty());
 }

@@ -127,7 +127,7 @@ async fn a_condition_creates_once() {
     assert_eq!(again.json()["id"], first.json()["id"]);
     assert_eq!(world.write(&token, "POST", "Observation", &body, &[]).await.status, 201);
     send("identifier=https://app.example|one").await.refused(412, "multiple-matches");
-    for bad in ["", "colour=red", "_count=1", "identifier=", "code:in=x"] {
+    for bad in ["", "colour=red", "_count=1", "identifier=", "code:in=x", "Patient?identifier=x", "https://other.example/fhir/Observation?identifier=x"] {
         send(bad).await.refused(400, "invalid");
     }
     // What another patient has does not count, and is not told of.

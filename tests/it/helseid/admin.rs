@@ -45,6 +45,8 @@ async fn what_makes_no_sense_is_refused_and_says_why() {
         (Method::POST, "test-token", json!({"user": {"id": "nobody"}}), "nobody"),
         (Method::POST, "test-token", json!({"defects": ["drop_after"]}), "no defect"),
         (Method::GET, "journal?since=x", Value::Null, "since"),
+        (Method::GET, "sample-api/calls?since=x", Value::Null, "since"),
+        (Method::PUT, "sample-api/nonce", json!({"demand": "sometimes"}), "sometimes"),
     ];
     for (method, path, body, why) in wrong {
         let (status, answer) = levers.call(method, path, &body).await;
@@ -120,4 +122,41 @@ async fn whoever_tests_can_play_any_client_and_sees_no_numbers_of_people() {
     let users = levers.get("users").await;
     assert!(users["users"].as_array().unwrap().iter().any(|user| user["id"] == "lege-fastlege"));
     assert!(!users.to_string().contains("12837512040"));
+}
+
+#[tokio::test]
+async fn the_sample_api_asks_for_nonces_and_remembers_what_it_saw() {
+    let levers = Levers::start().await;
+    let url = format!("{}/kjerne", levers.sample);
+    let made = levers.token(json!({"audience": "demo:kjerne", "dpop": {"htm": "GET", "htu": url}})).await;
+    let token = made["access_token"].as_str().unwrap();
+    let key = helsebro::jose::SigningKey::from_private_jwk(&made["dpop"]["private_jwk"]).unwrap();
+    let call = async |jti: &str, nonce: Option<&str>| {
+        let mut claims = json!({"jti": jti, "htm": "GET", "htu": url, "iat": levers.mock.clock_now(), "ath": super::world::ath(token)});
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        let proof = key.sign_with_header(&json!({"typ": "dpop+jwt", "alg": key.alg().as_str(), "jwk": key.public_jwk()}), &claims).unwrap();
+        let answer = levers.mock.http.get(&url).header("Authorization", format!("DPoP {token}")).header("DPoP", proof).send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), header("dpop-nonce"), header("www-authenticate"))
+    };
+    assert_eq!(call("1", None).await, (200, None, None), "not unless it is told to");
+    assert_eq!(levers.put("sample-api/nonce", json!({"demand": "always"})).await.0, 204);
+    let (status, nonce, challenge) = call("2", None).await;
+    assert!(status == 401 && challenge.unwrap().starts_with(r#"DPoP error="use_dpop_nonce""#));
+    assert_eq!(call("3", nonce.as_deref()).await.0, 200);
+    levers.mock.advance(31);
+    let (status, next, _) = call("4", nonce.as_deref()).await;
+    assert!(status == 200 && next.is_some() && next != nonce, "a worn nonce is followed by a new one");
+    levers.mock.advance(20);
+    assert_eq!(call("4", next.as_deref()).await.0, 401, "the proof was used before");
+
+    let told = levers.get("sample-api/calls?since=1").await;
+    let calls = told["calls"].as_array().unwrap();
+    assert_eq!((calls.iter().map(|call| call["status"].as_u64().unwrap()).collect::<Vec<_>>(), &told["last"]), (vec![401, 200, 200, 401], &json!(5)));
+    assert_eq!((&calls[0]["answer"]["error"], &calls[1]["answer"]["api"]), (&json!("use_dpop_nonce"), &json!("demo:kjerne")));
+    assert!(!told.to_string().contains("12837512040") && !told.to_string().contains(token), "no identity number, no token");
+    levers.post("reset", Value::Null).await;
+    assert_eq!(levers.get("sample-api/calls").await["calls"], json!([]));
 }

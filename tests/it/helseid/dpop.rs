@@ -7,32 +7,34 @@ use helsebro::helseid::seed::table::{BATCH, DEMO_ACTOR};
 use helsebro::jose::{Alg, SigningKey};
 use serde_json::{Value, json};
 
-use super::party::{Mock, NOW, machine};
+use super::world::{self, Mock, machine};
+
+const NOW: i64 = world::NOW.0;
 
 const ASK: [(&str, &str); 2] = [("grant_type", "client_credentials"), ("scope", "demo:kjerne/read")];
 
 #[tokio::test]
 async fn first_the_nonce_then_the_token() {
     let mock = Mock::start().await;
-    let actor = mock.party(DEMO_ACTOR);
-    let first = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, None, |_, _| {})), &ASK).await;
+    let actor = mock.client(DEMO_ACTOR);
+    let first = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(None, |_, _| {})), &ASK).await;
     assert_eq!(first.said(), "400 use_dpop_nonce");
     let nonce = first.nonce.unwrap();
-    let proof = mock.proof(&actor, Some(&nonce), |_, _| {});
-    let second = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&proof), &ASK).await;
+    let proof = actor.token_proof(Some(&nonce), |_, _| {});
+    let second = actor.ask(&actor.assertion(|_, _| {}), Some(&proof), &ASK).await;
     assert_eq!((second.said().as_str(), second.body["token_type"].as_str(), &second.nonce), ("200", Some("DPoP"), &None));
-    assert_eq!(second.claims()["cnf"]["jkt"], actor.dpop.public_jwk().thumbprint());
-    let replayed = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&proof), &ASK).await;
+    assert_eq!(second.claims()["cnf"]["jkt"], actor.proof.public_jwk().thumbprint());
+    let replayed = actor.ask(&actor.assertion(|_, _| {}), Some(&proof), &ASK).await;
     assert_eq!((replayed.said().as_str(), replayed.described()), ("400 invalid_dpop_proof", "Detected DPoP proof token replay."));
 
     mock.advance(8);
-    let late = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, Some(&nonce), |_, _| {})), &ASK).await;
+    let late = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(Some(&nonce), |_, _| {})), &ASK).await;
     assert_eq!(late.said(), "200");
     let newer = late.nonce.expect("a nonce past half its life is followed by a new one");
     mock.advance(8);
-    let stale = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, Some(&nonce), |_, _| {})), &ASK).await;
+    let stale = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(Some(&nonce), |_, _| {})), &ASK).await;
     assert_eq!(stale.said(), "400 use_dpop_nonce", "16 seconds");
-    let fresh = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, Some(&newer), |_, _| {})), &ASK).await;
+    let fresh = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(Some(&newer), |_, _| {})), &ASK).await;
     assert_eq!(fresh.said(), "200");
 }
 
@@ -41,7 +43,7 @@ type Change = fn(&mut Value, &mut Value);
 #[tokio::test]
 async fn what_is_wrong_with_a_proof_is_said() {
     let mock = Mock::start().await;
-    let actor = mock.party(DEMO_ACTOR);
+    let actor = mock.client(DEMO_ACTOR);
     let rows: &[(&str, Change, &str)] = &[
         ("typ", |h, _| h["typ"] = json!("JWT"), "Invalid 'typ' value."),
         ("alg", |h, _| h["alg"] = json!("none"), "Invalid 'alg' value."),
@@ -56,14 +58,14 @@ async fn what_is_wrong_with_a_proof_is_said() {
         ("of tomorrow", |_, c| c["iat"] = json!(NOW + 301), "Invalid 'iat' value."),
     ];
     for (what, change, said) in rows {
-        let answer = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, None, change)), &ASK).await;
+        let answer = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(None, change)), &ASK).await;
         assert_eq!((answer.said().as_str(), answer.described()), ("400 invalid_dpop_proof", *said), "{what}");
     }
-    let none = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), None, &ASK).await;
+    let none = actor.ask(&actor.assertion(|_, _| {}), None, &ASK).await;
     assert_eq!((none.said().as_str(), none.described()), ("400 invalid_dpop_proof", "Missing DPoP proof value."));
-    let garbage = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some("x.y.z"), &ASK).await;
+    let garbage = actor.ask(&actor.assertion(|_, _| {}), Some("x.y.z"), &ASK).await;
     assert_eq!((garbage.said().as_str(), garbage.described()), ("400 invalid_dpop_proof", "Malformed DPoP token."));
-    let empty = mock.ask(&actor, &mock.assertion(&actor, |_, _| {}), Some(&mock.proof(&actor, Some(""), |_, _| {})), &ASK).await;
+    let empty = actor.ask(&actor.assertion(|_, _| {}), Some(&actor.token_proof(Some(""), |_, _| {})), &ASK).await;
     assert_eq!(empty.said(), "400 use_dpop_nonce", "an empty nonce is none");
 }
 
@@ -71,57 +73,33 @@ async fn what_is_wrong_with_a_proof_is_said() {
 #[tokio::test]
 async fn the_client_is_checked_before_its_proof() {
     let mock = Mock::start().await;
-    let actor = mock.party(DEMO_ACTOR);
-    let wrong = mock.assertion(&actor, |_, c| c["aud"] = json!("x"));
-    assert_eq!(mock.ask(&actor, &wrong, Some("x.y.z"), &ASK).await.said(), "400 invalid_client");
-    let assertion = mock.assertion(&actor, |_, _| {});
-    let first = mock.ask(&actor, &assertion, Some(&mock.proof(&actor, None, |_, _| {})), &ASK).await;
-    let retry = mock.ask(&actor, &assertion, Some(&mock.proof(&actor, first.nonce.as_deref(), |_, _| {})), &ASK).await;
+    let actor = mock.client(DEMO_ACTOR);
+    let wrong = actor.assertion(|_, c| c["aud"] = json!("x"));
+    assert_eq!(actor.ask(&wrong, Some("x.y.z"), &ASK).await.said(), "400 invalid_client");
+    let assertion = actor.assertion(|_, _| {});
+    let first = actor.ask(&assertion, Some(&actor.token_proof(None, |_, _| {})), &ASK).await;
+    let retry = actor.ask(&assertion, Some(&actor.token_proof(first.nonce.as_deref(), |_, _| {})), &ASK).await;
     assert_eq!(retry.said(), "400 invalid_client");
 
-    mock.idp.change_quirks(|quirks| quirks.assertion_reuse_on_nonce_retry_ok = true);
-    let assertion = mock.assertion(&actor, |_, _| {});
-    let first = mock.ask(&actor, &assertion, Some(&mock.proof(&actor, None, |_, _| {})), &ASK).await;
-    let retry = mock.ask(&actor, &assertion, Some(&mock.proof(&actor, first.nonce.as_deref(), |_, _| {})), &ASK).await;
+    mock.idp().change_quirks(|quirks| quirks.assertion_reuse_on_nonce_retry_ok = true);
+    let assertion = actor.assertion(|_, _| {});
+    let first = actor.ask(&assertion, Some(&actor.token_proof(None, |_, _| {})), &ASK).await;
+    let retry = actor.ask(&assertion, Some(&actor.token_proof(first.nonce.as_deref(), |_, _| {})), &ASK).await;
     assert_eq!(retry.said(), "200", "{retry:?}");
-    let third = mock.ask(&actor, &assertion, Some(&mock.proof(&actor, first.nonce.as_deref(), |_, _| {})), &ASK).await;
+    let third = actor.ask(&assertion, Some(&actor.token_proof(first.nonce.as_deref(), |_, _| {})), &ASK).await;
     assert_eq!(third.said(), "400 invalid_client", "once more, not twice");
 }
 
 #[tokio::test]
 async fn a_nonce_is_asked_for_as_often_as_the_switch_says() {
-    let mock = Mock::start_with(|quirks| quirks.dpop_nonce = NonceDemand::Never).await;
-    let batch = mock.party(BATCH);
-    let said = async || mock.ask(&batch, &mock.assertion(&batch, |_, _| {}), Some(&mock.proof(&batch, None, |_, _| {})), &ASK).await.said();
+    let mock = Mock::start_with(|settings| settings.quirks.dpop_nonce = NonceDemand::Never).await;
+    let batch = mock.client(BATCH);
+    let said = async || batch.ask(&batch.assertion(|_, _| {}), Some(&batch.token_proof(None, |_, _| {})), &ASK).await.said();
     assert_eq!(said().await, "200");
-    mock.idp.change_quirks(|quirks| quirks.dpop_nonce = NonceDemand::EveryN(NonZeroU32::new(2).unwrap()));
+    mock.idp().change_quirks(|quirks| quirks.dpop_nonce = NonceDemand::EveryN(NonZeroU32::new(2).unwrap()));
     assert_eq!([said().await, said().await, said().await, said().await], ["200", "400 use_dpop_nonce", "200", "400 use_dpop_nonce"]);
-    let without = mock.ask(&batch, &mock.assertion(&batch, |_, _| {}), None, &machine("demo:old/read")).await;
+    let without = batch.ask(&batch.assertion(|_, _| {}), None, &machine("demo:old/read")).await;
     assert_eq!((without.said().as_str(), without.body["token_type"].as_str()), ("200", Some("Bearer")), "DPoP is optional for this client");
-    let unbound = mock.ask(&batch, &mock.assertion(&batch, |_, _| {}), None, &ASK).await;
+    let unbound = batch.ask(&batch.assertion(|_, _| {}), None, &ASK).await;
     assert_eq!(unbound.said(), "400 invalid_dpop_proof", "not for this API");
-}
-
-#[tokio::test]
-async fn faults_of_the_group_dpop() {
-    let mock = Mock::start().await;
-    let actor = mock.party(DEMO_ACTOR);
-    let rule = |action: Value, times: u32| json!({"match": {"endpoint": "token"}, "action": action, "times": times});
-    mock.fault(rule(json!({"kind": "nonce_demand", "mode": "loop"}), 2));
-    assert_eq!(mock.grant(&actor, &ASK, |_| {}).await.said(), "400 use_dpop_nonce", "a good nonce does not help");
-    mock.fault(rule(json!({"kind": "stale_nonce"}), 1));
-    assert_eq!(mock.grant(&actor, &ASK, |_| {}).await.said(), "400 use_dpop_nonce");
-    mock.fault(rule(json!({"kind": "proof_rejected", "text": "no such luck"}), 1));
-    let refused = mock.grant(&actor, &ASK, |_| {}).await;
-    assert_eq!((refused.said().as_str(), refused.described()), ("400 invalid_dpop_proof", "no such luck"));
-    mock.fault(rule(json!({"kind": "nonce_on_success_changes"}), 2));
-    let changed = mock.grant(&actor, &ASK, |_| {}).await;
-    assert!(changed.said() == "200" && changed.nonce.is_some());
-    mock.fault(rule(json!({"kind": "token_type_bearer"}), 2));
-    let downgraded = mock.grant(&actor, &ASK, |_| {}).await;
-    assert_eq!((downgraded.said().as_str(), downgraded.body["token_type"].as_str()), ("200", Some("Bearer")));
-    mock.fault(rule(json!({"kind": "no_cnf"}), 2));
-    assert_eq!(mock.grant(&actor, &ASK, |_| {}).await.claims().get("cnf"), None);
-    mock.fault(rule(json!({"kind": "wrong_cnf"}), 2));
-    assert_ne!(mock.grant(&actor, &ASK, |_| {}).await.claims()["cnf"]["jkt"], actor.dpop.public_jwk().thumbprint());
 }

@@ -27,7 +27,12 @@ impl Levers {
         let [admin_url, sample_url] = [&admin, &sample].map(|listener| format!("http://{}", listener.local_addr()));
         let idp = Arc::clone(&mock.running.idp);
         mock.running.beside(admin, admin::router(Arc::clone(&idp), &Secret::new(SECRET.to_owned())));
-        let settings = SampleApiSettings { issuer: Issuer::parse(&mock.issuer).unwrap(), base: sample_url.clone(), windows: Windows::default() };
+        let settings = SampleApiSettings {
+            issuer: Issuer::parse(&mock.issuer).unwrap(),
+            base: sample_url.clone(),
+            windows: Windows::default(),
+            levers: Arc::clone(&idp.sample_api),
+        };
         mock.running.beside(sample, sample_api::router(settings, idp as Arc<dyn Clock>).unwrap());
         Self { mock, admin: admin_url, sample: sample_url }
     }

@@ -216,3 +216,26 @@ async fn userinfo_takes_tokens_of_ours_with_openid_alone() {
     mock.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(client.userinfo(&access).await.status.as_u16(), 401, "expired");
 }
+
+/// OAuth 2.0 Form Post Response Mode; what ASP.NET clients ask for.
+#[tokio::test]
+async fn an_answer_can_be_posted() {
+    let mock = Mock::start().await;
+    let client = mock.smart_as();
+    let with = |mode: &'static str| [Client::request(), vec![("response_mode", mode)]].concat();
+    let mut browser = Browser::of(&mock);
+    let page = browser.go(&client.start(&with("form_post")).await).await;
+    let place = browser.press(&page, "/connect/login", &[("user", "solveig")]).await;
+    assert_eq!((place.status, place.page.matches("<form").count(), place.page.contains(&format!("action=\"{CALLBACK}\""))), (200, 1, true), "{}", place.page);
+    assert!(place.policy.contains("form-action 'self' https://smart-as.example.no;"), "{}", place.policy);
+    let fields: std::collections::HashMap<String, String> = place.fields().into_iter().collect();
+    assert_eq!((fields["state"].as_str(), &fields["iss"]), ("st&te 1", &mock.issuer));
+    client.redeem(&fields["code"]).await.ok();
+    let silent = [with("form_post"), vec![("prompt", "none")]].concat();
+    let refused = Browser::of(&mock).go(&client.start(&silent).await).await;
+    assert!(refused.fields().contains(&("error".to_owned(), "login_required".to_owned())), "{}", refused.page);
+    assert!(browser.go(&client.start(&with("query")).await).await.callback().contains_key("code"), "the login of before");
+    for mode in ["fragment", "web_message"] {
+        client.push(&with(mode)).await.refused("invalid_request");
+    }
+}

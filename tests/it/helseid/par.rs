@@ -80,6 +80,9 @@ async fn a_request_object_says_whom_the_session_is_for() {
     assert_eq!(claims["helseid://claims/client/claims/orgnr_parent"], "310441007");
     assert_eq!(claims["helseid://claims/client/claims/orgnr_child"], "310441015");
     client.push(&request).await.refused("invalid_request_object");
+    // §2.5: one official sample writes it as text, in whatever it signs.
+    let object = client.request_object(json!({"iat": mock.clock_now().to_string()}));
+    client.push(&[Client::request(), vec![("request", object.as_str())]].concat()).await.ok();
 }
 
 #[tokio::test]
@@ -94,6 +97,7 @@ async fn a_request_object_that_is_not_one_is_refused() {
         ("§2.3: exp more than 60 s ahead", json!({"exp": now + 120}), "invalid_request_object", "HID-1007"),
         ("too old", json!({"exp": now - 30, "nbf": now - 60}), "invalid_request_object", "HID-1007"),
         ("a request_uri inside", json!({"request_uri": "urn:x"}), "invalid_request_object", "HID-1007"),
+        ("iat as words", json!({"iat": "now"}), "invalid_request_object", "HID-1007"),
         ("no jti", json!({"jti": ""}), "invalid_request_object", "HID-1007"),
         ("not delegated", json!({"authorization_details": organisation("NO:ORGNR:310441600")}), "invalid_request", "HID-1001"),
         ("another's child", json!({"authorization_details": organisation("NO:ORGNR:310441007:310441228")}), "invalid_request", "HID-1003"),

@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use helsebro::helseid::quirks::Quirks;
-use helsebro::helseid::seed::{Seed, table};
+use helsebro::helseid::seed::{self, Seed, table};
 use helsebro::helseid::{Idp, Running, Settings, start};
 use helsebro::jose::{Alg, Expect, JwkSet, SigningKey, UnverifiedJwt, verify};
 use helsebro::listen::Listener;
@@ -61,12 +64,26 @@ impl Mock {
         format!("{}{path}", self.issuer)
     }
 
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub fn change_client(&self, id: &str, change: impl FnOnce(&mut seed::Client)) {
+        self.idp().change_seed(|seed| change(seed.clients.get_mut(id).unwrap()));
+    }
+
     pub fn fault(&self, rule: Value) {
         self.idp().faults.add_json(rule.to_string().as_bytes()).unwrap();
     }
 
     pub async fn get(&self, path: &str) -> Value {
         self.http.get(self.url(path)).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A form that says nothing of who sends it.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], form: &[(&str, &str)]) -> Answer {
+        let request = headers.iter().fold(self.http.post(self.url(path)).form(form), |request, (name, value)| request.header(*name, *value));
+        Answer::of(request.send().await.unwrap()).await
     }
 
     /// A client of the seed with its key, and a key for proofs.
@@ -95,6 +112,7 @@ pub struct Client<'m> {
     nonce: Mutex<Option<String>>,
 }
 
+#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub body: Value,
@@ -107,6 +125,26 @@ impl Answer {
         let status = response.status();
         let text = response.text().await.unwrap();
         Self { status, body: serde_json::from_str(&text).unwrap_or(Value::String(text)), nonce }
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.status.is_success()
+    }
+
+    /// `200`, or the status and `error`.
+    pub fn said(&self) -> String {
+        let error = self.body["error"].as_str().map(|error| format!(" {error}"));
+        format!("{}{}", self.status.as_u16(), error.unwrap_or_default())
+    }
+
+    pub fn described(&self) -> &str {
+        self.body["error_description"].as_str().unwrap_or_default()
+    }
+
+    /// The claims of the access token, unverified.
+    #[track_caller]
+    pub fn claims(&self) -> Value {
+        part(&self.text("access_token"), 1)
     }
 
     pub fn error(&self) -> &str {
@@ -137,7 +175,7 @@ impl Client<'_> {
     /// A client assertion of this moment, changed.
     pub fn assertion(&self, change: impl FnOnce(&mut Value, &mut Value)) -> String {
         let now = self.mock.clock.now().0;
-        let mut header = json!({"alg": "ES384", "kid": self.key.kid(), "typ": "client-authentication+jwt"});
+        let mut header = json!({"alg": self.key.alg().as_str(), "kid": self.key.kid(), "typ": "client-authentication+jwt"});
         let mut claims = json!({"iss": self.id, "sub": self.id, "aud": self.mock.issuer, "iat": now, "nbf": now, "exp": now + 10, "jti": self.unique()});
         change(&mut header, &mut claims);
         self.key.sign_with_header(&header, &claims).unwrap()
@@ -152,11 +190,21 @@ impl Client<'_> {
     }
 
     pub fn proof(&self, method: &str, url: &str, nonce: Option<&str>) -> String {
-        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": self.proof.public_jwk().to_value()});
+        self.changed_proof(method, url, nonce, |_, _| {})
+    }
+
+    /// A proof for the token endpoint, changed.
+    pub fn token_proof(&self, nonce: Option<&str>, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        self.changed_proof("POST", &self.mock.url("/connect/token"), nonce, change)
+    }
+
+    fn changed_proof(&self, method: &str, url: &str, nonce: Option<&str>, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        let mut header = json!({"typ": "dpop+jwt", "alg": self.proof.alg().as_str(), "jwk": self.proof.public_jwk().to_value()});
         let mut claims = json!({"jti": self.unique(), "htm": method, "htu": url, "iat": self.mock.clock.now().0});
         if let Some(nonce) = nonce {
             claims["nonce"] = json!(nonce);
         }
+        change(&mut header, &mut claims);
         self.proof.sign_with_header(&header, &claims).unwrap()
     }
 
@@ -208,10 +256,24 @@ impl Client<'_> {
 
     /// One attempt at the token endpoint, with what this assertion and nonce are.
     pub async fn attempt(&self, form: &[(&str, &str)], assertion: String, nonce: Option<&str>) -> Answer {
-        let url = self.mock.url("/connect/token");
-        let form = self.authenticated(form, assertion);
-        let request = self.mock.http.post(&url).header("DPoP", self.proof("POST", &url, nonce)).form(&form);
+        self.ask(&assertion, Some(&self.token_proof(nonce, |_, _| {})), form).await
+    }
+
+    /// One attempt with this assertion and, where there is one, this proof.
+    pub async fn ask(&self, assertion: &str, proof: Option<&str>, form: &[(&str, &str)]) -> Answer {
+        let request = self.mock.http.post(self.mock.url("/connect/token")).form(&self.authenticated(form, assertion.to_owned()));
+        let request = proof.into_iter().fold(request, |request, proof| request.header("DPoP", proof));
         Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// Without a nonce, then with the one it is told to use, each time with a new assertion whose claims `change` changes.
+    pub async fn grant(&self, form: &[(&str, &str)], change: impl Fn(&mut Value)) -> Answer {
+        let assertion = || self.assertion(|_, claims| change(claims));
+        let first = self.attempt(form, assertion(), None).await;
+        match &first.nonce {
+            Some(nonce) if first.error() == "use_dpop_nonce" => self.attempt(form, assertion(), Some(nonce)).await,
+            Some(_) | None => first,
+        }
     }
 
     /// As a client does it: with the nonce it has, and once more with the one it is given.
@@ -348,6 +410,17 @@ impl<'m> Browser<'m> {
         }
         panic!("round in circles at {url}");
     }
+}
+
+/// `client_credentials` for one scope.
+pub fn machine(scope: &str) -> [(&str, &str); 2] {
+    [("grant_type", "client_credentials"), ("scope", scope)]
+}
+
+/// One part of a JWT, unverified: 0 the header, 1 the claims.
+pub fn part(jwt: &str, number: usize) -> Value {
+    let text = jwt.split('.').nth(number).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
 }
 
 /// `ath` of a token.

@@ -4,8 +4,11 @@ use helsebro::helseid::faults::Endpoint;
 use helsebro::helseid::logout;
 use serde_json::{Value, json};
 
-use super::world::{Fjord, SCOPES};
+use super::world::Fjord;
 use crate::world::{Browser, Page};
+
+/// One thing made wrong.
+type Spoil = Box<dyn FnOnce(&mut Value)>;
 
 /// Somebody logged in, in a launch of this EPJ session, with tokens.
 async fn logged_in(fjord: &Fjord, browser: &mut Browser, session: &str) -> Value {
@@ -53,7 +56,9 @@ async fn a_logout_there_that_we_are_told_of_ends_tokens_at_once() {
         fjord.tell(&token).await.is(200);
         logout::end(fjord.idp(), |_| true);
         is_logged_out(&fjord, &mut browser).await;
-        logged_in(&fjord, &mut browser, "epj-1").await;
+        let tokens = logged_in(&fjord, &mut browser, "epj-1").await;
+        fjord.tell(&token).await.is(200);
+        assert!(fjord.is_active(&tokens).await, "a notice is of what was before it, and is taken once");
         fjord.stop().await;
     }
 }
@@ -75,7 +80,7 @@ async fn what_is_no_logout_token_ends_nothing() {
     let mut browser = fjord.browser();
     let tokens = logged_in(&fjord, &mut browser, "epj-1").await;
     let (sid, _) = fjord.only_login();
-    let spoilt: [(&str, Box<dyn FnOnce(&mut Value)>); 7] = [
+    let spoilt: [(&str, Spoil); 7] = [
         ("another issuer", Box::new(|claims| claims["iss"] = json!("https://elsewhere.example"))),
         ("for another", Box::new(|claims| claims["aud"] = json!("another"))),
         ("an id_token", Box::new(|claims| claims["nonce"] = json!("n"))),
@@ -160,13 +165,13 @@ async fn a_login_of_its_own_ends_on_the_account_page() {
     let fjord = Fjord::start().await;
     let mut browser = fjord.browser();
     fjord.next("solveig");
-    let page = fjord.authorize(&mut browser, &[("scope", SCOPES)]).await.is(200);
+    let page = fjord.authorize(&mut browser, &[("scope", "openid fhirUser user/Patient.rs")]).await.is(200);
     let tokens = fjord.redeem(&fjord.press(&mut browser, &page).await).await;
     assert!(fjord.is_active(&tokens).await);
     let page = browser.get(&format!("{}/account/apps", fjord.bare.origin)).await.is(200);
     let forms = page.reply.body.matches("<form").count();
     browser.submit_nth(&page, forms - 1, &[]).await.is(303);
-    is_over(&fjord, &tokens).await;
+    assert!(!fjord.is_active(&tokens).await);
     assert_eq!(revoked(&fjord), 1);
     fjord.stop().await;
 }

@@ -13,6 +13,7 @@ use helsebro::helseid::journal::Entry;
 use helsebro::helseid::quirks::Quirks;
 use helsebro::helseid::seed::{Seed, table};
 use helsebro::helseid::{Idp, Running, Settings, start};
+use helsebro::http::Site;
 use helsebro::listen::Listener;
 use helsebro::protocol::ids::Issuer;
 use helsebro::protocol::pkce::CodeVerifier;
@@ -21,11 +22,11 @@ use helsebro::time::{Clock, FixedClock, UnixTime};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{Bare, Browser, Page, Reply, SECRET, VERIFIER, basic, form_fields};
+use crate::world::{Bare, Browser, Inside, Page, Reply, SECRET, VERIFIER, basic, form_fields};
 
-pub const CALLBACK: &str = "http://127.0.0.1:4567/cb";
+const CALLBACK: &str = "http://127.0.0.1:4567/cb";
 const APP: &str = "http://127.0.0.1:4567";
-pub const SCOPES: &str = "openid fhirUser launch online_access user/Patient.rs";
+const SCOPES: &str = "openid fhirUser launch online_access user/Patient.rs";
 /// The user of every launch here.
 pub const SOLVEIG: &str = "Practitioner/solveig";
 
@@ -44,6 +45,7 @@ impl Default for Setup {
 
 pub struct Fjord {
     pub bare: Bare,
+    pub site: Arc<Site>,
     mock: Running,
     idp_clock: Arc<FixedClock>,
     pub fhir: String,
@@ -111,7 +113,7 @@ fn text(origin: &str, data: &Path, idp: &Idp, fhir: &str, setup: &Setup) -> Stri
         )
     };
     format!(
-        "[store]\nkind = \"memory\"\n[keys]\ndir = \"{data}/keys\"\n[[issuer]]\nurl = \"{origin}\"\nlogin = {login}\n[[issuer.fhir]]\nbase = \"{fhir}\"\nresource_servers = [\"rs\"]\n{users}\
+        "[keys]\ndir = \"{data}/keys\"\n[[issuer]]\nurl = \"{origin}\"\nlogin = {login}\n[[issuer.fhir]]\nbase = \"{fhir}\"\nresource_servers = [\"rs\"]\n{users}\
          [issuer.upstream]\nissuer = \"{idp}\"\nclient_id = \"{client}\"\nclient_key = '{key}'\napi_audience = \"fjord:epj-api\"\nscopes = \"fjord:epj-api/exchange demo:kjerne/read\"\n\
          resources = [\"demo:kjerne\"]\ntenancy = \"multi\"\nlongest_wait = \"0s\"\n{upstream}\n\
          [[client]]\nclient_id = \"epj\"\npreset = \"epj\"\nclient_secret = \"{SECRET}\"\n[[client]]\nclient_id = \"rs\"\npreset = \"fhir-server\"\nclient_secret = \"{SECRET}\"\n{app}{held}",
@@ -137,14 +139,14 @@ impl Fjord {
         let idp_clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
         let mock = start(settings, listener, Arc::clone(&idp_clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(21))).await.unwrap();
         let fhir = fhir_server().await;
-        let bare = Bare::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
+        let Inside { bare, site, .. } = Inside::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
         mock.idp.change_seed(|seed| {
             let client = seed.clients.get_mut(table::SMART_AS).unwrap();
             client.redirect_uris.push(format!("{}/upstream/callback", bare.origin));
             client.post_logout_redirect_uris.push(format!("{}/logout", bare.origin));
             client.backchannel_logout_uri = Some(format!("{}/upstream/logout", bare.origin));
         });
-        Self { bare, mock, idp_clock, fhir }
+        Self { bare, site, mock, idp_clock, fhir }
     }
 
     pub fn idp(&self) -> &Arc<Idp> {

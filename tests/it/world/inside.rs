@@ -11,6 +11,7 @@ use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::engine::keys::{Keys, Schedule};
 use helsebro::engine::{Engine, Parts};
 use helsebro::fetch::{FetchLimits, JwksCache};
+use helsebro::fhir_client::FhirClient;
 use helsebro::http::{HttpLimits, Site, router};
 use helsebro::jose::seal::SealKey;
 use helsebro::listen::{Limits, Listener, serve};
@@ -18,6 +19,7 @@ use helsebro::random::{Random, SystemRandom};
 use helsebro::store::memory::Memory;
 use helsebro::store::{Backend, Commit, Key, Kind, Record, Space, Store, StoreError, Version};
 use helsebro::time::{Clock, FixedClock, UnixTime};
+use helsebro::upstream::Upstream;
 use tokio_util::sync::CancellationToken;
 
 use super::Bare;
@@ -90,7 +92,10 @@ impl Inside {
         let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap };
         let keys = Keys::open(issuer.url().clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
         let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
-        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir: Default::default(), upstream: None });
+        let timeout = Duration::from_secs(5);
+        let fhir = issuer.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, timeout))).collect();
+        let upstream = issuer.rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
+        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir, upstream });
         let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
         let stop = CancellationToken::new();
         let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);
