@@ -38,16 +38,29 @@ impl Browser {
         if !self.by_name {
             return page;
         }
-        while let Some(there) = page.location().filter(|next| next.path() == "/connect/authorize") {
-            let back = self.exchange(&there, self.http.get(there.clone())).await;
-            let back = back.location().unwrap_or_else(|| panic!("HelseID did not answer in passing: {}", back.reply.body));
-            page = self.exchange(&back, self.http.get(back.clone())).await;
-            if let Some(next) = page.location().filter(|next| next.origin() == back.origin()) {
-                page = self.exchange(&next, self.http.get(next.clone())).await;
+        // Where a page is next, whether it is first asked in passing: then the answer is what that led to.
+        if let Some(next) = page.location().filter(|next| next.origin() == url.origin() && next.path().contains("/interaction/")) {
+            let peeked = self.exchange(&next, self.http.get(next.clone())).await;
+            if let Some(came) = self.asked_in_passing(&peeked).await
+                && came.location() != Some(next)
+            {
+                page = came;
             }
+        }
+        if let Some(came) = self.asked_in_passing(&page).await {
+            let next = came.location().unwrap();
+            page = if next.origin() == url.origin() { self.exchange(&next, self.http.get(next.clone())).await } else { came };
         }
         page.reply.body = without_helseid(&page.reply.body);
         page
+    }
+
+    /// What our callback answered, where a page leads to HelseID.
+    async fn asked_in_passing(&mut self, page: &Page) -> Option<Page> {
+        let there = page.location().filter(|next| next.path() == "/connect/authorize")?;
+        let back = self.exchange(&there, self.http.get(there.clone())).await;
+        let back = back.location().unwrap_or_else(|| panic!("HelseID did not answer in passing: {}", back.reply.body));
+        Some(self.exchange(&back, self.http.get(back.clone())).await)
     }
 
     async fn exchange(&mut self, url: &Url, request: reqwest::RequestBuilder) -> Page {
