@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
 use super::dpop::DpopPolicy;
 use super::issuer::{FhirServer, IssuerRules};
+use crate::protocol::claims::HELSEID;
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
@@ -284,9 +285,6 @@ fn prompt(params: &Params) -> Result<BTreeSet<Prompt>, &'static str> {
     if asked.contains(&Prompt::None) && asked.len() > 1 { Err("prompt=none stands alone") } else { Ok(asked) }
 }
 
-/// NAV's draft of HelseID in SMART. It gives nothing without an upstream and is dropped then (NAV-027).
-const HELSEID: &str = "https://helseid.nhn.no";
-
 /// What negotiation leaves. SAL §4.8.
 #[derive(Debug)]
 pub struct Negotiated {
@@ -311,7 +309,7 @@ pub fn negotiate(asked: &str, client: &Client, rules: &IssuerRules, launched: bo
         Scope::OnlineAccess => launched,
         Scope::OfflineAccess => client.launch_trust == LaunchTrust::Session || !launched,
         // Meant for us, never in a token for a FHIR server; or what only an upstream could give.
-        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE && **name != *HELSEID,
+        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE && (**name != *HELSEID || rules.identity_row(client).is_some()),
         Scope::OpenId | Scope::FhirUser | Scope::Profile => true,
     });
     if scopes.contains(&Scope::OfflineAccess) {

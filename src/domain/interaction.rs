@@ -10,6 +10,7 @@ use super::issuer::{IssuerRules, LoginWay};
 use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
 use super::upstream_attempt::AttemptMode;
+use crate::protocol::claims::HELSEID;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -202,6 +203,11 @@ impl Interaction {
             if self.request.wants_encounter && self.encounter.is_none() {
                 return if silent { interaction_required() } else { Step::PickEncounter };
             }
+        }
+        // DESIGN §3, HelseID in SMART: once in passing, and the launch goes on whatever comes of it.
+        let elsewhere = user.auth.as_ref().is_none_or(|auth| auth.acr != LoginWay::HelseId.acr(&rules.issuer));
+        if self.request.scopes.has_extension(HELSEID) && elsewhere && !self.asked_in_passing && rules.login.contains(&LoginWay::HelseId) {
+            return Step::Passing;
         }
         let context = self.context(launch);
         let lacks = |required, there: bool| client.requires.contains(&required) && !there;

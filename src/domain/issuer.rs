@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, introspect_scope};
 use super::dpop::DpopNonce;
-use super::exchange::ExchangeRow;
+use super::exchange::{Delivery, Direction, ExchangeRow};
 use super::trusted::TrustedIssuer;
 use super::upstream::UpstreamRules;
 use crate::jose::Alg;
@@ -137,6 +137,12 @@ impl IssuerRules {
 
     pub fn fhir_at(&self, base: &FhirBase) -> Option<&FhirServer> {
         self.fhir.iter().find(|server| server.base == *base)
+    }
+
+    /// The row that lets a client have a token of the upstream's in its id_token; confidential clients only. DESIGN §3, HelseID in SMART.
+    pub fn identity_row(&self, client: &Client) -> Option<&ExchangeRow> {
+        let theirs = |row: &&ExchangeRow| row.caller == client.id && row.direction == Direction::ToUpstream && row.delivery == Delivery::Identity;
+        self.exchange.iter().find(theirs).filter(|_| !client.is_public() && self.upstream.is_some())
     }
 
     pub fn default_fhir(&self) -> Option<&FhirServer> {

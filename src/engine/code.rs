@@ -42,7 +42,7 @@ impl Engine {
                 return Err(GrantError::SessionEnded.into());
             }
             // Signed before the commit: a code is not spent on an answer that cannot be made.
-            let response = self.first_tokens(&redeemed, client.client(), key, now)?;
+            let response = self.first_tokens(&redeemed, client.client(), key, now).await?;
             if self.store.replace(&held, &redeemed).await? == Commit::Applied {
                 return Ok(response);
             }

@@ -6,7 +6,7 @@ use crate::domain::client::{Client, FhirUserForm};
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{Grant, GrantState};
 use crate::jose::{Alg, at_hash};
-use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, IdTokenClaims};
+use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, HelseIdClaim, IdTokenClaims};
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{Issuer, TokenId};
@@ -96,7 +96,7 @@ impl Engine {
         client: &Client,
         scopes: &ScopeSet,
         access_token: &Secret<String>,
-        nonce: Option<&str>,
+        (nonce, helseid): (Option<&str>, Option<HelseIdClaim>),
         now: UnixTime,
     ) -> Result<Secret<String>, KeysError> {
         let auth = grant.auth.as_ref();
@@ -116,6 +116,7 @@ impl Engine {
             sid: grant.session.clone(),
             grant_id: Some(grant.id.clone()),
             act: None,
+            helseid,
             profile: grant.fhir_user.as_ref().filter(|_| profile && fhir_user.is_some()).map(|user| format!("{}/{user}", grant.base)),
             fhir_user,
             name: grant.user_name.clone().filter(|_| profile),
@@ -130,17 +131,18 @@ impl Engine {
     }
 
     /// The answer to a redeemed code. SAL §3.4.
-    pub(super) fn first_tokens(&self, grant: &Grant, client: &Client, key: Option<&ProvenKey>, now: UnixTime) -> Result<TokenResponse, OAuthError> {
+    pub(super) async fn first_tokens(&self, grant: &Grant, client: &Client, key: Option<&ProvenKey>, now: UnixTime) -> Result<TokenResponse, OAuthError> {
         let generation = match grant.state {
             GrantState::Live { generation, .. } => generation,
             GrantState::CodeIssued { .. } | GrantState::Ended { .. } => 0,
         };
+        let helseid = self.helseid_claim(grant, client, &grant.scopes, now).await;
         let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
         let (access_token, expires_in) = self.access_token(grant, client, key, &grant.scopes, now)?;
         let id_token = grant
             .scopes
             .contains(&Scope::OpenId)
-            .then(|| self.id_token(grant, client, &grant.scopes, &access_token, grant.nonce.as_deref(), now))
+            .then(|| self.id_token(grant, client, &grant.scopes, &access_token, (grant.nonce.as_deref(), helseid), now))
             .transpose()?;
         Ok(TokenResponse {
             access_token,
@@ -155,7 +157,7 @@ impl Engine {
     }
 
     /// The answer to a refresh. SAL §3.7: the same context, and told again only to clients registered so (SAL-328, NAV-045).
-    pub(super) fn refreshed_tokens(
+    pub(super) async fn refreshed_tokens(
         &self,
         grant: &Grant,
         client: &Client,
@@ -164,9 +166,10 @@ impl Engine {
         generation: u32,
         now: UnixTime,
     ) -> Result<TokenResponse, OAuthError> {
+        let helseid = self.helseid_claim(grant, client, scopes, now).await;
         let (access_token, expires_in) = self.access_token(grant, client, key, scopes, now)?;
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
-        let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, None, now)).transpose()?;
+        let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, (None, helseid), now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
         let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
         Ok(TokenResponse {

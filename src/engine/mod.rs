@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod finish;
 pub mod gateway;
 pub mod helseid;
+mod helseid_claim;
 pub mod introspect;
 pub mod issue;
 pub mod keys;

@@ -55,10 +55,10 @@ impl Engine {
             }
             match decided {
                 Refreshed::Unchanged { generation } | Refreshed::Successor { generation } => {
-                    return self.refreshed_tokens(grant, client.client(), key, &scopes, generation, now);
+                    return self.refreshed_tokens(grant, client.client(), key, &scopes, generation, now).await;
                 }
                 Refreshed::Rotated(next, generation) => {
-                    let response = self.refreshed_tokens(&next, client.client(), key, &scopes, generation, now)?;
+                    let response = self.refreshed_tokens(&next, client.client(), key, &scopes, generation, now).await?;
                     // A conflict means that a racer rotated it: the next look gives us its successor too.
                     if self.store.replace(&held, &*next).await? == Commit::Applied {
                         return Ok(response);

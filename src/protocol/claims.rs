@@ -6,6 +6,7 @@ use super::dpop::Thumbprint;
 use super::ids::{ClientId, GrantId, Issuer, SessionId, Subject, TokenId};
 use super::launch::LaunchContext;
 use super::scope::ScopeSet;
+use crate::secret::Secret;
 use crate::time::UnixTime;
 
 /// `typ` of an access token. RFC 9068 §2.1.
@@ -98,6 +99,21 @@ pub struct Source {
     pub client_id: Option<ClientId>,
 }
 
+/// The scope that asks for a token of HelseID's, and the claim that holds it. `reference/helseid.md` §6.2; DESIGN §3, HelseID in SMART.
+pub const HELSEID: &str = "https://helseid.nhn.no";
+
+/// What that claim says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HelseIdClaim {
+    #[serde(serialize_with = "super::token::exposed")]
+    pub access_token: Secret<String>,
+    pub token_type: String,
+    pub issuer: String,
+    /// Seconds.
+    pub expires_in: u64,
+    pub scope: String,
+}
+
 /// An id_token. OIDC Core §2; SAL §3.9.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct IdTokenClaims {
@@ -125,6 +141,9 @@ pub struct IdTokenClaims {
     /// RFC 8693 §4.1; set when the token was exchanged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<Actor>,
+    /// NAV's draft of HelseID in SMART: a token of the provider's for the same person, as proof of who that is.
+    #[serde(rename = "https://helseid.nhn.no", skip_serializing_if = "Option::is_none", default)]
+    pub helseid: Option<HelseIdClaim>,
     #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
     pub fhir_user: Option<String>,
     /// OIDC Core §5.4: what the `profile` scope adds. `profile` is the user's FHIR resource by its absolute URL, as SMART 1.0 had it.

@@ -144,7 +144,8 @@ pub struct TokenResponse {
     pub context: Map<String, Value>,
 }
 
-fn exposed<S: serde::Serializer>(secret: &Secret<String>, to: S) -> Result<S::Ok, S::Error> {
+/// A secret that travels.
+pub(super) fn exposed<S: serde::Serializer>(secret: &Secret<String>, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(secret.expose())
 }
 

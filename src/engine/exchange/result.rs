@@ -91,6 +91,7 @@ impl Engine {
             sid: basis.sid,
             grant_id: None,
             act,
+            helseid: None,
             fhir_user: fhir_user_for(grant, target).filter(|_| grant.scopes.contains(&Scope::FhirUser)),
             profile: None,
             name: None,
