@@ -53,7 +53,7 @@ pub struct DemoOptions {
     pub json: Option<PathBuf>,
     /// Clients to add or replace.
     pub clients: Option<PathBuf>,
-    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own. `{issuer}` and `{fhir}` in it stand for the demo's.
+    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}` and `{fhir}` in it stand for the demo's.
     pub policy: Option<PathBuf>,
 }
 
@@ -362,7 +362,7 @@ resource_servers = ["fhir-server"]
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
         upstream = helseid.upstream.expose(),
-        rows = helseid.rows(fhir),
+        rows = helseid.rows(fhir, policy),
         clients = clients.expose(),
     ))
 }
