@@ -53,7 +53,7 @@ pub struct DemoOptions {
     pub json: Option<PathBuf>,
     /// Clients to add or replace.
     pub clients: Option<PathBuf>,
-    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own. `{issuer}` and `{fhir}` in it stand for the demo's.
+    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}` and `{fhir}` in it stand for the demo's.
     pub policy: Option<PathBuf>,
 }
 
@@ -316,6 +316,7 @@ fn write_facts(path: &Path, facts: &DemoFacts) -> Result<(), DemoError> {
 }
 
 /// The demo's configuration as an operator would write it, so that it goes through the same check.
+#[expect(clippy::too_many_arguments, reason = "each fills one blank of the text")]
 fn config_text(
     options: &DemoOptions,
     listeners: &Listeners,
@@ -362,7 +363,7 @@ resource_servers = ["fhir-server"]
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
         upstream = helseid.upstream.expose(),
-        rows = helseid.rows(fhir),
+        rows = helseid.rows(fhir, policy),
         clients = clients.expose(),
     ))
 }

@@ -53,7 +53,7 @@ impl DemoHelseid {
         seed.users.sort_by_key(|user| !ours.iter().any(|one| one.strip_prefix("Practitioner/") == Some(&user.id)));
         if let Some(us) = seed.clients.get_mut(SMART_AS) {
             us.redirect_uris.push(format!("{issuer}{CALLBACK_PATH}"));
-            us.post_logout_redirect_uris.push(format!("{issuer}/"));
+            us.post_logout_redirect_uris.push(format!("{issuer}/logout"));
             us.backchannel_logout_uri = Some(format!("{issuer}{LOGOUT_PATH}"));
         }
         if let Some(portal) = seed.clients.get_mut(PORTAL) {
@@ -84,59 +84,52 @@ impl DemoHelseid {
         Ok(Self { parts, facts, sample_api, upstream: Secret::new(upstream), organisations, users })
     }
 
-    /// What may be exchanged in the demo: DESIGN §2, §3. `fhir` is the FHIR base.
-    pub fn rows(&self, fhir: &str) -> String {
+    /// What may be exchanged in the demo: DESIGN §2, §3. `fhir` is the FHIR base. A row of `policy` takes the place of the demo's own
+    /// that permits the same.
+    pub fn rows(&self, fhir: &str, policy: &str) -> String {
         let Self { sample_api, organisations, .. } = self;
-        format!(
-            r#"# The portal may make its own token narrower.
-[[issuer.exchange]]
-name = "portal-narrows"
-direction = "own"
-caller = "regional-portal"
-audience = "{fhir}"
-scopes = "openid fhirUser offline_access patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
-
-# It reaches a national API through us, and never holds the token.
-[[issuer.exchange]]
-name = "portal-gateway"
-direction = "to-upstream"
-caller = "regional-portal"
-audience = "demo:kjerne"
-scopes = "demo:kjerne/read"
-gateway_url = "{sample_api}"
-patient_header = "nhn-patient-nin"
-attest_service = "urn:oid:2.16.578.1.12.4.1.1.8663|KX17"
-
-# To another one HelseID itself exchanges the token, and says in act who stands between.
-[[issuer.exchange]]
-name = "portal-prescriptions"
-direction = "to-upstream"
-caller = "regional-portal"
-audience = "demo:resept"
-scopes = "demo:resept/write"
-gateway_url = "{sample_api}"
-upstream_exchange = true
-
-# With a token of its own from HelseID and a launch it gets one of ours.
-[[issuer.exchange]]
-name = "portal-from-helseid"
-direction = "from-upstream"
-caller = "regional-portal"
-audience = "{fhir}"
-subject_client = "{PORTAL}"
-organisations = {organisations:?}
-scopes = "fhirUser patient/Patient.rs patient/Encounter.rs patient/Condition.rs"
-
-# NAV's app learns in its id_token who the user is at HelseID, and may exchange nothing.
-[[issuer.exchange]]
-name = "syk-inn-identity"
-direction = "to-upstream"
-caller = "syk-inn"
-audience = "nav-like:app"
-scopes = "nav-like:app/identity"
-delivery = "identity"
-"#
-        )
+        let smart = "fhirUser patient/Patient.rs patient/Encounter.rs patient/Condition.rs";
+        let rows = [
+            // It may make its own token narrower.
+            ("portal-narrows", "own", "regional-portal", fhir, format!("scopes = \"openid offline_access {smart}\"")),
+            // It reaches a national API through us, and never holds the token.
+            (
+                "portal-gateway",
+                "to-upstream",
+                "regional-portal",
+                "demo:kjerne",
+                format!(
+                    "scopes = \"demo:kjerne/read\"\ngateway_url = \"{sample_api}\"\npatient_header = \"nhn-patient-nin\"\n\
+                     attest_service = \"urn:oid:2.16.578.1.12.4.1.1.8663|KX17\""
+                ),
+            ),
+            // For another one HelseID itself exchanges the token, and says in `act` who stands between.
+            (
+                "portal-prescriptions",
+                "to-upstream",
+                "regional-portal",
+                "demo:resept",
+                format!("scopes = \"demo:resept/write\"\ngateway_url = \"{sample_api}\"\nupstream_exchange = true"),
+            ),
+            // With a token of its own from HelseID and a launch it gets one of ours.
+            (
+                "portal-from-helseid",
+                "from-upstream",
+                "regional-portal",
+                fhir,
+                format!("scopes = \"{smart}\"\nsubject_client = \"{PORTAL}\"\norganisations = {organisations:?}"),
+            ),
+            // NAV's app learns in its id_token who the user is at HelseID, and may exchange nothing.
+            ("syk-inn-identity", "to-upstream", "syk-inn", "nav-like:app", "scopes = \"nav-like:app/identity\"\ndelivery = \"identity\"".to_owned()),
+        ];
+        let theirs = permitted(policy);
+        let stays = |name: &str, what: [&str; 3]| !theirs.iter().any(|(other, same)| other == name || same.iter().eq(what.iter()));
+        rows.into_iter()
+            .filter(|(name, direction, caller, audience, _)| stays(name, [direction, caller, audience]))
+            .map(|(name, direction, caller, audience, lines)| {
+                format!("[[issuer.exchange]]\nname = \"{name}\"\ndirection = \"{direction}\"\ncaller = \"{caller}\"\naudience = \"{audience}\"\n{lines}\n\n")
+            })
+            .collect()
     }
 
     /// The person there of a practitioner of ours: they go by the same id.
@@ -145,6 +138,28 @@ delivery = "identity"
     }
 }
 
+/// The rows of a policy: name, and direction, caller and audience. What cannot be read is refused later, with its place.
+fn permitted(policy: &str) -> Vec<(String, [String; 3])> {
+    let read: toml::Table = policy.parse().unwrap_or_default();
+    let rows = read.get("issuer").and_then(|issuer| issuer.get("exchange").or_else(|| issuer.get(0)?.get("exchange")));
+    let text = |row: &toml::Value, key: &str| row.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+    let rows = rows.and_then(toml::Value::as_array).into_iter().flatten();
+    rows.map(|row| (text(row, "name"), ["direction", "caller", "audience"].map(|key| text(row, key)))).collect()
+}
+
 fn url(listener: &Listener) -> String {
     format!("http://{}", listener.local_addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::permitted;
+
+    #[test]
+    fn a_policy_is_read_for_what_it_permits() {
+        let policy = "[[issuer.exchange]]\nname = \"mine\"\ndirection = \"own\"\ncaller = \"c\"\naudience = \"a\"\n[[issuer.trusted]]\nissuer = \"x\"\n";
+        assert_eq!(permitted(policy), [("mine".to_owned(), ["own", "c", "a"].map(str::to_owned))]);
+        assert_eq!(permitted("no toml ["), []);
+        assert_eq!(permitted(""), []);
+    }
 }

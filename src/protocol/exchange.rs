@@ -152,7 +152,7 @@ mod tests {
             ("audience=x", "invalid_request"),
             ("subject_token=a&audience=x", "invalid_request"),
             ("subject_token=a&subject_token_type=urn:x&audience=x", "invalid_request"),
-            (&*format!("{SUBJECT}"), "invalid_request"),
+            (SUBJECT, "invalid_request"),
             (&*format!("{SUBJECT}&audience=x&audience=y"), "invalid_target"),
             (&*format!("{SUBJECT}&audience=x&resource=https://y.example"), "invalid_target"),
             (&*format!("{SUBJECT}&resource=x"), "invalid_target"),

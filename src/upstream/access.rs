@@ -165,8 +165,9 @@ impl Upstream {
         if expect.subject.is_some() && verified.subject.as_ref() != expect.subject {
             return Err(TokenFault::Subject.into());
         }
-        // T16.
-        if expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
+        // T16. Some APIs are told of no organisation (§7.4): then there is nothing to compare, and nobody it could speak for wrongly.
+        let told = verified.org_parent.is_some() || verified.org_child.is_some();
+        if told && expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
             return Err(TokenFault::Organisation.into());
         }
         Ok(verified)

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::demo::faults::{Ending, Fault, Party};
 use crate::demo::page::Lang;
-use crate::demo::wire::Answer;
+use crate::demo::sealed::Brief;
+use crate::demo::wire::{Answer, text_at};
 use crate::secret::Secret;
 
 use super::browser::Landing;
@@ -151,6 +152,10 @@ impl Walker<'_> {
         look.status(&answer, &[200]);
         let patient = answer.json().and_then(|said| said.get("patient").and_then(Value::as_str).map(str::to_owned));
         look.expect(patient.as_deref() == Some(&cast.first.patient), "patient is not the one handed over");
+        let id_token = answer.json().and_then(|said| Brief::of(text_at(&said, "/id_token")?));
+        look.expect(id_token.is_some(), "there is no id_token");
+        let claim = id_token.is_some_and(|brief| brief.payload.get("https://helseid.nhn.no").is_some());
+        look.sees("the app", format!("the patient; a HelseID token for itself: {}", if claim { "yes" } else { "no, the claim is absent" }));
     }
 
     async fn launch_ends_well(&mut self, cast: &Cast<'_>, ehr_token: &Secret<String>, ending: Ending) {

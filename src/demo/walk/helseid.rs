@@ -79,13 +79,14 @@ impl<'a> Walker<'a> {
     pub(super) async fn with_helseid(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, there: &There<'_>) -> Result<(), Stop> {
         self.begin_anew();
         let app_token = self.login_by_form(cast, at, ehr_token, there).await?;
+        self.in_passing(cast, at, ehr_token, there).await;
         let portal = self.portal(there).await?;
         let own = self.portal_launch(cast, at, ehr_token, &portal).await?;
         self.narrower(cast, at, &portal, &own).await;
         for api in [&CORE, &PRESCRIPTIONS] {
             self.through_the_gateway(at, &portal, &own, api).await;
         }
-        let from_helseid = self.from_helseid(cast, at, ehr_token, there, &portal).await;
+        let from_helseid = self.helseid_to_ours(cast, at, ehr_token, there, &portal).await;
         self.logout_at_helseid(
             cast,
             at,
@@ -168,14 +169,52 @@ impl<'a> Walker<'a> {
         let amr = payload.get("amr").map(Value::to_string).unwrap_or_default();
         look.sees("the app", format!("fhirUser={}  acr={acr}  amr={amr}; no identity number, no HPR number", id.fhir_user.as_deref().unwrap_or("absent")));
         look.expect(!payload.to_string().contains("helseid://claims"), "HelseID's own claims are passed on");
-        match id.helseid {
-            None => look.sees("the app", "no HelseID token: the claim is not there"),
-            Some(claim) => {
-                let expires_in = claim.expires_in.map(|left| left.to_string()).unwrap_or_default();
-                let scope = claim.scope.unwrap_or_default();
-                look.sees("the app", format!("a HelseID token for itself alone: scope={scope}  expires_in={expires_in}"));
-            }
+        look.expect(id.helseid.is_some(), "the HelseID claim is not there");
+        if let Some(claim) = id.helseid {
+            let expires_in = claim.expires_in.map(|left| left.to_string()).unwrap_or_default();
+            let scope = claim.scope.unwrap_or_default();
+            look.sees("the app", format!("a HelseID token for itself alone: scope={scope}  expires_in={expires_in}"));
         }
+    }
+
+    /// The EPJ vouches in a session of its own; the app wants the HelseID claim, and the doctor is logged in there already.
+    async fn in_passing(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, there: &There<'_>) {
+        let mut look = Look::new("EPJ → browser → authorization server → HelseID in passing → app", "The EPJ vouches, and HelseID is asked in passing");
+        self.session = format!("walk-{}", self.random.id());
+        let verifier = self.random.token();
+        let answer = self.launch_api(&mut look, "/launches", ehr_token, &self.handover(cast.app, cast.second)).await;
+        look.answer(&answer, &["launch", "start_url", "error", "member"]);
+        look.status(&answer, &[201]);
+        let said = answer.json().unwrap_or(Value::Null);
+        let mut code = None;
+        if let (Some(launch), Some(start_url)) = (secret_at(&said, "/launch"), text_at(&said, "/start_url")) {
+            let app = self.facts.app.clone();
+            self.browse(&mut look, start_url, Some(&app)).await;
+            let url = self.authorization_url(cast, &at.authorization, launch.expose(), "passing", &verifier, &self.facts.fhir);
+            let landing = self.browse(&mut look, &url, Some(cast.redirect_uri)).await;
+            if let Some(landing) = &landing {
+                let passed = landing.hops.iter().any(|hop| hop.request.starts_with(&format!("{}/connect/authorize", there.helseid.issuer)));
+                look.expect(passed, "HelseID is not asked");
+                look.expect(landing.hops.iter().all(|hop| (300..400).contains(&hop.status)), "somebody has to press a button");
+            }
+            code = landing.and_then(|landing| code_of(&mut look, &landing));
+        }
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", cast.app.client_id.as_str()),
+            ("code", code.as_deref().unwrap_or_default()),
+            ("redirect_uri", cast.redirect_uri),
+            ("code_verifier", verifier.expose()),
+        ];
+        let answer = self.token_request(&mut look, &at.token, cast.app, &form).await;
+        look.answer(&answer, &["access_token", "id_token", "patient", "encounter", "error"]);
+        look.status(&answer, &[200]);
+        let payload = answer.json().and_then(|said| Brief::of(text_at(&said, "/id_token")?)).map(|brief| brief.payload).unwrap_or(Value::Null);
+        let acr = text_at(&payload, "/acr").unwrap_or("absent");
+        let claim = payload.get("https://helseid.nhn.no");
+        look.expect(claim.is_some(), "the HelseID claim is not there");
+        look.sees("the app", format!("acr={acr}  a HelseID token for itself: {}", if claim.is_some() { "yes" } else { "no" }));
+        self.report.add(look, "one silent login in passing for the claim, no page and no second password: DESIGN §3, HelseID in SMART; nav.md §3.10");
     }
 
     async fn portal<'p>(&mut self, there: &There<'p>) -> Result<Portal<'p>, Stop> {
@@ -294,7 +333,7 @@ impl<'a> Walker<'a> {
     }
 
     /// (b) HelseID's token and a launch handle become a SMART token. Gives it.
-    async fn from_helseid(
+    async fn helseid_to_ours(
         &mut self,
         cast: &Cast<'_>,
         at: &Endpoints,

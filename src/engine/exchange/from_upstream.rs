@@ -29,7 +29,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ExchangeRefusal`] with the rule that stands against it; the upstream's keys, the FHIR server or the store being out of reach.
-    pub(super) async fn from_upstream<'a>(
+    pub(super) async fn exchange_from_upstream<'a>(
         &'a self,
         caller: &Client,
         request: &ExchangeRequest,
@@ -207,10 +207,18 @@ impl Engine {
             client_id: None,
         };
         let act = self.actor(caller, None, chain(token)).await?;
-        let basis =
-            Basis { sub: grant.subject.clone(), sid: grant.session.clone(), auth: grant.auth.clone(), sources: vec![source], act: None, grant: Some(grant) };
+        let basis = Basis {
+            sub: grant.subject.clone(),
+            sid: grant.session.clone(),
+            auth: grant.auth.clone(),
+            sources: vec![source],
+            act: None,
+            grant: Some(grant.clone()),
+        };
         let scopes = permitted.scopes.clone();
-        self.access_token_result(caller, &permitted, scopes, basis, Some(act))
+        let response = self.access_token_result(caller, &permitted, scopes, basis, Some(act))?;
+        self.keep_grant(&grant).await?;
+        Ok(response)
     }
 }
 
