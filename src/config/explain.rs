@@ -6,7 +6,7 @@ use std::path::Path;
 use super::load;
 use super::read::print_duration;
 use super::types::IssuerConfig;
-use crate::domain::client::{Client, ClientAuthMethod};
+use crate::domain::client::Client;
 use crate::domain::exchange::{Ask, Binding, Direction, ExchangeRow, Semantics};
 use crate::protocol::exchange::TokenType;
 use crate::protocol::ids::ClientId;
@@ -85,10 +85,8 @@ fn why_not(row: &ExchangeRow, client: &Client, question: &ExchangeQuestion<'_>) 
         actor_token: false,
         proven: None,
     };
-    row.misses(&ask).or_else(|| {
-        let shared_secret = row.direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. });
-        shared_secret.then_some("the caller has a shared secret: this row only gives it the claim in its id_token (unauthorized_client)")
-    })
+    row.misses(&ask)
+        .or_else(|| (!row.lets(client)).then_some("the caller has a shared secret: this row only gives it the claim in its id_token (unauthorized_client)"))
 }
 
 /// What a row gives, in a few lines.

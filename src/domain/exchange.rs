@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::Client;
+use super::client::{Client, ClientAuthMethod};
 use super::person::OrgNumber;
 use crate::protocol::claims::Actor;
 use crate::protocol::dpop::Thumbprint;
@@ -392,7 +392,7 @@ fn presented_by(ask: &Ask<'_>, subject: &Subject) -> Result<(), ExchangeRefusal>
 /// # Errors
 /// [`ExchangeRefusal::NotACaller`] where the client exchanges nothing at all, [`ExchangeRefusal::NoRow`] where not this.
 pub fn find<'a>(rows: &'a [ExchangeRow], ask: &Ask<'_>) -> Result<&'a ExchangeRow, ExchangeRefusal> {
-    let mut of_caller = rows.iter().filter(|row| row.caller == ask.caller.id).peekable();
+    let mut of_caller = rows.iter().filter(|row| row.lets(ask.caller)).peekable();
     if of_caller.peek().is_none() {
         return Err(ExchangeRefusal::NotACaller);
     }
@@ -453,6 +453,12 @@ fn survives(scope: &Scope, person: bool) -> bool {
 }
 
 impl ExchangeRow {
+    /// Whether the client may exchange by this row at all. §6.3: across the bridge with a key of its own; with a shared secret it gets the
+    /// claim in its id_token and nothing here.
+    pub fn lets(&self, client: &Client) -> bool {
+        self.caller == client.id && (!self.direction.is_bridge() || matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }))
+    }
+
     /// Whether this is the row for what was asked.
     fn serves(&self, ask: &Ask<'_>) -> bool {
         self.misses(ask).is_none()

@@ -39,8 +39,6 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/introspect"), post(introspect::post)),
         (under("/revoke"), post(revoke::post).options(revoke::preflight)),
         (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
-        (under("/gateway/{row}"), on(PASSED_ON, gateway::root)),
-        (under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
         (under("/logout"), get(logout::any).post(logout::any)),
@@ -50,6 +48,10 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/.well-known/oauth-authorization-server"), open(get(discovery::metadata))),
         (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
     ];
+    if app.engine.rules.exchange.iter().any(|row| row.gateway.is_some()) {
+        table.push((under("/gateway/{row}"), on(PASSED_ON, gateway::root)));
+        table.push((under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)));
+    }
     if app.engine.upstream().is_some() {
         table.push((under(CALLBACK_PATH), get(upstream::callback)));
         table.push((under(LOGOUT_PATH), post(upstream::logout)));

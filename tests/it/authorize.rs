@@ -440,7 +440,7 @@ async fn unknown_parameters_do_no_harm() {
         ("display", "popup"),
         ("ui_locales", "nb-NO fr"),
         ("login_hint", "x"),
-        ("dpop_jkt", "x"),
+        ("dpop_jkt", "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"),
         ("acr_values", "x"),
         ("id_token_hint", "x"),
         ("vendor", "%00"),

@@ -14,7 +14,6 @@ mod to_upstream;
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;
-use crate::domain::client::ClientAuthMethod;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
@@ -108,7 +107,7 @@ impl Engine {
         proven: Option<&ProvenKey>,
     ) -> Result<(Direction, &str, TokenResponse), Failed> {
         let client = caller.client();
-        if !self.rules.exchange.iter().any(|row| row.caller == client.id) {
+        if !self.rules.exchange.iter().any(|row| row.lets(client)) {
             return Err(ExchangeRefusal::NotACaller.into());
         }
         let token = ask.subject.token.expose();
@@ -124,10 +123,6 @@ impl Engine {
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
-        // §6.3: the bridge takes nothing less. Its symmetric callers get the claim in their id_token and nothing here.
-        if direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }) {
-            return Err(ExchangeRefusal::NotACaller.into());
-        }
         let asked = Ask {
             direction,
             issuer,
@@ -155,6 +150,6 @@ impl Engine {
 
     /// Whether one of the caller's rows leads to the upstream under this name: then (a) is meant and not (c).
     fn is_upstream_target(&self, caller: &crate::domain::client::Client, target: &str) -> bool {
-        self.rules.exchange.iter().any(|row| row.caller == caller.id && row.direction == Direction::ToUpstream && row.audience == target)
+        self.rules.exchange.iter().any(|row| row.lets(caller) && row.direction == Direction::ToUpstream && row.audience == target)
     }
 }
