@@ -6,7 +6,7 @@ use crate::world::{Page, World, form_fields};
 
 impl World {
     /// A lever of the mock, with the facts' secret.
-    async fn lever(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+    pub async fn lever(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
         let helseid = self.demo.facts.helseid.as_ref().unwrap();
         let mut request = self.http.request(method, format!("{}/__mock/{path}", helseid.admin)).bearer_auth(helseid.admin_secret.expose());
         if let Some(body) = body {

@@ -1,5 +1,6 @@
 //! Token exchange at the token endpoint. RFC 8693; DESIGN §3; `reference/helseid.md` §6.3–6.8.
 
+mod bridge;
 mod foreign;
 mod hospital;
 mod limits;

@@ -5,7 +5,7 @@ use super::grant::Made;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
 use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Permit, Presenter, Subject, find, permit};
-use crate::domain::grant::AuthFacts;
+use crate::domain::grant::{AuthFacts, Grant};
 use crate::domain::launch::{Launch, LaunchState};
 use crate::domain::person::OrgNumber;
 use crate::domain::upstream_session::Denied;
@@ -19,6 +19,7 @@ use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
 use crate::store::records::Replay;
 use crate::store::{Commit, Held};
+use crate::time::UnixTime;
 use crate::upstream::{UpstreamError, UpstreamToken};
 
 /// How the person proved to be the person, as our tokens say it: at the upstream, as surely as it says.
@@ -44,19 +45,41 @@ impl Engine {
         let (person, hpr) = (token.person.as_ref().ok_or(ExchangeRefusal::Machine)?, token.hpr.as_ref());
         let practitioner = self.practitioner(base, person, hpr).await?;
         let fhir_user = practitioner.reference().ok_or(ExchangeRefusal::Person)?;
-        let organisation = token.org_child.as_ref().or(token.org_parent.as_ref()).ok_or(ExchangeRefusal::Organisation)?;
         // P8; the token's legal entity was compared with the row's already.
-        if !self.works_for(base, &fhir_user, organisation).await? && !self.works_for(base, &fhir_user, parent(&token)?).await? {
+        if !self.acts_there(base, &fhir_user, parent(&token)?, token.org_child.as_ref()).await? {
             return Err(ExchangeRefusal::Organisation.into());
         }
         let launch = match &request.launch {
             None => None,
             Some(handle) => Some(self.launch_for(caller, base, &fhir_user, parent(&token)?, handle).await?),
         };
-        if row.once {
-            self.use_up(&token, &permitted).await?;
+        let once = row.once.then(|| token.expires_at.max(permitted.expires_at));
+        let context = launch.as_ref().map(|held| &held.value);
+        let (response, grant) = self.upstream_result(caller, base, permitted, &token, &practitioner, context).await?;
+        // Nothing is used up for an answer that cannot be made.
+        if let Some(until) = once {
+            self.use_up(&token, until).await?;
         }
-        self.upstream_result(caller, base, permitted, &token, &practitioner, launch).await.map(|response| (row, response))
+        if let Some(held) = launch
+            && self.store.replace(&held, &held.value.spend(self.now())).await? == Commit::Conflict
+        {
+            return Err(ExchangeRefusal::Launch.into());
+        }
+        self.keep_grant(&grant).await?;
+        Ok((row, response))
+    }
+
+    /// Whether the person works where the token says they act: in that unit of that legal entity, or for the entity itself. P8, T16.
+    async fn acts_there(&self, base: &FhirBase, person: &Reference, parent: &OrgNumber, child: Option<&OrgNumber>) -> Result<bool, Unknown> {
+        let (fhir, token) = self.reading_at(base)?;
+        for place in fhir.workplaces(&token, person).await? {
+            let upwards = self.numbers_upwards(base, &place).await?;
+            let there = child.is_none_or(|child| upwards.contains(child) || upwards.first() == Some(parent));
+            if there && upwards.contains(parent) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The presented token, verified as an API would: signature, issuer, one audience, lifetime. §2.11.
@@ -131,14 +154,14 @@ impl Engine {
         format!("once.{}", self.jti_hash(token))
     }
 
-    async fn use_up(&self, token: &UpstreamToken, permitted: &Permit<'_>) -> Result<(), Failed> {
-        match self.store.create(&self.once_mark(token), &Replay { until: token.expires_at.max(permitted.expires_at) }).await? {
+    async fn use_up(&self, token: &UpstreamToken, until: UnixTime) -> Result<(), Failed> {
+        match self.store.create(&self.once_mark(token), &Replay { until }).await? {
             Commit::Applied => Ok(()),
             Commit::Conflict => Err(ExchangeRefusal::UpstreamToken.into()),
         }
     }
 
-    /// The launch behind a handle, for this client, person and organisation, and now spent. T10.
+    /// The launch behind a handle, for this client, person and organisation, of a session that lives; to be spent with the answer. T10.
     async fn launch_for(
         &self,
         caller: &Client,
@@ -146,7 +169,7 @@ impl Engine {
         fhir_user: &Reference,
         organisation: &OrgNumber,
         handle: &Secret<String>,
-    ) -> Result<Launch, Failed> {
+    ) -> Result<Held<Launch>, Failed> {
         let held: Held<Launch> = self.store.load(&handle.digest().text()).await?.ok_or(ExchangeRefusal::Launch)?;
         let launch = &held.value;
         let now = self.now();
@@ -161,10 +184,11 @@ impl Engine {
         {
             return Err(ExchangeRefusal::Launch.into());
         }
-        if self.store.replace(&held, &launch.spend(now)).await? == Commit::Conflict {
+        // T11: what the EPJ ended gives nothing, not even a token that is dead from the start.
+        if !self.live_session(&launch.session).await?.is_some_and(|session| session.carries(launch.session_epoch, now)) {
             return Err(ExchangeRefusal::Launch.into());
         }
-        Ok(held.value)
+        Ok(held)
     }
 
     async fn upstream_result(
@@ -174,17 +198,17 @@ impl Engine {
         mut permitted: Permit<'_>,
         token: &UpstreamToken,
         practitioner: &Resource,
-        launch: Option<Launch>,
-    ) -> Result<TokenResponse, Failed> {
+        launch: Option<&Launch>,
+    ) -> Result<(TokenResponse, Grant), Failed> {
         // §6.5: no launch, no patient.
-        if launch.as_ref().is_none_or(|launch| launch.context.patient.is_none()) {
+        if launch.is_none_or(|launch| launch.context.patient.is_none()) {
             permitted.scopes.retain(|scope| !matches!(scope, Scope::Resource(resource) if resource.level == Level::Patient));
         }
         if permitted.scopes.is_empty() {
             return Err(ExchangeRefusal::NothingLeft.into());
         }
         let auth = token.auth_time.map(|auth_time| AuthFacts { auth_time, acr: self.rules.issuer.at(ACR), amr: token.amr.clone() });
-        let session = launch.as_ref().map(|launch| (launch.session.clone(), launch.session_epoch));
+        let session = launch.map(|launch| (launch.session.clone(), launch.session_epoch));
         let fhir_user = practitioner.reference().ok_or(ExchangeRefusal::Person)?;
         let made = Made {
             caller,
@@ -192,7 +216,7 @@ impl Engine {
             fhir_user,
             user_name: practitioner.practitioner_name(),
             scopes: permitted.scopes.clone(),
-            context: launch.map(|launch| launch.context).unwrap_or_default(),
+            context: launch.map(|launch| launch.context.clone()).unwrap_or_default(),
             session,
             auth,
             until: permitted.expires_at,
@@ -216,9 +240,7 @@ impl Engine {
             grant: Some(grant.clone()),
         };
         let scopes = permitted.scopes.clone();
-        let response = self.access_token_result(caller, &permitted, scopes, basis, Some(act))?;
-        self.keep_grant(&grant).await?;
-        Ok(response)
+        Ok((self.access_token_result(caller, &permitted, scopes, basis, Some(act))?, grant))
     }
 }
 

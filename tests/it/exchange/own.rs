@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::{ACCESS_TOKEN, ID_TOKEN, JWT, PORTAL, Portal, exchange_form, proof, tampered};
 use crate::world::{App, Reply, SECRET, World, claims, header};
 
+/// What a form has besides.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// An app, the service it lets act, and a third party that it does not.
 const CLIENTS: &str = r#"
 [[client]]
@@ -250,7 +253,7 @@ async fn what_is_asked_wrongly_is_refused() {
     let upper = fhir.replace("/fhir", "/FHIR");
     let changed = tampered(subject, |claims| claims["scope"] = json!("patient/*.cruds"));
     let foreign = tampered(subject, |claims| claims["iss"] = json!("https://somebody.example"));
-    let rows: &[(&str, &str, &str, &[(&str, &str)])] = &[
+    let rows: &[(&str, &str, &str, Pairs<'_>)] = &[
         // T3: byte for byte.
         ("te_aud_trailing_slash", "invalid_target", &slash, &[]),
         ("te_aud_case", "invalid_target", &upper, &[]),
