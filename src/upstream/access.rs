@@ -81,6 +81,8 @@ pub(super) struct AccessExpect<'a> {
     pub jkt: &'a str,
     pub subject: Option<&'a UpstreamSubject>,
     pub acting_for: Option<&'a ActingFor>,
+    /// Whether it must name that organisation, or may name none.
+    pub names_one: bool,
 }
 
 /// The level, where it is known and high enough.
@@ -166,7 +168,8 @@ impl Upstream {
             return Err(TokenFault::Subject.into());
         }
         // T16.
-        if expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
+        let nameless = verified.org_parent.is_none() && verified.org_child.is_none() && !expect.names_one;
+        if !nameless && expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
             return Err(TokenFault::Organisation.into());
         }
         Ok(verified)

@@ -231,8 +231,14 @@ impl Engine {
             client_id: None,
         };
         let act = self.actor(caller, None, chain(token)).await?;
-        let basis =
-            Basis { sub: grant.subject.clone(), sid: grant.session.clone(), auth: grant.auth.clone(), sources: vec![source], act: None, grant: Some(grant.clone()) };
+        let basis = Basis {
+            sub: grant.subject.clone(),
+            sid: grant.session.clone(),
+            auth: grant.auth.clone(),
+            sources: vec![source],
+            act: None,
+            grant: Some(grant.clone()),
+        };
         let scopes = permitted.scopes.clone();
         Ok((self.access_token_result(caller, &permitted, scopes, basis, Some(act))?, grant))
     }

@@ -132,6 +132,7 @@ impl Engine {
         }
         let who = self.acting_for(grant).await?.ok_or(ExchangeRefusal::Organisation)?;
         let details = Details::none().acting_for(tenancy, &who);
+        let details = if row.delivery == Delivery::Identity { details.may_name_none() } else { details };
         let details = match &row.attest_service {
             None => details,
             Some((system, code)) => details.attest(&self.attest(&login, grant, &who, system, code)?),
