@@ -108,7 +108,9 @@ impl Engine {
         proven: Option<&ProvenKey>,
     ) -> Result<(Direction, &str, TokenResponse), Failed> {
         let client = caller.client();
-        if !self.rules.exchange.iter().any(|row| row.caller == client.id) {
+        // §6.3: the bridge takes nothing less. Its symmetric callers get the claim in their id_token and nothing here.
+        let strong = matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. });
+        if !self.rules.exchange.iter().any(|row| row.caller == client.id && (strong || !row.direction.is_bridge())) {
             return Err(ExchangeRefusal::NotACaller.into());
         }
         let token = ask.subject.token.expose();
@@ -124,8 +126,7 @@ impl Engine {
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
-        // §6.3: the bridge takes nothing less. Its symmetric callers get the claim in their id_token and nothing here.
-        if direction.is_bridge() && !matches!(client.auth, ClientAuthMethod::PrivateKeyJwt { .. }) {
+        if direction.is_bridge() && !strong {
             return Err(ExchangeRefusal::NotACaller.into());
         }
         let asked = Ask {
