@@ -81,6 +81,8 @@ pub(super) struct AccessExpect<'a> {
     pub jkt: &'a str,
     pub subject: Option<&'a UpstreamSubject>,
     pub acting_for: Option<&'a ActingFor>,
+    /// Whether it must name that organisation, or may name none.
+    pub names_one: bool,
 }
 
 /// The level, where it is known and high enough.
@@ -165,9 +167,9 @@ impl Upstream {
         if expect.subject.is_some() && verified.subject.as_ref() != expect.subject {
             return Err(TokenFault::Subject.into());
         }
-        // T16. Some APIs are told of no organisation (§7.4): then there is nothing to compare, and nobody it could speak for wrongly.
-        let told = verified.org_parent.is_some() || verified.org_child.is_some();
-        if told && expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
+        // T16.
+        let nameless = verified.org_parent.is_none() && verified.org_child.is_none() && !expect.names_one;
+        if !nameless && expect.acting_for.is_some_and(|who| !verified.acts_for(who)) {
             return Err(TokenFault::Organisation.into());
         }
         Ok(verified)

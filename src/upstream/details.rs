@@ -24,6 +24,7 @@ pub struct Details {
     organisation: Option<Value>,
     attest: Option<Value>,
     journal: Option<Value>,
+    nameless: bool,
 }
 
 impl Details {
@@ -63,6 +64,16 @@ impl Details {
         self.acting_for.as_ref()
     }
 
+    /// The token may name no organisation at all: an API that only learns who somebody is may not be told of any. §3.2.
+    #[must_use]
+    pub fn may_name_none(self) -> Self {
+        Self { nameless: true, ..self }
+    }
+
+    pub fn names_one(&self) -> bool {
+        !self.nameless
+    }
+
     pub fn is_empty(&self) -> bool {
         self.to_claim().is_none()
     }
@@ -75,7 +86,7 @@ impl Details {
 
     /// Tells details apart in cache keys: another organisation or attest is another token (`reference/helseid.md` T18).
     pub fn digest(&self) -> Digest {
-        Digest::of(self.to_claim().unwrap_or_default().to_string().as_bytes())
+        Digest::of_parts(&[self.to_claim().unwrap_or_default().to_string().as_bytes(), &[u8::from(self.nameless)]])
     }
 }
 

@@ -178,6 +178,7 @@ impl Upstream {
             jkt: &ask.key.public_jwk().thumbprint(),
             subject: Some(ask.subject),
             acting_for: ask.details.expected_organisation(),
+            names_one: ask.details.names_one(),
         };
         let tokens = self.tokens(answer, expect).await?;
         let Some(id_token) = answer.get("id_token").and_then(Value::as_str) else { return Ok((tokens, None)) };
@@ -203,7 +204,13 @@ impl Upstream {
         if answer.get("issued_token_type").and_then(Value::as_str) != Some(ACCESS_TOKEN) {
             return Err(AnswerFault::Missing("issued_token_type").into());
         }
-        let expect = AccessExpect { audience: ask.audience, jkt: &ask.holder.jkt(), subject: ask.subject, acting_for: ask.details.expected_organisation() };
+        let expect = AccessExpect {
+            audience: ask.audience,
+            jkt: &ask.holder.jkt(),
+            subject: ask.subject,
+            acting_for: ask.details.expected_organisation(),
+            names_one: ask.details.names_one(),
+        };
         let tokens = self.tokens(&answer, expect).await?;
         // T12: who acts is in the token, and it is us.
         let rules = self.rules();

@@ -209,7 +209,7 @@ impl Upstream {
         let answer = self.call(&call).await?;
         let id_token = answer.get("id_token").and_then(Value::as_str).ok_or(AnswerFault::Missing("id_token"))?;
         let id_token = Secret::new(id_token.to_owned());
-        let expect = AccessExpect { audience: &rules.api_audience, jkt: &ask.key.public_jwk().thumbprint(), subject: None, acting_for: None };
+        let expect = AccessExpect { audience: &rules.api_audience, jkt: &ask.key.public_jwk().thumbprint(), subject: None, acting_for: None, names_one: true };
         let tokens = self.tokens(&answer, expect).await?;
         let wanted = IdTokenExpect {
             nonce: Some(ask.nonce),

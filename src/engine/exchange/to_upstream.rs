@@ -10,14 +10,14 @@ use crate::domain::upstream::{ActingFor, Tenancy};
 use crate::domain::upstream_session::UpstreamLogin;
 use crate::engine::people::Unknown;
 use crate::engine::upstream_session::AccessError;
-use crate::jose::SigningKey;
+use crate::jose::{SigningKey, UnverifiedJwt};
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::exchange::ExchangeRequest;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
 use crate::upstream::details::{Attest, Code, DecisionRef, Purpose, ServiceOrPurpose};
-use crate::upstream::{Details, ExchangeAsk, Holder, Tokens, UpstreamError};
+use crate::upstream::{Details, ExchangeAsk, Holder, Refusal, Tokens, UpstreamError};
 
 /// A token of the upstream's, and the key it is bound to.
 pub(in crate::engine) struct AtUpstream {
@@ -95,6 +95,11 @@ impl Engine {
     /// A token bound to the caller's own key, by the proof it made for the upstream; we add who we are. §6.4, `handover`.
     async fn handed_over(&self, permitted: &Permit<'_>, grant: &Grant, proof: Option<&Secret<String>>) -> Result<Tokens, Failed> {
         let (proof, jkt) = (proof.ok_or(ExchangeRefusal::NoProof)?, permitted.bound_to.as_ref().ok_or(ExchangeRefusal::NoProof)?);
+        // The same key here and there, before anybody is asked.
+        let brought = UnverifiedJwt::parse(proof.expose()).and_then(|proof| proof.proof_key()).map_err(|_| ExchangeRefusal::NoProof)?;
+        if brought.thumbprint() != jkt.as_str() {
+            return Err(ExchangeRefusal::OtherKey.into());
+        }
         let (login, details) = self.behind(permitted.row, grant).await?;
         let (subject_token, _key) = self.for_ourselves(grant, &details).await?;
         let upstream = self.upstream().ok_or(ExchangeRefusal::NoUpstreamSession)?;
@@ -106,7 +111,11 @@ impl Engine {
             audience: &permitted.row.audience,
             details: &details,
         };
-        Ok(upstream.exchange(&ask).await?)
+        match upstream.exchange(&ask).await {
+            // The proof is the app's, and so is what is wrong with it.
+            Err(UpstreamError::Refused(Refusal::InvalidProof)) => Err(ExchangeRefusal::NoProof.into()),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// The session's token for our own API there: what we exchange as the actor.
@@ -132,6 +141,7 @@ impl Engine {
         }
         let who = self.acting_for(grant).await?.ok_or(ExchangeRefusal::Organisation)?;
         let details = Details::none().acting_for(tenancy, &who);
+        let details = if row.delivery == Delivery::Identity { details.may_name_none() } else { details };
         let details = match &row.attest_service {
             None => details,
             Some((system, code)) => details.attest(&self.attest(&login, grant, &who, system, code)?),
@@ -186,7 +196,7 @@ impl From<AccessError> for Failed {
     fn from(failed: AccessError) -> Self {
         match failed {
             AccessError::NoSession => Self::Refused(ExchangeRefusal::NoUpstreamSession),
-            AccessError::Ended(_) | AccessError::Upstream(UpstreamError::Refused(crate::upstream::Refusal::InvalidGrant)) => {
+            AccessError::Ended(_) | AccessError::Upstream(UpstreamError::Refused(Refusal::InvalidGrant)) => {
                 Self::Refused(ExchangeRefusal::UpstreamSessionEnded)
             }
             AccessError::NotPushed => Self::Refused(ExchangeRefusal::UpstreamTarget),

@@ -18,6 +18,8 @@ use crate::world::{ASSERTION_TYPE, App, Browser, Prover, Reply, VERIFIER, World,
 const DOCTOR: &str = "lege-fastlege";
 /// A second caller, with rows of its own: see [`with_second`].
 const SECOND: &str = "second";
+/// An API that acts with tokens it was given; its keys are those of [`SECOND`].
+const THIRD: &str = "third";
 const SECOND_AT: &str = "http://127.0.0.1:4567/second";
 /// Who it is there.
 const SECOND_THERE: &str = "a0b7c2d1-0001-4a5e-9c11-5d1c8f0e77ff";
@@ -125,6 +127,8 @@ async fn with_second() -> (World, SigningKey) {
          consent = \"pre-approved\"\ndpop = \"required\"\n",
         jwks_toml(&[&key])
     );
+    let third =
+        format!("[[client]]\nclient_id = \"{THIRD}\"\nauth = \"private_key_jwt\"\n{}\nscopes = \"fhirUser\"\ndpop = \"required\"\n", jwks_toml(&[&key]));
     let row = |name: &str, direction: &str, audience: &str, scopes: &str, more: &str| {
         format!(
             "[[issuer.exchange]]\nname = \"{name}\"\ndirection = \"{direction}\"\ncaller = \"{SECOND}\"\naudience = \"{audience}\"\nscopes = \"{scopes}\"\n{more}\n\n"
@@ -133,11 +137,15 @@ async fn with_second() -> (World, SigningKey) {
     let once = format!("subject_client = \"{SECOND_THERE}\"\norganisations = [\"376213609\"]\nonce = true");
     let policy = [
         row("second-once", "from-upstream", "{fhir}", "fhirUser patient/Patient.rs", &once),
+        format!(
+            "[[issuer.exchange]]\nname = \"third-acts\"\ndirection = \"from-upstream\"\ncaller = \"{THIRD}\"\naudience = \"{{fhir}}\"\nscopes = \"fhirUser\"\n\
+             presenter = \"actor\"\nsubject_audience = \"demo:kjerne\"\norganisations = [\"376213609\"]\n\n"
+        ),
         row("second-identity", "to-upstream", "nav-like:app", "nav-like:app/identity", "delivery = \"identity\""),
         row("second-handover", "to-upstream", "demo:resept", "demo:resept/write", "delivery = \"handover\""),
         row("second-gateway", "to-upstream", "fjord:epj-api", "fjord:epj-api/exchange fjord:epj-api/read", "gateway_url = \"http://127.0.0.1:9\""),
     ];
-    (World::with(&client, &policy.concat()).await, key)
+    (World::with(&format!("{client}{third}"), &policy.concat()).await, key)
 }
 
 fn second(world: &World, key: SigningKey) -> Caller<'_> {

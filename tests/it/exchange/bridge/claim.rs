@@ -53,13 +53,19 @@ async fn a_launch_goes_on_without_it_where_the_upstream_says_no() {
     }
 }
 
+/// Registered for the scope, but public: neither scope nor claim. A row for one is refused by the configuration.
 #[tokio::test]
-async fn without_a_row_the_scope_is_not_granted() {
-    let world = World::start().await;
-    for client in ["NAV_SMART_on_FHIR_example", "growth-chart"] {
-        let Some(id) = world.demo.facts.clients.keys().find(|id| id.as_str() == client || id.starts_with("nav-validator")) else { continue };
-        let (_, tokens) = launched(&world, id, async || {}).await;
-        assert!(!tokens.0["scope"].as_str().unwrap().contains(CLAIM), "{}", tokens.0);
-        assert_eq!(claim(&tokens.0), None);
-    }
+async fn a_public_client_never_has_it() {
+    let at = "http://127.0.0.1:4567/cb";
+    let client = format!(
+        "[[client]]\nclient_id = \"in-the-browser\"\nauth = \"none\"\nredirect_uris = [\"{at}\"]\nlaunch_urls = [\"http://127.0.0.1:4567/launch\"]\n\
+         scopes = \"{SCOPE}\"\nconsent = \"pre-approved\"\n"
+    );
+    let world = World::with_clients(&client).await;
+    let launch = world.ehr().client("in-the-browser").launch().await;
+    let app = App::new(&world, "in-the-browser").at(at).set("scope", SCOPE).launched(&launch);
+    let code = through_helseid(&world, &app).await;
+    let tokens = app.redeem(&code).await;
+    assert!(!tokens.text("scope").contains(CLAIM) && tokens.text("scope").contains("fhirUser"), "{}", tokens.0);
+    assert_eq!(claim(&tokens.0), None);
 }

@@ -193,3 +193,48 @@ async fn an_upstream_that_is_down_is_a_503_that_says_when() {
         assert!(!reply.body.contains("their own words"), "{}", reply.body);
     }
 }
+
+/// RFC 9449 §9: the API may ask for a nonce, and the app never sees that.
+#[tokio::test]
+async fn a_nonce_of_the_apis_is_our_affair() {
+    let world = World::start().await;
+    let portal = Caller::portal(&world);
+    let handle = handle(&portal, &portal.subject().await, KJERNE).await;
+    world.lever(reqwest::Method::PUT, "sample-api/nonce", Some(json!({ "demand": "always" }))).await;
+    let calls = sample_calls(&world).await;
+    portal.call("GET", &route(&world, "portal-gateway/kjerne"), &handle, &[]).await.is(200);
+    assert_eq!(sample_calls(&world).await, calls + 2, "once without the nonce and once with it");
+}
+
+/// T9 `upstream_bearer_downgrade`: fails closed, and nothing goes on to the API.
+#[tokio::test]
+async fn a_token_that_lost_its_binding_is_not_used() {
+    for kind in ["token_type_bearer", "no_cnf", "wrong_cnf"] {
+        let world = World::start().await;
+        let portal = Caller::portal(&world);
+        let subject = portal.subject().await;
+        let handle = handle(&portal, &subject, KJERNE).await;
+        fault(&world, json!({ "endpoint": "token" }), json!({ "kind": kind })).await;
+        world.advance(55);
+        let calls = sample_calls(&world).await;
+        let reply = portal.call("GET", &route(&world, "portal-gateway/kjerne"), &handle, &[]).await;
+        assert_eq!((reply.status, sample_calls(&world).await), (500, calls), "{kind}: {}", reply.body);
+        assert_eq!(portal.exchange(&subject, KJERNE).await.status, 500, "{kind}");
+    }
+}
+
+/// T11 `te_after_user_block`: blocked there, nothing more here.
+#[tokio::test]
+async fn te_after_user_block() {
+    let world = World::start().await;
+    let portal = Caller::portal(&world);
+    let subject = portal.subject().await;
+    let handle = handle(&portal, &subject, KJERNE).await;
+    world.lever(reqwest::Method::POST, &format!("users/{}/block", super::DOCTOR), None).await;
+    world.advance(55);
+    let calls = sample_calls(&world).await;
+    let replies = [portal.exchange(&subject, KJERNE).await, portal.call("GET", &route(&world, "portal-gateway/kjerne"), &handle, &[]).await];
+    // By then we were told, or find out.
+    assert!(replies.iter().all(|reply| matches!(reply.status, 400 | 401)), "{replies:?}");
+    assert_eq!(sample_calls(&world).await, calls);
+}

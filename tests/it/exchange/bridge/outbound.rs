@@ -64,10 +64,21 @@ async fn an_app_may_bring_its_own_proof() {
     let answer = reply.is(200).json();
     let said = claims(&text(&answer, "access_token"));
     assert_eq!((&said["aud"], &said["cnf"]["jkt"]), (&json!("demo:resept"), &json!(caller.prover.jkt())));
-    // A proof of another key is not passed on.
+    // A proof of another key is not passed on, nor what is none.
     let at = mark(&world).await;
     let foreign = crate::world::Prover::new().proof("POST", &there, world.now());
-    let reply = caller.exchange(&subject, &[asked[0], asked[1], ("upstream_proof", &foreign)]).await;
-    assert_eq!(reply.status, 400, "{}", reply.body);
-    let _calls = asked_since(&world, at).await;
+    caller.exchange(&subject, &[asked[0], asked[1], ("upstream_proof", &foreign)]).await.refused(400, "invalid_request");
+    caller.exchange(&subject, &[asked[0], asked[1], ("upstream_proof", "x\r\ny: z")]).await.refused(400, "invalid_dpop_proof");
+    assert_eq!(asked_since(&world, at).await, 0);
+    // One for another place is the app's mistake, which the upstream sees.
+    let mut elsewhere = crate::world::Prover::claims("POST", "https://elsewhere.example/token", world.now());
+    elsewhere.nonce = reply_nonce(&caller, &subject, &make(None)).await;
+    let elsewhere = caller.prover.sign(&elsewhere);
+    caller.exchange(&subject, &[asked[0], asked[1], ("upstream_proof", &elsewhere)]).await.refused(400, "invalid_dpop_proof");
+}
+
+/// A nonce of the upstream's, where it wants one.
+async fn reply_nonce(caller: &Caller<'_>, subject: &str, proof: &str) -> Option<String> {
+    let asked = [("scope", "demo:resept/write"), ("audience", "demo:resept"), ("upstream_proof", proof)];
+    caller.exchange(subject, &asked).await.header("dpop-nonce").map(str::to_owned)
 }
