@@ -30,7 +30,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ExchangeRefusal`] with the rule that stands against it; the upstream's keys, the FHIR server or the store being out of reach.
-    pub(super) async fn exchange_from_upstream<'a>(
+    pub(super) async fn taken_from_upstream<'a>(
         &'a self,
         caller: &Client,
         request: &ExchangeRequest,

@@ -135,7 +135,7 @@ impl Engine {
             proven: proven.map(ProvenKey::jkt),
         };
         if direction == Direction::FromUpstream {
-            let (row, response) = self.exchange_from_upstream(client, ask, &asked).await?;
+            let (row, response) = self.taken_from_upstream(client, ask, &asked).await?;
             return Ok((direction, &row.name, response));
         }
         if direction == Direction::ToUpstream {
