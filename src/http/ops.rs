@@ -22,9 +22,11 @@ use super::Site;
 use super::reply::NoStore;
 use super::request;
 use crate::domain::client::Client;
+use crate::engine::Engine;
 use crate::protocol::ids::Issuer;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
+use crate::upstream::{Circuit, Health};
 
 use refusal::Refusal;
 
@@ -104,9 +106,31 @@ fn check(ops: &Ops, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The process answers; nothing more is said.
-async fn health() -> NoStore<serde_json::Value> {
-    NoStore(json!({ "status": "ok" }))
+/// The process answers; and how the identity providers behind its issuers do, which is no reason to take it out of service: what does not
+/// need them goes on.
+async fn health(State(ops): State<Ops>) -> NoStore<serde_json::Value> {
+    let upstreams: Vec<serde_json::Value> = ops.sites.iter().filter_map(|site| upstream_health(&site.engine)).collect();
+    if upstreams.is_empty() { NoStore(json!({ "status": "ok" })) } else { NoStore(json!({ "status": "ok", "upstreams": upstreams })) }
+}
+
+/// The state of one provider's circuit: `closed` is good, `open` is left alone until then, `half_open` is being tried.
+fn upstream_health(engine: &Engine) -> Option<serde_json::Value> {
+    let upstream = engine.upstream()?;
+    let Health { circuit, metadata, drift_s } = upstream.health();
+    let (state, until) = match circuit {
+        Circuit::Closed => ("closed", None),
+        Circuit::Open { until } => ("open", Some(until.0)),
+        Circuit::HalfOpen => ("half_open", None),
+    };
+    let metadata = metadata.map(|fault| fault.to_string());
+    Some(json!({
+        "issuer": engine.rules.issuer,
+        "upstream": upstream.rules().issuer,
+        "circuit": state,
+        "open_until": until,
+        "metadata_fault": metadata,
+        "clock_ahead_s": drift_s,
+    }))
 }
 
 #[derive(Deserialize)]

@@ -138,6 +138,10 @@ async fn health_is_for_everyone_and_the_rest_for_whoever_has_the_token() {
     for path in ["/health", "/ready"] {
         read(world.http.get(format!("{}{path}", world.demo.facts.ops))).await.is(200);
     }
+    // The provider behind the issuer is told of, and is no reason to take the server out of service.
+    let health = read(world.http.get(format!("{}/health", world.demo.facts.ops))).await.json();
+    let upstream = &health["upstreams"][0];
+    assert_eq!((&health["status"], &upstream["issuer"], &upstream["circuit"]), (&json!("ok"), &json!(world.demo.facts.issuer), &json!("closed")), "{health}");
     let routes = [
         (Method::GET, "/clients"),
         (Method::POST, "/clients"),
