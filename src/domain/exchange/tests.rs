@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::client::{ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, LaunchTrust, Profile};
+use crate::domain::client::{ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, LaunchTrust, Profile};
 use crate::domain::dpop::DpopPolicy;
 use crate::jose::Alg;
 use crate::secret::Digest;
@@ -61,11 +61,12 @@ fn thumbprint(name: &str) -> Thumbprint {
     Thumbprint::parse(&Digest::of(name.as_bytes()).text()).unwrap()
 }
 
-fn caller(name: &str, scopes: ScopeSet, access_ttl: u64) -> Client {
+fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Client {
+    let keys = ClientKeys::Uri("https://portal.example/jwks".to_owned());
     Client {
         id: id(name),
         name: name.to_owned(),
-        auth: ClientAuthMethod::SecretBasic { secrets: Vec::new() },
+        auth: if has_a_key { ClientAuthMethod::PrivateKeyJwt { keys, algs: Vec::new() } } else { ClientAuthMethod::SecretBasic { secrets: Vec::new() } },
         redirect_uris: Vec::new(),
         launch_urls: Vec::new(),
         post_logout_redirect_uris: Vec::new(),
@@ -247,6 +248,8 @@ fn at_most(row: &ExchangeRow, caller: &Client, asked: &Asked, subject: &Subject)
 fn may_happen(rows: &[ExchangeRow], caller: &Client, asked: &Asked, subject: &Subject) -> bool {
     let fits = |row: &&ExchangeRow| {
         row.caller == caller.id
+            // §6.3: nobody crosses the bridge with a shared secret.
+            && (!matches!(caller.auth, ClientAuthMethod::SecretBasic { .. }) || matches!(row.direction, Direction::Own | Direction::Foreign))
             && row.direction == asked.direction
             && row.audience == asked.target
             && row.issuer.as_ref().is_none_or(|issuer| issuer.as_str() == asked.issuer)
@@ -287,10 +290,11 @@ proptest! {
         name in mostly("portal", &["service", "nobody"]),
         registered in scope_text(),
         life in 1u64..900,
+        has_a_key in mostly(true, &[false]),
         asked in asked(),
         subject in subject(),
     ) {
-        let caller = caller(name, ScopeSet::parse(&registered).unwrap(), life);
+        let caller = caller(name, ScopeSet::parse(&registered).unwrap(), life, has_a_key);
         let ask = Ask {
             direction: asked.direction,
             issuer: asked.issuer,
@@ -338,7 +342,7 @@ fn what_is_tried_is_permitted_often_enough() {
     let strategy = (prop::collection::vec(row(), 0..4), scope_text(), asked(), subject());
     let permitted = (0..2000).filter(|_| {
         let (rows, registered, asked, subject) = strategy.new_tree(&mut runner).unwrap().current();
-        may_happen(&rows, &caller("portal", ScopeSet::parse(&registered).unwrap(), 600), &asked, &subject)
+        may_happen(&rows, &caller("portal", ScopeSet::parse(&registered).unwrap(), 600, true), &asked, &subject)
     });
     let permitted = permitted.count();
     assert!((200..1500).contains(&permitted), "{permitted} of 2000");
