@@ -214,6 +214,17 @@ pub struct Permit<'a> {
     pub bound_to: Option<Thumbprint>,
 }
 
+impl Permit<'_> {
+    /// The same without what depends on a patient: where nobody is one, or the patient's id means nothing.
+    ///
+    /// # Errors
+    /// [`ExchangeRefusal::NothingLeft`], of an access token.
+    pub fn without_patient(&mut self) -> Result<(), ExchangeRefusal> {
+        self.scopes.retain(|scope| !matches!(scope, Scope::Resource(resource) if resource.level == Level::Patient));
+        if self.scopes.is_empty() && self.result != TokenType::IdToken { Err(ExchangeRefusal::NothingLeft) } else { Ok(()) }
+    }
+}
+
 /// Why an exchange is refused. The wire tells the code alone and one sentence per code (T25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeRefusal {

@@ -13,8 +13,7 @@ use serde_json::{Map, Value};
 use super::grant::Made;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
-use crate::domain::dpop::ProvenKey;
-use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, find, permit};
+use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Subject, find, permit};
 use crate::domain::grant::AuthFacts;
 use crate::domain::trusted::TrustedIssuer;
 use crate::fetch::{Peer, PeerDown};
@@ -25,7 +24,7 @@ use crate::protocol::dpop::{DPOP, Thumbprint};
 use crate::protocol::exchange::{ExchangeRequest, TokenType};
 use crate::protocol::ids::{ClientId, FhirBase, FhirId, Issuer, Reference};
 use crate::protocol::launch::LaunchContext;
-use crate::protocol::scope::{Level, Scope, ScopeSet};
+use crate::protocol::scope::ScopeSet;
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
 use crate::time::{Clock, UnixTime};
@@ -163,39 +162,24 @@ impl Engine {
     /// # Errors
     /// [`ExchangeRefusal`] for a token, client, person or patient that is not found good there and here; an issuer, FHIR server or store
     /// that does not answer.
-    pub(super) async fn foreign(
-        &self,
+    pub(super) async fn foreign<'a>(
+        &'a self,
         caller: &Client,
         ask: &ExchangeRequest,
-        proven: Option<&ProvenKey>,
+        asked: &Ask<'_>,
         trusted: &Trusted,
-    ) -> Result<(Direction, &str, TokenResponse), Failed> {
-        let issuer = &trusted.rules.issuer;
-        let asked = Ask {
-            direction: Direction::Foreign,
-            issuer: issuer.as_str(),
-            caller,
-            target: &ask.target,
-            scope: ask.scope.as_deref(),
-            subject_type: ask.subject.declared,
-            requested: ask.requested,
-            actor_token: ask.actor.is_some(),
-            proven: proven.map(ProvenKey::jkt),
-        };
+    ) -> Result<(&'a ExchangeRow, TokenResponse), Failed> {
         // Before anybody is asked: who has no row makes us call nobody. T2.
-        find(&self.rules.exchange, &asked)?;
+        find(&self.rules.exchange, asked)?;
         let told = self.told(trusted, &ask.subject.token).await?;
         let (facts, carried) = self.judged(trusted, &told, caller, &ask.subject.token).await?;
-        let mut permit = permit(&self.rules.exchange, &asked, &facts, self.now())?;
+        let mut permit = permit(&self.rules.exchange, asked, &facts, self.now())?;
         // Its FHIR server wants a proof by the key the token is bound to, and that key is the app's: who it is about cannot be read.
         if facts.bound_to.is_some() {
             return Err(ExchangeRefusal::SubjectBound.into());
         }
         if carried.patient.is_none() {
-            permit.scopes.retain(|scope| !matches!(scope, Scope::Resource(resource) if resource.level == Level::Patient));
-            if permit.scopes.is_empty() && permit.result != TokenType::IdToken {
-                return Err(ExchangeRefusal::NothingLeft.into());
-            }
+            permit.without_patient()?;
         }
         let base = self.rules.fhir_named(&permit.row.audience).map(|server| server.base.clone()).ok_or(ExchangeRefusal::NoRow)?;
         let here = self.mapped(trusted, &base, &ask.subject.token, &carried).await?;
@@ -216,9 +200,9 @@ impl Engine {
         });
         let basis =
             Basis { sub: grant.subject.clone(), grant: Some(grant.clone()), sid: None, auth: carried.auth, sources: vec![carried.source], act: facts.act };
-        let response = self.own_result(caller, ask, &permit, basis).await?;
+        let response = self.own_result(caller, ask, &mut permit, basis).await?;
         self.keep_grant(&grant).await?;
-        Ok((Direction::Foreign, &permit.row.name, response))
+        Ok((permit.row, response))
     }
 
     /// The token verified with its issuer's keys, and what that issuer says of it now.

@@ -14,7 +14,6 @@ use crate::protocol::claims::{Actor, Source};
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::exchange::ExchangeRequest;
 use crate::protocol::ids::{FhirBase, Reference};
-use crate::protocol::scope::{Level, Scope};
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
 use crate::store::records::Replay;
@@ -202,10 +201,7 @@ impl Engine {
     ) -> Result<(TokenResponse, Grant), Failed> {
         // §6.5: no launch, no patient.
         if launch.is_none_or(|launch| launch.context.patient.is_none()) {
-            permitted.scopes.retain(|scope| !matches!(scope, Scope::Resource(resource) if resource.level == Level::Patient));
-        }
-        if permitted.scopes.is_empty() {
-            return Err(ExchangeRefusal::NothingLeft.into());
+            permitted.without_patient()?;
         }
         let auth = token.auth_time.map(|auth_time| AuthFacts { auth_time, acr: self.rules.issuer.at(ACR), amr: token.amr.clone() });
         let session = launch.map(|launch| (launch.session.clone(), launch.session_epoch));
@@ -239,8 +235,7 @@ impl Engine {
             act: None,
             grant: Some(grant.clone()),
         };
-        let scopes = permitted.scopes.clone();
-        Ok((self.access_token_result(caller, &permitted, scopes, basis, Some(act))?, grant))
+        Ok((self.access_token_result(caller, &permitted, basis, Some(act))?, grant))
     }
 }
 

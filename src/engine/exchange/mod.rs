@@ -16,7 +16,7 @@ use super::keys::KeysError;
 use super::upstream_session::AccessError;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
-use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, Subject, permit};
+use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, ExchangeRow, Subject};
 use crate::domain::grant::{AuthFacts, Grant};
 use crate::fetch::PeerDown;
 use crate::fhir_client::FhirDown;
@@ -91,13 +91,13 @@ impl Engine {
         let subject = self.keys.mac(&[b"exchange", ask.subject.token.expose().as_bytes()]);
         let subject = crate::secret::Digest::of(&subject).text();
         match &outcome {
-            Ok((direction, row, response)) => {
-                tracing::info!(caller = %caller.id(), %direction, row, target = ask.target, scope = response.scope, subject, "token exchanged");
+            Ok((row, response)) => {
+                tracing::info!(caller = %caller.id(), direction = %row.direction, row = row.name, target = ask.target, scope = response.scope, subject, "token exchanged");
             }
             // A target that no row has is the caller's text: it is not written into our log.
             Err(failed) => tracing::warn!(caller = %caller.id(), reason = %failed, subject, "token exchange refused"),
         }
-        outcome.map(|(_, _, response)| response).map_err(OAuthError::from)
+        outcome.map(|(_, response)| response).map_err(OAuthError::from)
     }
 
     async fn exchanged(
@@ -105,7 +105,7 @@ impl Engine {
         caller: &AuthenticatedClient,
         ask: &ExchangeRequest,
         proven: Option<&ProvenKey>,
-    ) -> Result<(Direction, &str, TokenResponse), Failed> {
+    ) -> Result<(&ExchangeRow, TokenResponse), Failed> {
         let client = caller.client();
         if !self.rules.exchange.iter().any(|row| row.lets(client)) {
             return Err(ExchangeRefusal::NotACaller.into());
@@ -113,10 +113,10 @@ impl Engine {
         let token = ask.subject.token.expose();
         let unverified = UnverifiedJwt::parse(token).map_err(|_| ExchangeRefusal::Subject)?;
         let issuer = unverified.issuer_hint().ok_or(ExchangeRefusal::Subject)?;
-        if let Some(trusted) = self.peers.iter().find_map(|(name, trusted)| (name.as_str() == issuer).then_some(trusted)) {
-            return self.foreign(client, ask, proven, trusted).await;
-        }
-        let direction = if issuer == self.rules.issuer.as_str() {
+        let trusted = self.peers.iter().find_map(|(name, trusted)| (name.as_str() == issuer).then_some(trusted));
+        let direction = if trusted.is_some() {
+            Direction::Foreign
+        } else if issuer == self.rules.issuer.as_str() {
             if self.is_upstream_target(client, &ask.target) { Direction::ToUpstream } else { Direction::Own }
         } else if self.rules.upstream.as_ref().is_some_and(|rules| rules.issuer.as_str() == issuer) {
             Direction::FromUpstream
@@ -134,18 +134,12 @@ impl Engine {
             actor_token: ask.actor.is_some(),
             proven: proven.map(ProvenKey::jkt),
         };
-        if direction == Direction::FromUpstream {
-            let (row, response) = self.taken_from_upstream(client, ask, &asked).await?;
-            return Ok((direction, &row.name, response));
+        match direction {
+            Direction::ToUpstream => self.to_upstream(client, ask, &asked).await,
+            Direction::FromUpstream => self.taken_from_upstream(client, ask, &asked).await,
+            Direction::Own => self.own(client, ask, &asked).await,
+            Direction::Foreign => self.foreign(client, ask, &asked, trusted.ok_or(ExchangeRefusal::Subject)?).await,
         }
-        if direction == Direction::ToUpstream {
-            let (row, response) = self.to_upstream(client, ask, &asked).await?;
-            return Ok((direction, &row.name, response));
-        }
-        let found = self.own_subject_token(client, ask).await?;
-        let permit = permit(&self.rules.exchange, &asked, &found.facts, self.now())?;
-        let response = self.own_result(client, ask, &permit, found.basis).await?;
-        Ok((direction, &permit.row.name, response))
     }
 
     /// Whether one of the caller's rows leads to the upstream under this name: then (a) is meant and not (c).

@@ -3,15 +3,25 @@
 use super::super::live::{SIGNING_ALGS, stands};
 use super::{Basis, Engine, Failed, Found};
 use crate::domain::client::Client;
-use crate::domain::exchange::{ExchangeRefusal, Permit, Semantics, Subject};
+use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Permit, Semantics, Subject, permit};
 use crate::jose::{Expect, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::{Actor, IdTokenClaims, Source};
 use crate::protocol::exchange::{ExchangeRequest, Presented, TokenType};
 use crate::protocol::ids::ClientId;
-use crate::protocol::scope::Level;
 use crate::protocol::token::TokenResponse;
 
 impl Engine {
+    /// Exchanges a token of ours for another of ours.
+    ///
+    /// # Errors
+    /// [`ExchangeRefusal`] with the rule that stands against it; a store that cannot answer.
+    pub(super) async fn own<'a>(&'a self, caller: &Client, request: &ExchangeRequest, ask: &Ask<'_>) -> Result<(&'a ExchangeRow, TokenResponse), Failed> {
+        let found = self.own_subject_token(caller, request).await?;
+        let mut permitted = permit(&self.rules.exchange, ask, &found.facts, self.now())?;
+        let response = self.own_result(caller, request, &mut permitted, found.basis).await?;
+        Ok((permitted.row, response))
+    }
+
     /// What a token of ours is worth as the subject of an exchange.
     ///
     /// # Errors
@@ -120,7 +130,7 @@ impl Engine {
     ///
     /// # Errors
     /// A bad actor token, nothing left of the scopes, no key, no store.
-    pub(super) async fn own_result(&self, caller: &Client, ask: &ExchangeRequest, permit: &Permit<'_>, mut basis: Basis) -> Result<TokenResponse, Failed> {
+    pub(super) async fn own_result(&self, caller: &Client, ask: &ExchangeRequest, permit: &mut Permit<'_>, mut basis: Basis) -> Result<TokenResponse, Failed> {
         let inner = basis.act.take();
         let act = match permit.row.semantics {
             Semantics::Delegation => Some(self.actor(caller, ask.actor.as_ref(), inner).await?),
@@ -130,17 +140,13 @@ impl Engine {
         if permit.result == TokenType::IdToken {
             return self.id_token_result(permit, basis, act);
         }
-        let mut scopes = permit.scopes.clone();
         // Ids of one FHIR server mean nothing, or somebody else, at another.
         if let (Some(grant), Some(server)) = (&basis.grant, self.rules.fhir_named(&ask.target))
             && server.base != grant.base
         {
-            scopes.retain(|scope| !matches!(scope, crate::protocol::scope::Scope::Resource(resource) if resource.level == Level::Patient));
-            if scopes.is_empty() {
-                return Err(ExchangeRefusal::NothingLeft.into());
-            }
+            permit.without_patient()?;
         }
-        self.access_token_result(caller, permit, scopes, basis, act)
+        self.access_token_result(caller, permit, basis, act)
     }
 }
 

@@ -12,20 +12,14 @@ use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, Confirmati
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::exchange::NOT_APPLICABLE;
 use crate::protocol::launch::LaunchContext;
-use crate::protocol::scope::{Scope, ScopeSet};
+use crate::protocol::scope::Scope;
 use crate::protocol::token::TokenResponse;
 
 impl Engine {
     /// An access token for the row's audience, to the caller. P3: never with a refresh token.
-    pub(super) fn access_token_result(
-        &self,
-        caller: &Client,
-        permit: &Permit<'_>,
-        scopes: ScopeSet,
-        basis: Basis,
-        act: Option<Actor>,
-    ) -> Result<TokenResponse, Failed> {
+    pub(super) fn access_token_result(&self, caller: &Client, permit: &Permit<'_>, basis: Basis, act: Option<Actor>) -> Result<TokenResponse, Failed> {
         let now = self.now();
+        let scopes = &permit.scopes;
         let server = self.rules.fhir_named(&permit.row.audience);
         let grant = basis.grant.as_ref();
         // Context goes where its ids mean something.

@@ -51,8 +51,7 @@ impl Engine {
             // The token stays here; what the caller gets is good at our gateway alone.
             Delivery::Gateway => {
                 let act = self.actor(caller, None, found.basis.act.take()).await?;
-                let scopes = permitted.scopes.clone();
-                self.access_token_result(caller, &permitted, scopes, found.basis, Some(act)).map(|response| (row, response))
+                self.access_token_result(caller, &permitted, found.basis, Some(act)).map(|response| (row, response))
             }
             Delivery::Identity | Delivery::Handover => {
                 // P4: a token that cannot be shortened and outlives what it was given for is not given.
