@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::details::Details;
 use crate::domain::upstream::UpstreamRules;
-use crate::jose::{KeyError, SigningKey};
+use crate::jose::{KeyError, SigningKey, make_proof};
+use crate::protocol::dpop::ProofClaims;
 use crate::random::Random;
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 use crate::time::UnixTime;
 
 /// How long an assertion is good. `reference/helseid.md` §2.5.
@@ -65,18 +66,10 @@ pub(super) struct ProofFor<'a> {
 
 /// A DPoP proof. RFC 9449 §4.2.
 pub(super) fn proof(key: &SigningKey, what: &ProofFor<'_>, now: UnixTime, random: &dyn Random) -> Result<String, KeyError> {
-    let mut jwk = key.public_jwk().to_value();
-    if let Some(members) = jwk.as_object_mut() {
-        // The key and nothing about it.
-        members.retain(|name, _| !matches!(name.as_str(), "kid" | "use" | "alg"));
-    }
-    let header = json!({ "typ": "dpop+jwt", "alg": key.alg(), "jwk": jwk });
-    let mut claims = json!({ "jti": random.id(), "htm": what.method, "htu": what.url, "iat": now });
-    if let (Some(nonce), Some(members)) = (what.nonce, claims.as_object_mut()) {
-        members.insert("nonce".to_owned(), json!(nonce));
-    }
-    if let (Some(token), Some(members)) = (what.access_token, claims.as_object_mut()) {
-        members.insert("ath".to_owned(), json!(Digest::of(token.expose().as_bytes()).text()));
-    }
-    key.sign_with_header(&header, &claims)
+    let claims = ProofClaims::new(what.method, what.url, random.id(), now).with_nonce(what.nonce);
+    let claims = match what.access_token {
+        None => claims,
+        Some(token) => claims.with_token(token),
+    };
+    make_proof(key, &claims)
 }
