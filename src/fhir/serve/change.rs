@@ -9,6 +9,7 @@ use serde_json::json;
 use super::read::stamp;
 use super::{Note, Pairs, Server, json_response};
 use crate::fhir::context::AccessContext;
+use crate::fhir::overlay::Switches;
 use crate::fhir::refusal::Refusal;
 use crate::fhir::table::TypeRow;
 use crate::fhir::wire::{self, FHIR_JSON, Return};
@@ -84,20 +85,16 @@ impl Server {
     ) -> Result<Response, Refusal> {
         wire::check_format(&parts.headers, query)?;
         let switches = self.switches();
-        let writer = Writer {
-            data: &self.data,
-            base: &self.config.base,
-            switches: &switches,
-            context,
-            headers: &parts.headers,
-            random: &*self.random,
-            now: self.clock.now(),
-        };
-        let written = writer.write(row, verb, payload).await?;
+        let written = self.writer(parts, &switches, context).write(row, verb, payload).await?;
         note.allowed(&written.ground);
         note.about.clone_from(&written.about);
         note.created = written.resource.as_ref().map(|resource| resource.id.to_string());
         Ok(self.written(&written, parts, query, context))
+    }
+
+    /// What writes, or only looks at, what one request brings.
+    pub(super) fn writer<'a>(&'a self, parts: &'a Parts, switches: &'a Switches, context: &'a AccessContext) -> Writer<'a> {
+        Writer { data: &self.data, base: &self.config.base, switches, context, headers: &parts.headers, random: &*self.random, now: self.clock.now() }
     }
 
     fn written(&self, written: &Written, parts: &Parts, query: &Pairs, context: &AccessContext) -> Response {

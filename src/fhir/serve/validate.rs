@@ -12,7 +12,7 @@ use crate::fhir::json;
 use crate::fhir::refusal::{Refusal, outcome};
 use crate::fhir::table::TypeRow;
 use crate::fhir::wire::{self, ContentType};
-use crate::fhir::write::{Payload, Verb, Writer, read_id};
+use crate::fhir::write::{Payload, Verb, read_id};
 
 /// What is asked: the resource alone, or the operation's parameters.
 struct Asked {
@@ -75,16 +75,7 @@ impl Server {
         let asked = Asked::read(sent, query);
         let verb = asked.verb(id)?;
         let switches = self.switches();
-        let writer = Writer {
-            data: &self.data,
-            base: &self.config.base,
-            switches: &switches,
-            context,
-            headers: &parts.headers,
-            random: &*self.random,
-            now: self.clock.now(),
-        };
-        let issues = writer.rehearse(row, &verb, asked.resource)?;
+        let issues = self.writer(parts, &switches, context).rehearse(row, &verb, asked.resource)?;
         note.set("allow", "it was looked at and not written");
         let mut told = outcome(&issues);
         if let Some(all) = told.get_mut("issue").and_then(Value::as_array_mut) {
