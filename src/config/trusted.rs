@@ -7,13 +7,9 @@ use super::raw::RawTrusted;
 use super::read::{Field, Placed};
 use super::secrets::{Environment, Source};
 use super::values::{each_once, parsed, required};
+use crate::domain::person::{HprNumber, PersonNumber};
 use crate::domain::trusted::TrustedIssuer;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer};
-
-/// Norwegian identifier systems. `reference/helseid.md` §6.6.
-const NATIONAL_NUMBER: &str = "urn:oid:2.16.578.1.12.4.1.4.1";
-const D_NUMBER: &str = "urn:oid:2.16.578.1.12.4.1.4.2";
-const HPR: &str = "urn:oid:2.16.578.1.12.4.1.4.4";
 
 pub(super) fn check(field: &Field<Vec<Placed<RawTrusted>>>, own: &Issuer, environment: &dyn Environment, found: &mut Findings) -> Vec<TrustedIssuer> {
     let mut trusted: Vec<TrustedIssuer> = Vec::new();
@@ -59,8 +55,8 @@ fn one(raw: &RawTrusted, own: &Issuer, environment: &dyn Environment, found: &mu
         }
     };
     Some(TrustedIssuer {
-        patient_systems: systems(&raw.patient_systems, &[NATIONAL_NUMBER, D_NUMBER], found),
-        person_systems: systems(&raw.person_systems, &[HPR, NATIONAL_NUMBER, D_NUMBER], found),
+        patient_systems: systems(&raw.patient_systems, &PersonNumber::SYSTEMS, found),
+        person_systems: systems(&raw.person_systems, &[&[HprNumber::SYSTEM][..], &PersonNumber::SYSTEMS].concat(), found),
         issuer: issuer?,
         base: base?,
         client_id: client_id?,

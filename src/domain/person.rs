@@ -11,6 +11,12 @@ use crate::secret::{Digest, Secret, same};
 pub struct PersonNumber(Secret<String>);
 
 impl PersonNumber {
+    const NATIONAL: &'static str = "urn:oid:2.16.578.1.12.4.1.4.1";
+    const D_NUMBER: &'static str = "urn:oid:2.16.578.1.12.4.1.4.2";
+
+    /// The identifier systems a person can be known under: identity numbers, then D-numbers. `reference/helseid.md` §6.6.
+    pub const SYSTEMS: [&'static str; 2] = [Self::NATIONAL, Self::D_NUMBER];
+
     /// `None` unless the text is 11 digits. Check digits are not looked at: who sends the number has looked the person up, and synthetic
     /// series count them differently.
     pub fn parse(text: &str) -> Option<Self> {
@@ -24,7 +30,7 @@ impl PersonNumber {
 
     /// `identifier.system` in FHIR. `reference/helseid.md` §6.6.
     pub fn system(&self) -> &'static str {
-        if self.is_d_number() { "urn:oid:2.16.578.1.12.4.1.4.2" } else { "urn:oid:2.16.578.1.12.4.1.4.1" }
+        if self.is_d_number() { Self::D_NUMBER } else { Self::NATIONAL }
     }
 
     /// Whether both are the same number; takes as long for any two.

@@ -6,12 +6,9 @@ use crate::domain::grant::Grant;
 use crate::domain::person::PersonNumber;
 use crate::protocol::dpop::ShownToken;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
-use crate::protocol::ids::{Reference, ResourceType};
+use crate::protocol::ids::Reference;
 use crate::secret::Secret;
 use crate::upstream::{Forward, Forwarded};
-
-/// The identity systems a patient is known by there. `reference/helseid.md` §6.6.
-const PATIENT_SYSTEMS: &[&str] = &["urn:oid:2.16.578.1.12.4.1.4.1", "urn:oid:2.16.578.1.12.4.1.4.2"];
 
 /// A request at the gateway route.
 #[derive(Debug)]
@@ -78,9 +75,9 @@ impl Engine {
         let Some(id) = &grant.context.patient else { return Ok(None) };
         let failed = |failed: super::people::Unknown| OAuthError::unavailable(failed);
         let (fhir, token) = self.reading_at(&grant.base).map_err(failed)?;
-        let what = Reference { kind: ResourceType::parse("Patient").expect("a FHIR type"), id: id.clone() };
+        let what = Reference::to("Patient", id);
         let Some(patient) = fhir.read(&token, &what).await.map_err(OAuthError::unavailable)? else { return Ok(None) };
-        let mut numbers = PATIENT_SYSTEMS.iter().flat_map(|system| patient.identifiers(system));
+        let mut numbers = PersonNumber::SYSTEMS.iter().flat_map(|system| patient.identifiers(system));
         Ok(numbers.find(|number| PersonNumber::parse(number.expose()).is_some()))
     }
 }

@@ -162,18 +162,14 @@ impl Engine {
     /// Reads everything the request names, at once, and checks that it belongs together.
     async fn resolve(&self, server: &FhirServer, ask: &LaunchRequest) -> Result<Resolved, LaunchRefused> {
         let mut reads: Vec<(Member, Reference)> = vec![(Member::FhirUser, ask.fhir_user.clone())];
-        let reference = |kind: &str, id: &crate::protocol::ids::FhirId| Reference {
-            kind: crate::protocol::ids::ResourceType::parse(kind).expect("a FHIR type"),
-            id: id.clone(),
-        };
         if !USERS.contains(&ask.fhir_user.kind.as_str()) {
             return Err(wrong(Member::FhirUser, "must be a Practitioner, PractitionerRole, Patient, RelatedPerson or Person"));
         }
         if let Some(patient) = &ask.context.patient {
-            reads.push((Member::Patient, reference("Patient", patient)));
+            reads.push((Member::Patient, Reference::to("Patient", patient)));
         }
         if let Some(encounter) = &ask.context.encounter {
-            reads.push((Member::Encounter, reference("Encounter", encounter)));
+            reads.push((Member::Encounter, Reference::to("Encounter", encounter)));
         }
         if let Some(organization) = &ask.organization {
             if organization.kind.as_str() != "Organization" {

@@ -7,7 +7,7 @@ use super::keys::KeysError;
 use crate::domain::grant::Grant;
 use crate::domain::person::{HprNumber, OrgNumber, PersonNumber};
 use crate::fhir_client::{FhirClient, FhirDown, Resource};
-use crate::protocol::ids::{FhirBase, Reference, ResourceType};
+use crate::protocol::ids::{FhirBase, Reference};
 use crate::secret::Secret;
 
 /// How far up an organisation's parents are followed.
@@ -75,7 +75,7 @@ impl Engine {
         }
         let (fhir, token) = self.reading_at(&grant.base)?;
         if let Some(encounter) = &grant.context.encounter {
-            let what = Reference { kind: ResourceType::parse("Encounter").expect("a FHIR type"), id: encounter.clone() };
+            let what = Reference::to("Encounter", encounter);
             let provider = fhir.read(&token, &what).await?.and_then(|found| found.encounter()).and_then(|facts| facts.service_provider);
             if provider.is_some() {
                 return Ok(provider);

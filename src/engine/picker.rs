@@ -4,7 +4,7 @@ use super::Engine;
 use super::keys::KeysError;
 use crate::domain::interaction::Interaction;
 use crate::fhir_client::{EncounterSummary, FhirClient, FhirDown, Found, PatientQuery, PatientSummary};
-use crate::protocol::ids::{FhirId, Reference, ResourceType};
+use crate::protocol::ids::{FhirId, Reference};
 use crate::secret::Secret;
 
 /// How many patients a page shows.
@@ -47,7 +47,7 @@ impl Engine {
     /// [`PickerError`]
     pub async fn patient(&self, interaction: &Interaction, id: &FhirId) -> Result<Option<PatientSummary>, PickerError> {
         let (fhir, token) = self.reading_as_user(interaction)?;
-        let what = Reference { kind: ResourceType::parse("Patient").expect("a FHIR type"), id: id.clone() };
+        let what = Reference::to("Patient", id);
         Ok(fhir.read(&token, &what).await?.and_then(|resource| resource.patient_summary()))
     }
 

@@ -107,6 +107,11 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// To the resource of this id; `kind` is one of FHIR's types.
+    pub fn to(kind: &'static str, id: &FhirId) -> Self {
+        Self { kind: ResourceType::parse(kind).expect("the name of a FHIR type"), id: id.clone() }
+    }
+
     /// # Errors
     /// Unless the text is `Type/id`.
     pub fn parse(text: &str) -> Result<Self, IdError> {

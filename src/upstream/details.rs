@@ -8,7 +8,7 @@ use crate::domain::upstream::{ActingFor, Tenancy};
 use crate::secret::Digest;
 
 /// Organisations of the national register, as the attest and single-tenant clients name them.
-const ORGANISATION: &str = "urn:oid:2.16.578.1.12.4.1.4.101";
+const ORGANISATION: &str = OrgNumber::SYSTEM;
 /// Departments (RESH).
 const DEPARTMENT: &str = "urn:oid:2.16.578.1.12.4.1.4.102";
 /// ISO/IEC 6523, as multi-tenant clients name organisations.

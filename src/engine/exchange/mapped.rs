@@ -6,7 +6,7 @@ use super::foreign::{Carried, Trusted};
 use super::{Engine, Failed};
 use crate::domain::exchange::ExchangeRefusal;
 use crate::fhir_client::{FhirDown, Resource};
-use crate::protocol::ids::{FhirBase, FhirId, Reference, ResourceType};
+use crate::protocol::ids::{FhirBase, FhirId, Reference};
 use crate::secret::Secret;
 
 /// More identifiers than anybody has; a record with more is not searched for.
@@ -35,7 +35,7 @@ impl Engine {
         let patient = match &carried.patient {
             None => None,
             Some(id) => {
-                let there = Reference { kind: ResourceType::parse("Patient").expect("it is one of FHIR's types"), id: id.clone() };
+                let there = Reference::to("Patient", id);
                 let there = read(trusted, token, &there).await?.ok_or(ExchangeRefusal::Patient)?;
                 Some(self.counterpart(base, "Patient", &there, &rules.patient_systems).await?.and_then(|found| found.id()).ok_or(ExchangeRefusal::Patient)?)
             }
