@@ -13,11 +13,14 @@ use helsebro::domain::issuer::LoginWay;
 use helsebro::protocol::ids::{ClientId, Issuer};
 use helsebro::random::SeededRandom;
 use helsebro::secret::{Digest, Secret};
-use proptest::prelude::*;
 use serde_json::json;
 
+#[path = "config_any.rs"]
+mod any;
 #[path = "config_refused.rs"]
 mod refused;
+#[path = "config_registration.rs"]
+mod registration;
 #[path = "config_upstream.rs"]
 mod upstream;
 
@@ -408,64 +411,6 @@ fn clients_of_several_issuers_say_which() {
     assert_eq!(config.issuer(&Issuer::parse("https://b.example").unwrap()).unwrap().rules.name, "b.example");
 }
 
-// ---------------------------------------------------------------------------------------------- the administration API
-
-fn register(value: &serde_json::Value, issuer: &str) -> Result<config::Registration, Vec<String>> {
-    client_from_json(value, &Issuer::parse(issuer).unwrap(), &SeededRandom::new(7)).map_err(|problems| problems.iter().map(ToString::to_string).collect())
-}
-
-#[test]
-fn a_secret_is_made_for_who_brings_none() {
-    let made = register(
-        &json!({ "client_id": "app", "auth": "client_secret_basic", "redirect_uris": ["https://a.example/"], "scopes": "openid" }),
-        "https://auth.example",
-    )
-    .unwrap();
-    let secret = made.secret.unwrap();
-    assert_eq!(secret.expose().len(), 43, "256 bits in base64url");
-    let ClientAuthMethod::SecretBasic { secrets } = made.client.auth else { panic!("as asked") };
-    assert_eq!(secrets, [secret.digest()]);
-
-    let jwks = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "1", "x": POINT.0, "y": POINT.1 }] });
-    let keyed = register(&json!({ "client_id": "app", "auth": "private_key_jwt", "jwks": jwks, "scopes": "system/*.rs" }), "https://auth.example").unwrap();
-    assert!(keyed.secret.is_none());
-    assert!(keyed.reminders[0].contains("SAL-007"), "{:?}", keyed.reminders);
-    assert_eq!(keyed.client.profile, Profile::Smart);
-}
-
-#[test]
-fn a_request_is_checked_like_the_file_and_reads_nothing_of_ours() {
-    let refused = |value, issuer| register(&value, issuer).unwrap_err();
-    let base = json!({ "client_id": "app", "auth": "client_secret_post", "redirect_uris": ["https://a.example/"], "scopes": "openid" });
-    let with = |key: &str, value: serde_json::Value| {
-        let mut changed = base.clone();
-        changed[key] = value;
-        changed
-    };
-    assert_eq!(
-        refused(with("client_secret", json!({ "env": "PATH" })), "http://127.0.0.1:9400"),
-        ["client_secret  refers to this server's own files or variables; leave it out and one of 256 bits is made"]
-    );
-    assert_eq!(
-        refused(with("client_secret", json!(STRONG)), "https://auth.example"),
-        ["client_secret  is chosen by the request, which only a loopback issuer allows; leave it out and one of 256 bits is made"]
-    );
-    assert!(register(&with("client_secret", json!(STRONG)), "http://localhost:1").is_ok());
-    assert_eq!(
-        refused(with("redirect_uris", json!(["http://a.example/", 7])), "https://auth.example"),
-        [
-            "redirect_uris[1]  is a number; must be a text in quotes",
-            "redirect_uris[0]  \"http://a.example/\"  must be https (RFC 9700 §2.6); write \"https://a.example/\"",
-        ]
-    );
-    assert_eq!(
-        refused(with("issuer", json!("https://other.example")), "https://auth.example"),
-        ["issuer  \"https://other.example\"  is not the issuer asked; leave it out, or write \"https://auth.example\""]
-    );
-    assert_eq!(refused(with("grant_types", json!([])), "https://auth.example").len(), 1);
-    assert_eq!(refused(json!([]), "https://auth.example"), ["is a list; must be a table"]);
-}
-
 #[test]
 fn no_message_holds_a_secret() {
     let secret = "hemmelig-som-ingen-skal-se";
@@ -634,74 +579,4 @@ fn depth_and_breadth_are_survived() {
         .map(|n| format!("[[client]]\nclient_id = \"app-{n}\"\nauth = \"none\"\nredirect_uris = [\"https://app.example/{n}\"]\nscopes = \"openid\"\n"))
         .collect();
     assert_eq!(good(&format!("{SHORTEST}{broad}")).issuers[0].rules.clients.len(), 2_000);
-}
-
-/// TOML of the right outline with anything in it.
-fn any_value() -> impl Strategy<Value = String> {
-    let leaf = prop_oneof![
-        any::<i64>().prop_map(|n| n.to_string()),
-        any::<bool>().prop_map(|b| b.to_string()),
-        "[ -~]{0,30}".prop_map(|text| format!("{text:?}")),
-        "\\PC{0,12}".prop_map(|text| format!("'''{}'''", text.replace('\'', ""))),
-        Just("1979-05-27".to_owned()),
-        Just("-1e9".to_owned()),
-        Just("\"http://127.0.0.1:1/\"".to_owned()),
-        Just("\"https://a.example\"".to_owned()),
-        Just("\"999999999999999999999d\"".to_owned()),
-        Just("\"client_secret_basic\"".to_owned()),
-    ];
-    leaf.prop_recursive(3, 12, 3, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(|items| format!("[{}]", items.join(", "))),
-            ("(file|env|keys|x)", inner).prop_map(|(key, value)| format!("{{ {key} = {value} }}")),
-        ]
-    })
-}
-
-fn any_table() -> impl Strategy<Value = String> {
-    prop::sample::select(TABLES).prop_flat_map(|(table, keys)| {
-        let header = if table.starts_with("issuer") || table == "client" { format!("[[{table}]]\n") } else { format!("[{table}]\n") };
-        prop::collection::btree_map(prop::sample::select(keys), any_value(), 0..6)
-            .prop_map(move |pairs| pairs.iter().fold(header.clone(), |text, (key, value)| format!("{text}{key} = {value}\n")))
-    })
-}
-
-proptest! {
-    #[test]
-    fn nothing_makes_the_check_panic(tables in prop::collection::vec(any_table(), 0..6)) {
-        let _ = checked(&tables.concat());
-        let _ = checked(&format!("{SHORTEST}{}", tables.concat()));
-    }
-
-    #[test]
-    fn no_text_makes_the_check_panic(text in "\\PC{0,200}") {
-        let _ = checked(&text);
-        let _ = client_from_json(&json!({ "client_id": text, "auth": text, "scopes": text }), &Issuer::parse("https://a.example").unwrap(), &SeededRandom::new(1));
-    }
-
-    #[test]
-    fn no_cut_makes_the_check_panic(from in 0usize..6000, len in 0usize..60, put in "[\"\\[\\]{}=#a-z0-9 \n.]{0,8}") {
-        let mut text: Vec<char> = config::reference().lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{}\n", line.trim_start_matches('#'))).collect::<String>().chars().collect();
-        let from = from % text.len();
-        let to = (from + len).min(text.len());
-        text.splice(from..to, put.chars());
-        let _ = checked(&text.into_iter().collect::<String>());
-    }
-
-    /// What a check lets through is never weaker than the rules, however it was put together.
-    #[test]
-    fn what_passes_obeys_the_rules(scopes in "(openid |system/\\*\\.rs |launch:create |patient/\\*\\.rs ){1,3}", auth in "(none|client_secret_basic|client_secret_post|private_key_jwt)", http in any::<bool>()) {
-        let redirect = if http { "http://app.example/" } else { "https://app.example/" };
-        let key = match auth.as_str() { "none" => "", "private_key_jwt" => "jwks_uri = \"https://app.example/jwks\"", _ => "client_secret = { env = \"STRONG\" }" };
-        let text = format!("{SHORTEST}[[client]]\nclient_id = \"a\"\nauth = \"{auth}\"\nscopes = \"{scopes}\"\nredirect_uris = [\"{redirect}\"]\n{key}\n");
-        if let Ok(Checked { config, .. }) = checked(&text) {
-            prop_assert!(!http);
-            if scopes.contains("system/") || scopes.contains("launch:create") {
-                prop_assert_eq!(auth, "private_key_jwt");
-            }
-            prop_assert_eq!(client(&config, "a").is_public(), key.is_empty());
-        } else {
-            prop_assert!(http || ((scopes.contains("system/") || scopes.contains("launch:create")) && auth != "private_key_jwt"));
-        }
-    }
 }
