@@ -43,14 +43,17 @@ impl Engine {
         if agrees { Ok(found) } else { Err(Unknown::Conflict) }
     }
 
-    /// Whether the practitioner has an active role in one of these organisations, or in a part of one. P8.
+    /// Whether the practitioner has an active role in this legal entity; where a unit is named, in that unit of it, or for the entity itself.
+    /// P8, T16.
     ///
     /// # Errors
     /// [`Unknown`], where nobody can say.
-    pub(super) async fn works_for(&self, base: &FhirBase, practitioner: &Reference, organisation: &OrgNumber) -> Result<bool, Unknown> {
+    pub(super) async fn works_for(&self, base: &FhirBase, practitioner: &Reference, parent: &OrgNumber, child: Option<&OrgNumber>) -> Result<bool, Unknown> {
         let (fhir, token) = self.reading_at(base)?;
         for place in fhir.workplaces(&token, practitioner).await? {
-            if self.belongs_to(base, &place, organisation).await? {
+            let upwards = self.numbers_upwards(base, &place).await?;
+            let there = child.is_none_or(|child| upwards.contains(child) || upwards.first() == Some(parent));
+            if there && upwards.contains(parent) {
                 return Ok(true);
             }
         }

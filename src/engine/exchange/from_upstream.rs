@@ -45,7 +45,7 @@ impl Engine {
         let practitioner = self.practitioner(base, person, hpr).await?;
         let fhir_user = practitioner.reference().ok_or(ExchangeRefusal::Person)?;
         // P8; the token's legal entity was compared with the row's already.
-        if !self.acts_there(base, &fhir_user, parent(&token)?, token.org_child.as_ref()).await? {
+        if !self.works_for(base, &fhir_user, parent(&token)?, token.org_child.as_ref()).await? {
             return Err(ExchangeRefusal::Organisation.into());
         }
         let launch = match &request.launch {
@@ -66,19 +66,6 @@ impl Engine {
         }
         self.keep_grant(&grant).await?;
         Ok((row, response))
-    }
-
-    /// Whether the person works where the token says they act: in that unit of that legal entity, or for the entity itself. P8, T16.
-    async fn acts_there(&self, base: &FhirBase, person: &Reference, parent: &OrgNumber, child: Option<&OrgNumber>) -> Result<bool, Unknown> {
-        let (fhir, token) = self.reading_at(base)?;
-        for place in fhir.workplaces(&token, person).await? {
-            let upwards = self.numbers_upwards(base, &place).await?;
-            let there = child.is_none_or(|child| upwards.contains(child) || upwards.first() == Some(parent));
-            if there && upwards.contains(parent) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The presented token, verified as an API would: signature, issuer, one audience, lifetime. §2.11.

@@ -213,7 +213,7 @@ impl Engine {
         let numbers = self.numbers_upwards(&grant.base, &place).await?;
         let (Some(child), Some(parent)) = (numbers.first().cloned(), numbers.last().cloned()) else { return Ok(None) };
         let Some(person) = &grant.fhir_user else { return Ok(None) };
-        if !self.works_for(&grant.base, person, &parent).await? {
+        if !self.works_for(&grant.base, person, &parent, None).await? {
             return Ok(None);
         }
         Ok(Some(ActingFor { child: (child != parent).then_some(child), parent }))
