@@ -151,7 +151,9 @@ async fn te_errors_indistinguishable() {
     // T22: what the wire does not tell, the log does, without the tokens.
     let said = log.text();
     for secret in [subject, refresh, id_token, token(&once), other.access(), &bent] {
-        assert!(!said.contains(secret) && !said.contains(secret.rsplit_once(['.', '_']).unwrap().1), "a token is in the log");
+        // The end of the signature or of the seal: it may hold a `_` of its own.
+        let end = &secret[secret.len() - 24..];
+        assert!(!said.contains(secret) && !said.contains(end), "a token is in the log");
     }
     for reason in ["another client", "another key", "came from an exchange", "has ended", "not signed by an issuer we know", "takes no actor_token"] {
         assert!(said.contains(reason), "{reason} is not in the log");
