@@ -8,7 +8,7 @@ use super::seal_key::{SealKeyError, seal_key};
 use crate::config::{Config, Durability, Fetch, IssuerConfig, Store as StoreConfig};
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
-use crate::fetch::{FetchLimits, JwksCache};
+use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
 use crate::random::Random;
@@ -91,6 +91,7 @@ impl Shared<'_> {
             keys,
             clock: Arc::clone(self.clock),
             random: Arc::clone(self.random),
+            poster: Poster::new(limits.clone()),
             client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
             fhir,
             upstream,

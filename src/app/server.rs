@@ -23,6 +23,10 @@ use crate::time::{Clock, SystemClock, UnixTime};
 /// How often expired records are swept and keys looked after.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether an app is still to be told of a logout: while there are such, and where there are none. A logout is told at once.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+const TELL_SELDOM: Duration = Duration::from_secs(15);
+
 /// How many records one sweep forgets at most, so that it never holds the writer for long.
 const SWEEP_AT_ONCE: usize = 1000;
 
@@ -87,11 +91,12 @@ pub async fn start(
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
-        tokio::spawn(tend(sites, Arc::clone(&backend), clock, stop.clone())),
+        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock, stop.clone())),
     ];
+    tasks.extend(sites.into_iter().map(|site| tokio::spawn(tell(site, stop.clone()))));
     Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
 }
 
@@ -124,6 +129,30 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
         }
+    }
+}
+
+/// Tells the apps of an issuer of logouts, until the server stops. What is under way then is told at the next start, or by another node.
+async fn tell(site: Arc<Site>, stop: CancellationToken) {
+    let mut pause = TELL_AGAIN;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = site.engine.logout_happened() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        let told = tokio::select! {
+            () = stop.cancelled() => return,
+            told = site.engine.deliver_logouts() => told,
+        };
+        pause = match told {
+            Ok(0) => TELL_SELDOM,
+            Ok(_) => TELL_AGAIN,
+            Err(error) => {
+                tracing::warn!(issuer = %site.engine.rules.issuer, %error, "apps could not be told of logouts");
+                TELL_SELDOM
+            }
+        };
     }
 }
 

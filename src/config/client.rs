@@ -99,6 +99,10 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
     let redirect_uris = uris(&raw.redirect_uris, loopback, true, found);
     let launch_urls = uris(&raw.launch_urls, loopback, false, found);
     let post_logout_redirect_uris = uris(&raw.post_logout_redirect_uris, loopback, true, found);
+    let backchannel_logout_uri = match &raw.backchannel_logout_uri {
+        Field::Given(text, place) => uri(&Placed { value: text.clone(), place: place.clone() }, loopback, false, found),
+        Field::Absent(_) | Field::Wrong(_) => None,
+    };
     let mut cors_origins: BTreeSet<String> = redirect_uris.iter().filter_map(script_origin).collect();
     cors_origins.extend(each_once(&raw.cors_origins, found).into_iter().filter_map(|item| origin(item, loopback, found)));
 
@@ -129,6 +133,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         redirect_uris,
         launch_urls,
         post_logout_redirect_uris,
+        backchannel_logout_uri,
         scopes,
         consent: word_or(&raw.consent, ConsentPolicy::Once, consents, found),
         profile,
@@ -220,6 +225,12 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
     if client.profile == Profile::Fapi2 && client.dpop != DpopPolicy::Required {
         found.warn(raw.dpop.place(), "should be \"required\": fapi2 has no tokens that are not bound to a key (FAPI 2.0 §5.3.2.1)");
     }
+    if client.backchannel_logout_uri.is_some() && !scopes.contains(&Scope::OpenId) {
+        found.warn(raw.backchannel_logout_uri.place(), "is never used: without openid the client gets no id_token, and so no session to be told of");
+    }
+    if raw.backchannel_logout_session_required.get() == Some(&true) && raw.backchannel_logout_uri.is_absent() {
+        found.refuse(raw.backchannel_logout_session_required.place(), "says how to be told and backchannel_logout_uri, which says where, is missing");
+    }
     if client.refresh_context {
         found.warn(raw.refresh_context.place(), "repeats patient and encounter at refresh, which SMART leaves out (SAL-328)");
     }
@@ -288,7 +299,7 @@ fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut
         "http" if is_loopback(&url) => format!("must be https: {value} is allowed where the issuer is on loopback too (RFC 9700 §2.6)"),
         "http" => format!("must be https (RFC 9700 §2.6); write \"{}\"", value.replacen("http:", "https:", 1)),
         _ if private_schemes => return Some(uri),
-        _ => "must be https: it is opened in a browser (SAL-004)".to_owned(),
+        _ => "must be https (SAL-004)".to_owned(),
     };
     found.refuse_value(place, value, text);
     None

@@ -173,6 +173,8 @@ raw_table! {
         redirect_uris: Texts,
         launch_urls: Texts,
         post_logout_redirect_uris: Texts,
+        backchannel_logout_uri: String,
+        backchannel_logout_session_required: bool,
         cors_origins: Texts,
         scopes: String,
         requires: Texts,

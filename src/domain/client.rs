@@ -112,6 +112,9 @@ pub struct Client {
     pub redirect_uris: Vec<RedirectUri>,
     pub launch_urls: Vec<RedirectUri>,
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where it is told that a session has ended. OIDC Back-Channel Logout §2.2.
+    #[serde(default)]
+    pub backchannel_logout_uri: Option<RedirectUri>,
     /// The ceiling: nothing outside it is ever granted to this client.
     pub scopes: ScopeSet,
     pub consent: ConsentPolicy,

@@ -1,6 +1,7 @@
 //! The rules: plain functions of (state, request, now). No async, no traits, no I/O.
 
 pub mod authorization;
+pub mod backchannel;
 pub mod client;
 pub mod client_auth;
 pub mod consent;

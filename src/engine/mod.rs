@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authorize;
+pub mod backchannel;
 pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;
@@ -34,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::issuer::IssuerRules;
-use crate::fetch::JwksCache;
+use crate::fetch::{JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::error::OAuthError;
@@ -56,6 +57,9 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     client_keys: JwksCache,
+    /// What apps are told goes out by this.
+    poster: Poster,
+    logouts_due: tokio::sync::Notify,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     verified: quick_cache::sync::Cache<[u8; 32], Arc<AccessTokenClaims>>,
@@ -74,6 +78,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub client_keys: JwksCache,
+    pub poster: Poster,
     pub fhir: BTreeMap<FhirBase, FhirClient>,
     /// The identity provider of `rules.upstream`.
     pub upstream: Option<Upstream>,
@@ -91,6 +96,8 @@ impl Engine {
             clock: parts.clock,
             random: parts.random,
             client_keys: parts.client_keys,
+            poster: parts.poster,
+            logouts_due: tokio::sync::Notify::new(),
             fhir: parts.fhir,
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),

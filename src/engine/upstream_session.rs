@@ -298,7 +298,11 @@ impl Engine {
         for epj in bridge.linked(LinkFrom::Login(login)).await? {
             loop {
                 let Some(held) = self.store.load::<Session>(epj.as_str()).await? else { break };
-                if !held.value.is_live(self.now()) || self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
+                if !held.value.is_live(self.now()) {
+                    break;
+                }
+                if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
+                    self.tell_parties(&epj).await?;
                     break;
                 }
             }

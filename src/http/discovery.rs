@@ -112,6 +112,8 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
     members.extend([
         ("userinfo_endpoint".to_owned(), rules.issuer.at("/userinfo").into()),
         ("end_session_endpoint".to_owned(), rules.issuer.at("/logout").into()),
+        ("backchannel_logout_supported".to_owned(), true.into()),
+        ("backchannel_logout_session_supported".to_owned(), true.into()),
         ("subject_types_supported".to_owned(), json!(["public"])),
         ("id_token_signing_alg_values_supported".to_owned(), json!(["RS256", "ES256", "ES384"])),
         (

@@ -152,3 +152,30 @@ pub struct IdTokenClaims {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
 }
+
+/// `typ` of a logout token. OIDC Back-Channel Logout §2.4.
+pub const LOGOUT_TOKEN: &str = "logout+jwt";
+
+/// What an app is told when a session ends. OIDC Back-Channel Logout §2.4.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogoutTokenClaims {
+    pub iss: Issuer,
+    pub aud: ClientId,
+    pub iat: UnixTime,
+    pub exp: UnixTime,
+    pub jti: TokenId,
+    pub sub: Subject,
+    pub sid: SessionId,
+    pub events: LogoutEvents,
+}
+
+/// The one event a logout token is about: `{"http://schemas.openid.net/event/backchannel-logout": {}}`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LogoutEvents {
+    #[serde(rename = "http://schemas.openid.net/event/backchannel-logout")]
+    pub backchannel_logout: LogoutEvent,
+}
+
+/// An event that says nothing but that it happened.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LogoutEvent {}

@@ -97,6 +97,10 @@ kinds! {
     UpstreamLink = 15, "upstream_link";
     /// A login there that was begun and has not come back.
     UpstreamAttempt = 16, "upstream_attempt";
+    /// An app that is to be told when a session ends.
+    LogoutParty = 18, "logout_party";
+    /// A logout that an app has not been told yet.
+    LogoutNotice = 20, "logout_notice";
 }
 
 impl fmt::Display for Kind {

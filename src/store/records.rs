@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, Stored};
 use crate::domain::authorization::CheckedRequest;
+use crate::domain::backchannel::{LogoutNotice, LogoutParty};
 use crate::domain::client::Client;
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::Grant;
@@ -80,3 +81,5 @@ stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));
 stored!(UpstreamLogin, UpstreamLogin, 1, |login| Some(login.expires_at + AFTERLIFE));
 stored!(UpstreamLink, UpstreamLink, 1, |link| Some(link.until + AFTERLIFE));
 stored!(UpstreamAttempt, UpstreamAttempt, 1, |attempt| Some(attempt.until));
+stored!(LogoutParty, LogoutParty, 1, |party| Some(party.until));
+stored!(LogoutNotice, LogoutNotice, 1, |notice| Some(notice.until));

@@ -4,6 +4,7 @@
 mod account;
 mod architecture;
 mod authorize;
+mod backchannel;
 mod cli;
 mod client_auth;
 mod config;

@@ -70,6 +70,7 @@ fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Cli
         redirect_uris: Vec::new(),
         launch_urls: Vec::new(),
         post_logout_redirect_uris: Vec::new(),
+        backchannel_logout_uri: None,
         scopes,
         consent: ConsentPolicy::PreApproved,
         profile: Profile::Smart,

@@ -130,6 +130,7 @@ fn shown(engine: &Engine, client: &Client) -> Map<String, Value> {
     say("redirect_uris", json!(client.redirect_uris));
     say("launch_urls", json!(client.launch_urls));
     say("post_logout_redirect_uris", json!(client.post_logout_redirect_uris));
+    say("backchannel_logout_uri", json!(client.backchannel_logout_uri));
     say("cors_origins", json!(client.cors_origins));
     say("scopes", json!(client.scopes.to_string()));
     say("requires", json!(client.requires));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::engine::keys::{Keys, Schedule};
 use helsebro::engine::{Engine, Parts};
-use helsebro::fetch::{FetchLimits, JwksCache};
+use helsebro::fetch::{FetchLimits, JwksCache, Poster};
 use helsebro::fhir_client::FhirClient;
 use helsebro::http::{HttpLimits, Site, router};
 use helsebro::jose::seal::SealKey;
@@ -95,7 +95,8 @@ impl Inside {
         let timeout = Duration::from_secs(5);
         let fhir = issuer.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, timeout))).collect();
         let upstream = issuer.rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
-        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, fhir, upstream });
+        let poster = Poster::new(FetchLimits::default());
+        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream });
         let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
         let stop = CancellationToken::new();
         let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);
