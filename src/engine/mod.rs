@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authorize;
+mod brought;
 pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;

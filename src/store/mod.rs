@@ -97,6 +97,8 @@ kinds! {
     UpstreamLink = 15, "upstream_link";
     /// A login there that was begun and has not come back.
     UpstreamAttempt = 16, "upstream_attempt";
+    /// A token there that came with a launch, sealed.
+    BroughtToken = 30, "brought_token";
 }
 
 impl fmt::Display for Kind {
