@@ -11,7 +11,7 @@ use super::read::{Field, Layer as _, Placed, RawSecret, Read as _};
 use super::secrets::Source;
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::client::{
-    Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
+    Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, HelseIdNeed, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
 };
 use crate::domain::dpop::DpopPolicy;
 use crate::domain::issuer::SELF_CLIENT;
@@ -61,6 +61,9 @@ pub fn client_from_json(value: &serde_json::Value, issuer: &Issuer, random: &dyn
             found.refuse_value(place, named, format!("is not the issuer asked; leave it out, or write \"{issuer}\""));
         }
         let source = if made.is_some() { Source::Made } else { Source::Request };
+        if raw.helseid.get().is_some_and(|need| need == "required") {
+            found.warn(raw.helseid.place(), "has a meaning once an \"identity\" row names the client, which only a [[client]] of the configuration can be");
+        }
         check(&raw, &Place::default(), issuer, source, &mut found)
     });
     match client {
@@ -150,6 +153,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         dpop: word_or(&raw.dpop, DpopPolicy::Optional, DPOP, found),
         refresh_context: raw.refresh_context.get().copied().unwrap_or(false),
         may_act: each_once(&raw.may_act, found).into_iter().filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found)).collect(),
+        helseid: word_or(&raw.helseid, HelseIdNeed::Optional, &[("optional", HelseIdNeed::Optional), ("required", HelseIdNeed::Required)], found),
         disabled: raw.disabled.get().copied().unwrap_or(false),
     };
     rules(raw, &client, auth::outline(raw).is_some(), at, issuer, found);
@@ -180,6 +184,9 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
         }
         if client.profile != Profile::Smart {
             found.refuse(raw.profile.place(), "needs a client that can authenticate; write auth = \"private_key_jwt\", or profile = \"smart\"");
+        }
+        if client.helseid == HelseIdNeed::Required {
+            found.refuse(raw.helseid.place(), "\"required\" is for confidential clients only: a public one never gets the HelseID scope (DESIGN §3)");
         }
         if client.launch_trust == LaunchTrust::Handle {
             found.refuse(raw.launch_trust.place(), "\"handle\" is for confidential clients only (DESIGN §3); write launch_trust = \"session\"");

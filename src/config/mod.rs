@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod exchange;
 mod explain;
+mod helseid;
 mod issuer;
 mod node;
 mod presets;
@@ -31,8 +32,10 @@ pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
 pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
 
+use crate::domain::client::HelseIdNeed;
 pub use crate::domain::exchange::Direction;
 use crate::protocol::ids::{ClientId, Issuer};
+use helseid::Need;
 use raw::{RawClient, RawClients, RawConfig};
 use read::{Field, Placed};
 use secrets::Source;
@@ -83,22 +86,31 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
     let all_known = found.problems.len() == before;
-    add_clients(raw.client, &mut issuers, all_known, environment, found);
+    let mut needs = add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {
         if let Some(raw) = RawClients::parse(file.file, file.text, found) {
-            add_clients(raw.client, &mut issuers, all_known, file.environment, found);
+            needs.extend(add_clients(raw.client, &mut issuers, all_known, file.environment, found));
         }
     }
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
+    helseid::check_all(&needs, &issuers, found);
     Some(Config { server, store, keys, http, fetch, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.
 ///
 /// `all_known` is false where something about the issuers was wrong: a client that names one we could not read is then not to blame.
-fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig], all_known: bool, environment: &dyn Environment, found: &mut Findings) {
-    let Field::Given(list, _) = list else { return };
+/// Answers which of them cannot do without HelseID, for a look at them once the rest is known.
+fn add_clients(
+    list: Field<Vec<Placed<RawClient>>>,
+    issuers: &mut [IssuerConfig],
+    all_known: bool,
+    environment: &dyn Environment,
+    found: &mut Findings,
+) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let Field::Given(list, _) = list else { return needs };
     let mut seen: BTreeSet<(Issuer, ClientId)> = BTreeSet::new();
     for Placed { value, place } in list {
         let raw = client::with_preset(value, &place, found);
@@ -110,8 +122,12 @@ fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig]
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");
             continue;
         }
+        if client.helseid == HelseIdNeed::Required {
+            needs.push(Need { issuer: issuer.url().clone(), client: client.id.clone(), place: raw.helseid.place().clone() });
+        }
         issuer.rules.clients.insert(client.id.clone(), Arc::new(client));
     }
+    needs
 }
 
 /// Which issuer a client belongs to: the only one, or the one it names.
@@ -142,7 +158,8 @@ pub fn load_clients(text: Text<'_>, config: &mut Config) -> Result<Vec<Problem>,
     let mut found = Findings::default();
     let mut issuers = config.issuers.clone();
     if let Some(raw) = RawClients::parse(text.file, text.text, &mut found) {
-        add_clients(raw.client, &mut issuers, true, text.environment, &mut found);
+        let needs = add_clients(raw.client, &mut issuers, true, text.environment, &mut found);
+        helseid::check_all(&needs, &issuers, &mut found);
     }
     let found = found.sorted();
     if found.problems.is_empty() {

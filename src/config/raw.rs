@@ -143,6 +143,8 @@ raw_table! {
         max_auth_age: Duration,
         leeway: Duration,
         userinfo: String,
+        claim: String,
+        claim_issuer: String,
         timeout: Duration,
         retries: i64,
         longest_wait: Duration,
@@ -191,6 +193,7 @@ raw_table! {
         dpop: String,
         refresh_context: bool,
         may_act: Texts,
+        helseid: String,
         disabled: bool,
     }
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
 use super::dpop::DpopPolicy;
 use super::issuer::{FhirServer, IssuerRules};
-use crate::protocol::claims::HELSEID;
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
@@ -309,7 +308,9 @@ pub fn negotiate(asked: &str, client: &Client, rules: &IssuerRules, launched: bo
         Scope::OnlineAccess => launched,
         Scope::OfflineAccess => client.launch_trust == LaunchTrust::Session || !launched,
         // Meant for us, never in a token for a FHIR server; or what only an upstream could give.
-        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE && (**name != *HELSEID || rules.identity_row(client).is_some()),
+        Scope::Extension(name) => {
+            **name != *introspect && **name != *LAUNCH_CREATE && (**name != *rules.helseid_name() || rules.identity_row(client).is_some())
+        }
         Scope::OpenId | Scope::FhirUser | Scope::Profile => true,
     });
     if scopes.contains(&Scope::OfflineAccess) {

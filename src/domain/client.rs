@@ -94,6 +94,17 @@ pub enum LaunchTrust {
     Handle,
 }
 
+/// Whether an app that is granted the HelseID scope can do without a login there. DESIGN §3, HelseID in SMART.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HelseIdNeed {
+    /// Asked in passing; without one the launch goes on and the claim is absent.
+    #[default]
+    Optional,
+    /// The person logs in there before there is a code.
+    Required,
+}
+
 /// Context a client cannot work without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,6 +153,8 @@ pub struct Client {
     /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.
     #[serde(default)]
     pub may_act: Vec<ClientId>,
+    #[serde(default)]
+    pub helseid: HelseIdNeed,
     pub disabled: bool,
 }
 

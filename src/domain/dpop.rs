@@ -181,6 +181,11 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// Whether it is of the key that something is bound to.
+    pub fn is_of(&self, jkt: &Thumbprint) -> bool {
+        self.key.is(jkt)
+    }
+
     /// The key, once the mark was found new and is kept.
     pub fn fresh(self) -> ProvenKey {
         self.key

@@ -33,6 +33,9 @@ pub struct Grant {
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.
     #[serde(default)]
     pub session_epoch: u32,
+    /// Under which id the token is kept that the EPJ brought with its launch, where it did.
+    #[serde(default)]
+    pub brought: Option<String>,
     /// Whether it ends with that session: online grants, and offline ones where the client is registered so.
     pub ends_with_session: bool,
     pub nonce: Option<String>,

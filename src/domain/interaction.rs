@@ -3,14 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::authorization::{CheckedRequest, Prompt};
-use super::client::{Client, ConsentPolicy, LaunchTrust, Required};
+use super::client::{Client, ConsentPolicy, HelseIdNeed, LaunchTrust, Required};
 use super::consent::AppAccess;
 use super::grant::AuthFacts;
 use super::issuer::{IssuerRules, LoginWay};
 use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
 use super::upstream_attempt::AttemptMode;
-use crate::protocol::claims::HELSEID;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -204,10 +203,8 @@ impl Interaction {
                 return if silent { interaction_required() } else { Step::PickEncounter };
             }
         }
-        // DESIGN §3, HelseID in SMART: once in passing, and the launch goes on whatever comes of it.
-        let elsewhere = user.auth.as_ref().is_none_or(|auth| auth.acr != LoginWay::HelseId.acr(&rules.issuer));
-        if self.request.scopes.has_extension(HELSEID) && elsewhere && !self.asked_in_passing && rules.login.contains(&LoginWay::HelseId) {
-            return Step::Passing;
+        if let Some(step) = self.helseid(rules, client, user, launch) {
+            return step;
         }
         let context = self.context(launch);
         let lacks = |required, there: bool| client.requires.contains(&required) && !there;
@@ -231,6 +228,26 @@ impl Interaction {
             (false, _) => Step::Finish(grantable),
             (true, true) => Step::Refuse(OAuthError::new(ErrorCode::ConsentRequired, "the user must be asked")),
             (true, false) => Step::Consent(grantable),
+        }
+    }
+
+    /// What is still to be done for the HelseID claim: nothing where the person logged in there or the EPJ brought a token; else once in passing,
+    /// and the launch goes on whatever comes of it, unless the client cannot do without. DESIGN §3, HelseID in SMART.
+    fn helseid(&self, rules: &IssuerRules, client: &Client, user: &KnownUser, launch: Option<&Launch>) -> Option<Step> {
+        if !self.request.scopes.has_extension(rules.helseid_name()) || !rules.login.contains(&LoginWay::HelseId) {
+            return None;
+        }
+        let there = user.auth.as_ref().is_some_and(|auth| auth.acr == LoginWay::HelseId.acr(&rules.issuer));
+        let brought = launch.and_then(|launch| launch.brought_until).is_some_and(|until| self.created_at < until);
+        if there || brought {
+            return None;
+        }
+        if !self.asked_in_passing {
+            return Some(Step::Passing);
+        }
+        match client.helseid {
+            HelseIdNeed::Optional => None,
+            HelseIdNeed::Required => Some(self.login_by(vec![LoginWay::HelseId], self.prompts(Prompt::None))),
         }
     }
 

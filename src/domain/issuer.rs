@@ -12,6 +12,7 @@ use super::exchange::{Delivery, Direction, ExchangeRow};
 use super::trusted::TrustedIssuer;
 use super::upstream::UpstreamRules;
 use crate::jose::Alg;
+use crate::protocol::claims::HELSEID;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
 
@@ -137,6 +138,16 @@ impl IssuerRules {
 
     pub fn fhir_at(&self, base: &FhirBase) -> Option<&FhirServer> {
         self.fhir.iter().find(|server| server.base == *base)
+    }
+
+    /// The scope that asks for a token of the identity provider's in the id_token, and the claim that holds it.
+    pub fn helseid_name(&self) -> &str {
+        self.upstream.as_ref().map_or(HELSEID, |upstream| &upstream.claim)
+    }
+
+    /// Whether some client here can be given that scope.
+    pub fn gives_helseid(&self) -> bool {
+        self.clients.values().any(|client| client.scopes.has_extension(self.helseid_name()) && self.identity_row(client).is_some())
     }
 
     /// The row that lets a client have a token of the upstream's in its id_token; confidential clients only. DESIGN §3, HelseID in SMART.

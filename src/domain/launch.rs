@@ -30,6 +30,9 @@ pub struct Launch {
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.
     #[serde(default)]
     pub session_epoch: u32,
+    /// Until when a token of the identity provider's stands behind it, where the EPJ brought one.
+    #[serde(default)]
+    pub brought_until: Option<UnixTime>,
     /// Who created it.
     pub ehr: ClientId,
     pub created_at: UnixTime,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use super::Engine;
 use super::start::Browser;
 use crate::domain::authorization::{self, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
-use crate::domain::client::Client;
+use crate::domain::client::{Client, HelseIdNeed};
 use crate::domain::consent::AppAccess;
 use crate::domain::interaction::{Interaction, KnownUser, Step};
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::{Launch, LaunchError};
+use crate::domain::session::Session;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::params::Params;
@@ -307,6 +308,10 @@ impl Engine {
                     own.filter(|session| session.base == request.base && session.way.as_str() == way.as_str())
                 }
             };
+            let session = match session {
+                Some(session) if *way == LoginWay::HelseId && !self.is_enough_of_helseid(request, client, &session).await? => None,
+                session => session,
+            };
             // A session of somebody else does not stand in the way of logging in as the launching user.
             let session = session.filter(|session| launch.is_none_or(|held| held.value.fhir_user == session.fhir_user));
             known.extend(session.map(|session| self.known_user(&session, launch.map(|held| &held.value))));
@@ -317,6 +322,12 @@ impl Engine {
             return Ok(Some(user));
         }
         Ok(launch.and_then(|held| KnownUser::by_handle(&held.value, client)))
+    }
+
+    /// Whether a session from a login at the identity provider still has that login behind it, where the app cannot do without.
+    async fn is_enough_of_helseid(&self, request: &CheckedRequest, client: &Client, session: &Session) -> Result<bool, StoreError> {
+        let needed = client.helseid == HelseIdNeed::Required && request.scopes.has_extension(self.rules.helseid_name());
+        Ok(!needed || self.upstream_login(&session.id).await?.is_some())
     }
 
     fn refuse(&self, request: &CheckedRequest, error: OAuthError) -> Next {

@@ -60,6 +60,7 @@ impl Engine {
             user_name: user.name.clone(),
             scopes,
             context,
+            brought: launch.as_ref().filter(|held| held.value.brought_until.is_some()).map(|held| held.id().to_owned()),
             organization: launch.as_ref().and_then(|held| held.value.organization.clone()),
             // A grant without a refresh token belongs to the session too: logging out ends what the user is using.
             ends_with_session: session.is_some() && (!offline || client.end_with_session),

@@ -1,5 +1,7 @@
 //! Minting: access tokens, id_tokens, and the answer that carries them. RFC 9068, OIDC Core §2, SAL §3.4.
 
+use std::collections::BTreeMap;
+
 use super::Engine;
 use super::keys::KeysError;
 use crate::domain::client::{Client, FhirUserForm};
@@ -96,7 +98,7 @@ impl Engine {
         client: &Client,
         scopes: &ScopeSet,
         access_token: &Secret<String>,
-        (nonce, helseid): (Option<&str>, Option<HelseIdClaim>),
+        (nonce, helseid): (Option<&str>, BTreeMap<String, HelseIdClaim>),
         now: UnixTime,
     ) -> Result<Secret<String>, KeysError> {
         let auth = grant.auth.as_ref();

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod authorize;
 pub mod backchannel;
+mod brought;
 pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;

@@ -113,7 +113,7 @@ impl Bridge {
         self.sealer.open(what, id, &sealed.0)
     }
 
-    fn open_text(&self, what: &str, id: &str, sealed: &Sealed) -> Result<Secret<String>, AccessError> {
+    pub fn open_text(&self, what: &str, id: &str, sealed: &Sealed) -> Result<Secret<String>, AccessError> {
         let bytes = self.open(what, id, sealed)?;
         let text = std::str::from_utf8(bytes.expose()).map_err(|_| AccessError::Unreadable)?;
         Ok(Secret::new(text.to_owned()))

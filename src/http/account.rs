@@ -157,7 +157,7 @@ async fn list(app: &App, asked: &Asked, session: &Session, form: Form, notice: O
             value: client.id.to_string(),
             app: app_line(&client),
             since: since.map(|at| t.date(at.date())).unwrap_or_default(),
-            asks: access.scopes.iter().filter_map(|scope| explain(scope, t, false)).map(|ask| ask.sentence).collect(),
+            asks: access.scopes.iter().filter_map(|scope| explain(scope, t, false, app.engine.rules.helseid_name())).map(|ask| ask.sentence).collect(),
             remembered: access.remembered,
             grants: Vec::new(),
         });

@@ -48,13 +48,13 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         ("authorization_response_iss_parameter_supported".to_owned(), true.into()),
         // RFC 9449 §5.1.
         ("dpop_signing_alg_values_supported".to_owned(), json!(dpop::ALGS)),
-        ("scopes_supported".to_owned(), scopes()),
+        ("scopes_supported".to_owned(), scopes(rules)),
     ])
 }
 
 /// Each of these really works; the list need not be exhaustive. SAL-148.
-fn scopes() -> Value {
-    json!([
+fn scopes(rules: &IssuerRules) -> Value {
+    let mut scopes = vec![
         "openid",
         "fhirUser",
         "profile",
@@ -65,8 +65,10 @@ fn scopes() -> Value {
         "online_access",
         "patient/*.cruds",
         "user/*.cruds",
-        "system/*.cruds"
-    ])
+        "system/*.cruds",
+    ];
+    scopes.extend(rules.gives_helseid().then(|| rules.helseid_name()));
+    json!(scopes)
 }
 
 /// `{base}/.well-known/smart-configuration`. SAL-140…152.
@@ -109,6 +111,8 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
     let mut members = common(rules);
     let acr: Vec<String> = rules.login.iter().map(|way| rules.issuer.at(&format!("/acr/{}", way.as_str()))).collect();
     let prompts: Vec<&str> = Prompt::ALL.iter().map(|prompt| prompt.as_str()).collect();
+    let mut claims = vec!["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "fhirUser", "profile", "name"];
+    claims.extend(rules.gives_helseid().then(|| rules.helseid_name()));
     members.extend([
         ("userinfo_endpoint".to_owned(), rules.issuer.at("/userinfo").into()),
         ("end_session_endpoint".to_owned(), rules.issuer.at("/logout").into()),
@@ -116,10 +120,7 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
         ("backchannel_logout_session_supported".to_owned(), true.into()),
         ("subject_types_supported".to_owned(), json!(["public"])),
         ("id_token_signing_alg_values_supported".to_owned(), json!(["RS256", "ES256", "ES384"])),
-        (
-            "claims_supported".to_owned(),
-            json!(["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "fhirUser", "profile", "name"]),
-        ),
+        ("claims_supported".to_owned(), json!(claims)),
         ("acr_values_supported".to_owned(), json!(acr)),
         ("prompt_values_supported".to_owned(), json!(prompts)),
         ("ui_locales_supported".to_owned(), json!(Lang::ALL.map(Lang::tag))),

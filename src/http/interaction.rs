@@ -347,7 +347,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                     name: user.and_then(|user| user.name.clone()).or_else(|| user.map(|user| user.fhir_user.to_string())).unwrap_or_default(),
                     detail: String::new(),
                 },
-                groups: ask_groups(t, scopes, patient.is_some(), Some(client.refresh_ttl), is_required),
+                groups: ask_groups(t, scopes, patient.is_some(), app.engine.rules.helseid_name(), Some(client.refresh_ttl), is_required),
                 patient,
                 encounter: context.encounter.as_ref().map(ToString::to_string),
                 opened_with: context.fhir_context.iter().map(|item| explain_context(item, t)).collect(),

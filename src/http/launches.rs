@@ -104,6 +104,7 @@ fn refusal(refused: LaunchRefused) -> Response {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             noted(response, LogNote { client: None, error: Some("temporarily_unavailable"), reason: Some(down.to_string()) })
         }
+        LaunchRefused::Upstream(down) => TokenError(down.into()).into_response(),
         LaunchRefused::Store(down) => TokenError(down.into()).into_response(),
         LaunchRefused::Keys(failed) => TokenError(failed.into()).into_response(),
     }

@@ -101,6 +101,8 @@ kinds! {
     LogoutParty = 18, "logout_party";
     /// A logout that an app has not been told yet.
     LogoutNotice = 20, "logout_notice";
+    /// A token there that came with a launch, sealed.
+    BroughtToken = 30, "brought_token";
 }
 
 impl fmt::Display for Kind {

@@ -15,7 +15,7 @@ use crate::domain::keys::KeyRing;
 use crate::domain::launch::Launch;
 use crate::domain::session::Session;
 use crate::domain::upstream_attempt::UpstreamAttempt;
-use crate::domain::upstream_session::{UpstreamLink, UpstreamLogin};
+use crate::domain::upstream_session::{BroughtToken, UpstreamLink, UpstreamLogin};
 use crate::secret::Digest;
 use crate::time::UnixTime;
 
@@ -80,6 +80,7 @@ stored!(Replay, Replay, 1, |mark| Some(mark.until));
 stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));
 stored!(UpstreamLogin, UpstreamLogin, 1, |login| Some(login.expires_at + AFTERLIFE));
 stored!(UpstreamLink, UpstreamLink, 1, |link| Some(link.until + AFTERLIFE));
+stored!(BroughtToken, BroughtToken, 1, |brought| Some(brought.expires_at));
 stored!(UpstreamAttempt, UpstreamAttempt, 1, |attempt| Some(attempt.until));
 stored!(LogoutParty, LogoutParty, 1, |party| Some(party.until));
 stored!(LogoutNotice, LogoutNotice, 1, |notice| Some(notice.until));

@@ -258,6 +258,7 @@ fn a_client_is_read_whole() {
       "dpop": "optional",
       "refresh_context": false,
       "may_act": [],
+      "helseid": "optional",
       "disabled": false
     }
     "#);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::client::{ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, LaunchTrust, Profile};
+use crate::domain::client::{ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, HelseIdNeed, LaunchTrust, Profile};
 use crate::domain::dpop::DpopPolicy;
 use crate::jose::Alg;
 use crate::secret::Digest;
@@ -87,6 +87,7 @@ fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Cli
         dpop: DpopPolicy::default(),
         refresh_context: false,
         may_act: Vec::new(),
+        helseid: HelseIdNeed::default(),
         disabled: false,
     }
 }

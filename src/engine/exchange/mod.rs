@@ -11,6 +11,8 @@ mod own;
 mod result;
 mod to_upstream;
 
+pub(super) use to_upstream::AtUpstream;
+
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;

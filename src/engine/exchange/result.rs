@@ -1,5 +1,7 @@
 //! What an exchange gives: a token that stands on its subject's grant and ends with it. RFC 8693 §2.2, RFC 9068.
 
+use std::collections::BTreeMap;
+
 use serde_json::Map;
 
 use super::super::issue::fhir_user_for;
@@ -85,7 +87,7 @@ impl Engine {
             sid: basis.sid,
             grant_id: None,
             act,
-            helseid: None,
+            helseid: BTreeMap::new(),
             fhir_user: fhir_user_for(grant, target).filter(|_| grant.scopes.contains(&Scope::FhirUser)),
             profile: None,
             name: None,

@@ -3,6 +3,7 @@
 mod claim;
 mod gateway;
 mod inbound;
+mod launch_token;
 mod outbound;
 mod subjects;
 

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// What is logged on this thread, which is all of a test whose runtime has one thread. Other tests of the process log nothing.
-struct Log;
+pub(super) struct Log;
 
 /// One subscriber for the process that asks each time whose thread it is: what a test installs for its own thread alone decides by chance
 /// which of the places that log are ever asked, as other threads come by them first.
@@ -37,7 +37,7 @@ impl Write for Ours {
 }
 
 impl Log {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             let here = dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some));
@@ -48,7 +48,7 @@ impl Log {
         Self
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         LOG.with_borrow(|log| String::from_utf8(log.clone().unwrap()).unwrap())
     }
 }
