@@ -465,7 +465,7 @@ pub(super) fn code_of(look: &mut Look, landing: &Landing) -> Option<String> {
 }
 
 /// RFC 8693 §2.1.
-fn exchange<'f>(subject: &'f Secret<String>, audience: &'f str, scope: &'f str) -> Vec<(&'f str, &'f str)> {
+pub(super) fn exchange<'f>(subject: &'f Secret<String>, audience: &'f str, scope: &'f str) -> Vec<(&'f str, &'f str)> {
     vec![("grant_type", EXCHANGE), ("subject_token", subject.expose()), ("subject_token_type", ACCESS_TOKEN), ("audience", audience), ("scope", scope)]
 }
 
