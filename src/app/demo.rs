@@ -55,7 +55,7 @@ pub struct DemoOptions {
     pub json: Option<PathBuf>,
     /// Clients to add or replace.
     pub clients: Option<PathBuf>,
-    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}` and `{fhir}` in it stand for the demo's.
+    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}`, `{fhir}` and `{sample_api}` in it stand for the demo's.
     pub policy: Option<PathBuf>,
 }
 
@@ -153,7 +153,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     let hospital = DemoHospital::make(&beside, &Known { patients: &known, practitioner, records: [JOURNALS, DIRECTORY] }, &*random)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
-    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);
+    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base).replace("{sample_api}", &helseid.sample_api);
     let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &hospital, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;

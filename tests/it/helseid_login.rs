@@ -3,6 +3,7 @@
 
 mod access;
 mod ending;
+mod nodes;
 mod world;
 
 use helsebro::helseid::faults::Endpoint;

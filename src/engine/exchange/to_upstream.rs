@@ -134,6 +134,10 @@ impl Engine {
         if login.subject != grant.subject || Some(&login.fhir_user) != grant.fhir_user.as_ref() {
             return Err(ExchangeRefusal::Person.into());
         }
+        // Asked again for each request through the gateway and each claim: a handle may be younger than the login is allowed to be.
+        if row.max_age.is_some_and(|max_age| login.auth_time + max_age < self.now()) {
+            return Err(ExchangeRefusal::LoginTooOld.into());
+        }
         let tenancy = upstream.rules().tenancy;
         if tenancy == Tenancy::Own && row.attest_service.is_none() {
             return Ok((login, Details::none()));
