@@ -4,6 +4,7 @@
 mod app;
 mod browser;
 mod fault;
+mod fault_bridge;
 mod form;
 mod guard;
 mod hand;

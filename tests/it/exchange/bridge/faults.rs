@@ -7,6 +7,7 @@ use helsebro::helseid::faults::{
     RefreshFault, TokenDefect, Transport, parse_action,
 };
 use helsebro::jose::JwtError;
+use helsebro::random::{Random as _, SystemRandom};
 use helsebro::upstream::{AnswerFault, TokenFault, UpstreamError};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -20,8 +21,6 @@ const FOREIGN: &str = "Svaret kom ikke fra HelseID";
 const LOST: &str = "Innloggingen gjelder ikke lenger";
 const LEVEL: &str = "ikke sikker nok";
 const OLD: &str = "Det er for lenge siden du logget inn";
-const NOT_HERS: &str = "Du er ikke logget inn i HelseID som den";
-const CANCELLED: &str = "Innloggingen ble avbrutt";
 const CLAIM: &str = "https://helseid.nhn.no";
 const SCOPE: &str = "openid fhirUser launch offline_access patient/Patient.read https://helseid.nhn.no";
 
@@ -148,7 +147,7 @@ fn cases(fault: &Fault) -> Vec<Case> {
             let seen = |sees: Sees, log: &str| vec![case(Flow::Login, at("discovery"), sees, log)];
             match fault {
                 DiscoveryFault::IssuerMismatch | DiscoveryFault::MissingField(_) | DiscoveryFault::Downgraded | DiscoveryFault::HttpEndpoints => {
-                    seen(page(502, FAILED), "the identity provider's metadata")
+                    seen(page(503, DOWN), "the identity provider's metadata")
                 }
                 DiscoveryFault::StringBooleans | DiscoveryFault::StaleCache => seen(Sees::Nothing, ""),
             }
@@ -179,15 +178,16 @@ fn cases(fault: &Fault) -> Vec<Case> {
             TokenDefect::ScopeAsString => refreshed(Sees::Nothing, ""),
             TokenDefect::PidAsNumber => bad_login(JwtError::Claims),
             TokenDefect::Level3 => login(page(403, LEVEL), UpstreamError::Token(TokenFault::Level)),
-            TokenDefect::NoHpr => login(page(403, NOT_HERS), "is not let in"),
-            TokenDefect::OtherUser => login(page(403, NOT_HERS), "is not let in"),
+            // Userinfo says it too, and from the register.
+            TokenDefect::NoHpr => login(Sees::Nothing, ""),
+            TokenDefect::OtherUser => login(page(502, FAILED), UpstreamError::Answer(AnswerFault::Subject)),
         },
         Fault::IdToken(fault) => match fault {
             IdTokenFault::WrongNonce | IdTokenFault::MissingNonce => bad_login(TokenFault::Nonce),
             IdTokenFault::WrongAzp => bad_login(TokenFault::AuthorizedParty),
             IdTokenFault::ExtraAud => bad_login(JwtError::Audience),
             IdTokenFault::OldAuthTime => login(page(200, OLD), UpstreamError::Token(TokenFault::LoginTooOld)),
-            IdTokenFault::OtherSubThanUserinfo => vec![case(Flow::Login, json!({}), page(502, FAILED), "does not say what a person may do")],
+            IdTokenFault::OtherSubThanUserinfo => vec![case(Flow::Login, json!({}), page(502, FAILED), UpstreamError::Answer(AnswerFault::Subject))],
         },
         Fault::Dpop(fault) => match fault {
             DpopFault::NonceDemand(Nonces::Always | Nonces::Once) | DpopFault::NonceOnSuccessChanges => refreshed(Sees::Nothing, ""),
@@ -196,7 +196,7 @@ fn cases(fault: &Fault) -> Vec<Case> {
                 all.extend(login(page(503, DOWN), UpstreamError::NonceLoop));
                 all
             }
-            DpopFault::StaleNonce => refreshed(unavailable(), UpstreamError::NonceLoop),
+            DpopFault::StaleNonce => login(page(503, DOWN), UpstreamError::NonceLoop),
             DpopFault::WrongCnf | DpopFault::NoCnf => bad_token(TokenFault::Binding),
             DpopFault::TokenTypeBearer => refreshed(error(500, "server_error"), UpstreamError::Answer(AnswerFault::Bearer)),
             DpopFault::ProofRejected(_) => refreshed(error(500, "server_error"), "the identity provider refused"),
@@ -205,18 +205,18 @@ fn cases(fault: &Fault) -> Vec<Case> {
             ClientAuthFault::JtiReplayStrict | ClientAuthFault::AssertionAudLegacyOff => refreshed(Sees::Nothing, ""),
             ClientAuthFault::LifeCapS(_) | ClientAuthFault::ClientDisabled | ClientAuthFault::KeyExpired => {
                 let mut all = refreshed(error(500, "server_error"), "the identity provider refused");
-                all.push(case(Flow::Login, at("par"), page(502, FAILED), "the identity provider refused"));
+                all.push(case(Flow::Login, at("par"), page(503, DOWN), "the identity provider refused"));
                 all
             }
         },
         Fault::Refresh(fault) => match fault {
             RefreshFault::ReuseKillsFamily | RefreshFault::NoNewRt | RefreshFault::RtExpiresInZero | RefreshFault::NoIdToken => refreshed(Sees::Nothing, ""),
-            RefreshFault::ScopeShrinks => refreshed(error(400, "invalid_scope"), "nothing of what was asked for is permitted"),
+            RefreshFault::ScopeShrinks => refreshed(error(400, "invalid_scope"), "the identity provider refused: invalid_scope"),
             RefreshFault::WrongSubAfterRefresh => bad_token(TokenFault::Subject),
         },
         Fault::Grant(fault) => match fault {
             GrantFault::RejectedScope => {
-                let mut all = refreshed(error(400, "invalid_scope"), "");
+                let mut all = refreshed(error(400, "invalid_scope"), "the identity provider refused: invalid_scope");
                 all.push(case(Flow::Claim, grant("refresh_token"), Sees::NoClaim, "an id_token goes without the HelseID claim"));
                 all
             }
@@ -231,7 +231,8 @@ fn cases(fault: &Fault) -> Vec<Case> {
             ExchangeFault::ClientIdIsSubject | ExchangeFault::AttestNotCopied | ExchangeFault::WithRefreshToken => exchanged(Sees::Nothing, ""),
         },
         Fault::Clock(fault) => match fault {
-            ClockFault::Server(_) => bad_login(JwtError::NotYet),
+            // Our assertions of ten seconds are over for it before they are made.
+            ClockFault::Server(_) => login(page(502, FAILED), "the identity provider refused: invalid_client"),
             ClockFault::Date(_) => login(Sees::Nothing, "the identity provider's clock differs from ours"),
         },
         Fault::Callback(fault) => {
@@ -241,7 +242,8 @@ fn cases(fault: &Fault) -> Vec<Case> {
                 CallbackFault::StateWrong => seen(page(400, LOST), "no login of this browser has this state"),
                 CallbackFault::CodeReused => seen(page(502, FAILED), "the identity provider refused"),
                 CallbackFault::ExtraParams => seen(Sees::Nothing, ""),
-                CallbackFault::ErrorWithCode => seen(page(200, CANCELLED), "gave no code"),
+                // Asked in silence, it says `error` twice, and no value of it is believed.
+                CallbackFault::ErrorWithCode => seen(page(400, FOREIGN), "or a parameter came twice"),
             }
         }
     }
@@ -319,10 +321,12 @@ fn claimed(tokens: &Value) -> Sees {
 /// Walks a flow with the fault on from where it meets, and says how it ended.
 async fn walk(world: &World, flow: Flow, put: impl AsyncFnOnce()) -> Sees {
     let portal = Caller::portal(world);
+    // An EPJ session that has ended never begins again.
+    let shift = SystemRandom.id();
     let asked = |audience: &'static str, scope: &'static str| [("audience", audience), ("scope", scope)];
     let (kjerne, resept) = (asked("demo:kjerne", "demo:kjerne/read"), asked("demo:resept", "demo:resept/write"));
     let nav = async |scope: &str, session: &str| {
-        let launch = world.ehr().client("syk-inn").with("session", json!(session)).launch().await;
+        let launch = world.ehr().client("syk-inn").with("session", json!(format!("{session}-{shift}"))).launch().await;
         (App::new(world, "syk-inn").set("scope", scope).launched(&launch), launch)
     };
     let plain = |reply: crate::world::Reply| match reply.status {
@@ -389,10 +393,10 @@ async fn walk(world: &World, flow: Flow, put: impl AsyncFnOnce()) -> Sees {
             plain(portal.call("GET", &format!("{}/gateway/portal-gateway/kjerne", world.issuer()), &handle, &[]).await)
         }
         Flow::Logout => {
-            let launch = world.ehr().client(PORTAL).with("session", json!("epj-o")).launch().await;
+            let launch = world.ehr().client(PORTAL).with("session", json!(format!("epj-o-{shift}"))).launch().await;
             let token = text(&portal.logged_in(&launch, "launch openid fhirUser patient/Patient.rs").await, "access_token");
             put().await;
-            world.ehr().end_session("epj-o").await.is(204);
+            world.ehr().end_session(&format!("epj-o-{shift}")).await.is(204);
             assert!(!world.is_active(&token).await);
             Sees::Nothing
         }
