@@ -81,11 +81,34 @@ pub async fn start(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
+    start_beside(config, None, Listeners { public, ops }, clock, random, test_clock).await
+}
+
+/// The same with a neighbour: the issuers of another configuration, with a store and keys of their own, which answer on the same public listener under
+/// their hosts. The operations listener knows nothing of them.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_beside(
+    config: &Config,
+    neighbour: Option<&Config>,
+    Listeners { public, ops }: Listeners,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    test_clock: Option<Arc<SystemClock>>,
+) -> Result<Running, StartError> {
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
+    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)));
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
+    let beside = match neighbour {
+        Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
+        None => None,
+    };
+    let (beside, beside_backend) = beside.map(|opened| (opened.engines.into_iter().map(site).collect::<Vec<_>>(), opened.backend)).unzip();
+    let beside = beside.unwrap_or_default();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
-    let public_router: Router = router::service(&sites, config.http.request_timeout);
+    let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
@@ -94,9 +117,10 @@ pub async fn start(
     let mut tasks = vec![
         tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
-        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock, stop.clone())),
+        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock.clone(), stop.clone())),
     ];
-    tasks.extend(sites.into_iter().map(|site| tokio::spawn(tell(site, stop.clone()))));
+    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
+    tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
     Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
 }
 

@@ -40,6 +40,7 @@ fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
+/// T7 `assertion_jti_reuse`, `assertion_exp_too_far`.
 #[tokio::test]
 async fn every_algorithm_and_every_way_an_assertion_can_be_wrong() {
     let keys: Vec<SigningKey> = Alg::ALL.iter().map(|alg| client_key(*alg)).collect();

@@ -130,7 +130,7 @@ async fn a_proof_that_proves_nothing_gives_no_token_and_costs_no_code() {
         ("another host", vec![key.proof("POST", "http://other.example/token", now)]),
         ("old", vec![key.proof("POST", &url, now - 62)]),
         ("early", vec![key.proof("POST", &url, now + 8)]),
-        ("a private key", vec![key.broken(&fresh(), |header, _| header["jwk"] = key.0.to_private_jwk().unwrap())]),
+        ("proof_private_jwk", vec![key.broken(&fresh(), |header, _| header["jwk"] = key.0.to_private_jwk().unwrap())]),
         ("another's key", vec![key.broken(&fresh(), |header, _| header["jwk"] = json!(Prover::new().0.public_jwk()))]),
         ("alg none", vec![unsigned(&key.broken(&fresh(), |header, _| header["alg"] = json!("none")))]),
         ("no signature", vec![unsigned(&key.sign(&fresh()))]),

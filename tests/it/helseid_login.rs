@@ -4,6 +4,7 @@
 mod access;
 mod claim;
 mod ending;
+mod nodes;
 mod world;
 
 use helsebro::helseid::faults::Endpoint;

@@ -162,6 +162,8 @@ impl Engine {
         let session = grant.session.as_ref().ok_or(ExchangeRefusal::NoUpstreamSession)?;
         let source = match self.upstream_login(session).await? {
             Some(login) if login.subject != grant.subject || Some(&login.fhir_user) != grant.fhir_user.as_ref() => return Err(ExchangeRefusal::Person.into()),
+            // Asked again for each request through the gateway and each claim: a handle may be younger than the login is allowed to be.
+            Some(login) if row.max_age.is_some_and(|max_age| login.auth_time + max_age < self.now()) => return Err(ExchangeRefusal::LoginTooOld.into()),
             Some(login) => Source::Login(Box::new(login)),
             None => Source::Brought(self.brought(row, grant).await?.ok_or(ExchangeRefusal::NoUpstreamSession)?),
         };

@@ -22,7 +22,7 @@ use helsebro::time::{Clock, FixedClock, UnixTime};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{Bare, Browser, Inside, Page, Reply, SECRET, VERIFIER, basic, form_fields};
+use crate::world::{Bare, Browser, Flaky, Inside, Page, Reply, SECRET, VERIFIER, basic, form_fields};
 
 const CALLBACK: &str = "http://127.0.0.1:4567/cb";
 const APP: &str = "http://127.0.0.1:4567";
@@ -50,6 +50,7 @@ impl Default for Setup {
 pub struct Fjord {
     pub bare: Bare,
     pub site: Arc<Site>,
+    pub store: Arc<Flaky>,
     mock: Running,
     idp_clock: Arc<FixedClock>,
     pub fhir: String,
@@ -145,14 +146,14 @@ impl Fjord {
         let idp_clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
         let mock = start(settings, listener, Arc::clone(&idp_clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(21))).await.unwrap();
         let fhir = fhir_server().await;
-        let Inside { bare, site, .. } = Inside::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
+        let Inside { bare, site, store } = Inside::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
         mock.idp.change_seed(|seed| {
             let client = seed.clients.get_mut(table::SMART_AS).unwrap();
             client.redirect_uris.push(format!("{}/upstream/callback", bare.origin));
             client.post_logout_redirect_uris.push(format!("{}/logout", bare.origin));
             client.backchannel_logout_uri = Some(format!("{}/upstream/logout", bare.origin));
         });
-        Self { bare, site, mock, idp_clock, fhir }
+        Self { bare, site, store, mock, idp_clock, fhir }
     }
 
     pub fn idp(&self) -> &Arc<Idp> {

@@ -74,6 +74,26 @@ pub struct Inside {
     pub store: Arc<Flaky>,
 }
 
+/// Another node of the same issuer: its own engine, keys read from the store, client at the provider and listener, over one store. Gives its site and where it listens.
+pub async fn node(site: &Site, store: &Arc<Flaky>, clock: &Arc<FixedClock>) -> (Arc<Site>, String) {
+    let rules = site.engine.rules.clone();
+    let (shared, random): (Arc<dyn Clock>, Arc<dyn Random>) = (clock.clone(), Arc::new(SystemRandom));
+    let backend: Arc<dyn Backend> = store.clone();
+    let store = Store::new(backend, shared.clone(), rules.issuer.as_str().into());
+    let seal = Arc::new(SealKey::from_bytes(&[7; 32]).unwrap());
+    let schedule = Schedule { rotation: Duration::from_secs(90 * 86_400), overlap: Duration::from_secs(86_400) };
+    let keys = Keys::open(rules.issuer.clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
+    let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
+    let fhir = rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, Duration::from_secs(5)))).collect();
+    let upstream = rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
+    let engine = Engine::new(Parts { rules, store, keys, clock: shared, random, client_keys, fhir, upstream });
+    let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("http://{}", listener.local_addr());
+    tokio::spawn(serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), CancellationToken::new(), Duration::ZERO));
+    (site, at)
+}
+
 impl Inside {
     /// Starts the first issuer of a configuration; `[store]` and `[keys]` of it do not count.
     pub async fn start(text: impl FnOnce(&str, &Path) -> String) -> Self {

@@ -5,6 +5,7 @@ mod bare;
 mod browser;
 mod ehr;
 mod inside;
+mod log;
 mod lone;
 mod prover;
 
@@ -21,7 +22,8 @@ pub use app::{App, SCOPES, Tokens};
 pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
-pub use inside::Inside;
+pub use inside::{Flaky, Inside, node};
+pub use log::Log;
 pub use lone::{Lone, SECRET};
 pub use prover::Prover;
 
