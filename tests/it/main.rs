@@ -32,6 +32,7 @@ mod logs;
 mod operated;
 mod ops;
 mod pages;
+mod par;
 mod people;
 mod picker;
 mod races;
