@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod exchange;
 mod explain;
+mod explain_client;
 mod issuer;
 mod node;
 mod presets;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub use client::{Home, Registration, client_from_json};
 pub use explain::{ExchangeQuestion, explain_exchange};
+pub use explain_client::explain_client;
 pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use helsebro::jose::{Alg, SigningKey};
-use serde_json::{Value, json};
+use helsebro::jose::Alg;
+use serde_json::json;
 
 use crate::world::{ASSERTION_TYPE, Ask, Bare, Prover, Reply, Shows, assertion, client_key, jwks_toml};
 
@@ -373,9 +373,9 @@ async fn browser_apps_push_and_no_script_reads_the_authorization_endpoint() {
     assert_eq!(allowed(&read), None);
 }
 
-/// What an operator changes between pushing and answering counts.
+/// OIDC Core §3.1.2.1; FAPI 2.0 §5.3.2.2: an answer that nobody was asked for uses nothing up.
 #[tokio::test]
-async fn a_key_of_a_client_is_looked_at_when_it_pushes_and_its_hint_is_read_there() {
+async fn a_pushed_hint_counts_and_a_silent_refusal_uses_nothing_up() {
     let world = world("", "").await;
     let basic = ask(&world, "basic");
     let mut browser = world.browser();
@@ -390,14 +390,4 @@ async fn a_key_of_a_client_is_looked_at_when_it_pushes_and_its_hint_is_read_ther
     assert_eq!(nobody.param("error").as_deref(), Some("login_required"));
     // That was no answer of the person's: the same may come again and be answered.
     assert!(browser.get(&hinted.url_of(&uri)).await.param("code").is_some());
-}
-
-/// Keys of the tests of profiles, which push too.
-pub fn fapi2(id: &str, key: &SigningKey, more: &str) -> String {
-    app(id, &format!("auth = \"private_key_jwt\"\nprofile = \"fapi2\"\n{}\n{more}", jwks_toml(&[key])))
-}
-
-/// The claims of a JWT by name.
-pub fn claim(jwt: &Value, name: &str) -> Value {
-    crate::world::claims(jwt.as_str().unwrap())[name].clone()
 }
