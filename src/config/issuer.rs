@@ -13,7 +13,8 @@ use super::secrets::Environment;
 use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
 use super::upstream;
-use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{PROFILES, SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::client::Profile;
 use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
@@ -116,6 +117,8 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
         dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
+        profile: word_or(&raw.profile, Profile::Smart, PROFILES, found),
+        require_par: raw.require_par.get().copied().unwrap_or(false),
         upstream: None,
         issuer: url,
     };
@@ -152,6 +155,8 @@ fn lifetimes(raw: &RawIssuer, found: &mut Findings) -> Lifetimes {
         launch: duration(&raw.launch_ttl, default.launch, SECOND..=LONGEST_LAUNCH, "SAL-013", found),
         start: duration(&raw.start_ttl, default.start, SECOND..=LONGEST_LAUNCH, "SAL §7.4", found),
         interaction: duration(&raw.interaction_ttl, default.interaction, MINUTE..=HOUR, "SAL §7.4", found),
+        // FAPI 2.0 §5.3.2.2: `expires_in` below 600.
+        pushed: duration(&raw.par_ttl, default.pushed, 5 * SECOND..=599 * SECOND, "FAPI 2.0 §5.3.2.2", found),
         session: duration(&raw.session_ttl, default.session, MINUTE..=DAY, "", found),
         refresh_reuse: duration(&raw.refresh_reuse_window, default.refresh_reuse, Duration::ZERO..=MINUTE, "SAL §7.6", found),
         code_replay: default.code_replay,

@@ -5,6 +5,7 @@ mod check;
 mod client;
 mod exchange;
 mod explain;
+mod explain_client;
 mod helseid;
 mod issuer;
 mod node;
@@ -23,8 +24,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use client::{Registration, client_from_json};
+pub use client::{Home, Registration, client_from_json};
 pub use explain::{ExchangeQuestion, explain_exchange};
+pub use explain_client::explain_client;
 pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
@@ -116,7 +118,7 @@ fn add_clients(
         let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
-        let Some(client) = client::check(&raw, &place, &issuer.rules.issuer, Source::File(environment), found) else { continue };
+        let Some(client) = client::check(&raw, &place, Home::of(&issuer.rules), Source::File(environment), found) else { continue };
         let who = (issuer.url().clone(), client.id.clone());
         if !seen.insert(who) {
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");

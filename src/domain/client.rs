@@ -66,6 +66,42 @@ pub enum Profile {
     Fapi2,
 }
 
+impl Profile {
+    /// The name in registrations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Smart => "smart",
+            Self::Oidc => "oidc",
+            Self::Fapi2 => "fapi2",
+        }
+    }
+
+    /// Whether what is signed for a client, or by it, may be signed so. FAPI 2.0 §5.4.1: PS256, ES256 or EdDSA.
+    pub fn allows(self, alg: Alg) -> bool {
+        match self {
+            Self::Smart | Self::Oidc => true,
+            Self::Fapi2 => matches!(alg.as_str(), "PS256" | "ES256" | "EdDSA"),
+        }
+    }
+
+    /// What is signed with where nobody asks for anything. RFC 9068 §2.1, OIDC Core §2: RS256; FAPI 2.0 §5.4.1 has none.
+    pub fn default_alg(self) -> Alg {
+        match self {
+            Self::Smart | Self::Oidc => Alg::RS256,
+            Self::Fapi2 => Alg::ES256,
+        }
+    }
+}
+
+/// Whether authorization requests must be pushed first. RFC 9126 §6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParPolicy {
+    #[default]
+    Optional,
+    Required,
+}
+
 /// How `fhirUser` is written for this client. SAL-327.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,6 +184,9 @@ pub struct Client {
     /// Whether its tokens are bound to a key.
     #[serde(default)]
     pub dpop: DpopPolicy,
+    /// Whether its authorization requests must be pushed; an issuer may demand it of all.
+    #[serde(default)]
+    pub par: ParPolicy,
     /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
     pub refresh_context: bool,
     /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.
@@ -198,6 +237,12 @@ impl Client {
     /// Public clients rotate; confidential ones are bound by their own authentication. DESIGN §3, SAL §7.6.
     pub fn rotates_refresh_tokens(&self) -> bool {
         self.is_public()
+    }
+
+    /// What an access token of this client is signed with: as it asks, else as the FHIR base does, else as its profile does. An algorithm of the
+    /// base that its profile does not have is passed over.
+    pub fn access_alg(&self, of_base: Option<Alg>) -> Alg {
+        self.access_token_alg.or(of_base.filter(|alg| self.profile.allows(*alg))).unwrap_or(self.profile.default_alg())
     }
 
     /// Proof that `asked` is registered, byte for byte. RFC 9700 §2.1, SAL §7.3.

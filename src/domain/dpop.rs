@@ -15,9 +15,9 @@ use crate::time::UnixTime;
 /// What proofs may be signed with. RFC 9449 §4.2: asymmetric, and never `none`.
 pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::PS384, Alg::RS256];
 
-/// How old a proof may be, and how far ahead of our clock. helseid.md §2.11.
+/// How old a proof may be (helseid.md §2.11), and how far ahead of our clock (FAPI 2.0 §5.3.2.1: ten seconds must be taken).
 pub const MAX_AGE: Duration = Duration::from_secs(60);
-pub const MAX_AHEAD: Duration = Duration::from_secs(5);
+pub const MAX_AHEAD: Duration = Duration::from_secs(10);
 
 /// A `jti` is some 128 bits written in some way; nothing longer than this many bytes is one.
 const LONGEST_JTI: usize = 256;

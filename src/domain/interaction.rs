@@ -159,8 +159,8 @@ impl Interaction {
 
     /// How a person who asks for it logs in at the identity provider.
     pub fn upstream_mode(&self) -> AttemptMode {
-        let hinted_other = self.user.as_ref().zip(self.request.hinted.as_ref()).is_some_and(|(user, hinted)| user.subject != *hinted);
-        let force = self.must_log_in() || self.request.max_age == Some(0) || hinted_other || self.trouble.is_some_and(LoginTrouble::needs_new_login);
+        let somebody_else = self.user.as_ref().is_some_and(|user| self.request.is_about_somebody_else(&user.subject));
+        let force = self.must_log_in() || self.request.max_age == Some(0) || somebody_else || self.trouble.is_some_and(LoginTrouble::needs_new_login);
         if force { AttemptMode::Force } else { AttemptMode::Ask }
     }
 
@@ -179,10 +179,14 @@ impl Interaction {
         let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user)) else {
             return self.login(rules, silent);
         };
-        if self.request.hinted.as_ref().is_some_and(|hinted| *hinted != user.subject) {
-            // OIDC Core §3.1.2.1, `id_token_hint`: never an answer about somebody else.
-            let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one of the id_token_hint");
+        if self.request.is_about_somebody_else(&user.subject) {
+            // OIDC Core §3.1.2.1, `id_token_hint`, and §3.1.2.2, `sub` in `claims`: never an answer about somebody else.
+            let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one asked for in id_token_hint or claims");
             return if silent || self.fresh_login { Step::Refuse(error) } else { self.login(rules, silent) };
+        }
+        if self.request.claims.acr_essential && !user.auth.as_ref().is_some_and(|auth| self.request.claims.acr.contains(&auth.acr)) {
+            // OIDC Core §5.5.1.1: a login of another kind has failed.
+            return if self.fresh_login { unmet() } else { self.login(rules, silent) };
         }
         if let Some(ways) = self.stepping_up(rules, user) {
             match self.login_by(ways, silent) {
@@ -260,7 +264,8 @@ impl Interaction {
             return false;
         }
         match (self.request.max_age, &user.auth) {
-            (None, _) => true,
+            // OIDC Core §2: what nobody knows the time of cannot tell it.
+            (None, auth) => auth.is_some() || !self.request.claims.auth_time_essential,
             // Says the same as prompt=login, also within the second of the login.
             (Some(0), _) => false,
             // Measured when the app asked: a person may take their time over a page.
@@ -280,7 +285,9 @@ impl Interaction {
     }
 
     fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
-        self.login_by(ways(rules).collect(), silent)
+        let claims = &self.request.claims;
+        let able: Vec<LoginWay> = ways(rules).filter(|way| !claims.acr_essential || claims.acr.contains(&way.acr(&rules.issuer))).collect();
+        if claims.acr_essential && able.is_empty() { unmet() } else { self.login_by(able, silent) }
     }
 
     fn login_by(&self, ways: Vec<LoginWay>, silent: bool) -> Step {
@@ -361,6 +368,11 @@ fn ways(rules: &IssuerRules) -> impl Iterator<Item = LoginWay> {
 
 fn interaction_required() -> Step {
     Step::Refuse(OAuthError::new(ErrorCode::InteractionRequired, "the user must choose a patient or an encounter"))
+}
+
+/// No login here is what the app cannot do without. OpenID Connect Core Error Code unmet_authentication_requirements 1.0.
+fn unmet() -> Step {
+    Step::Refuse(OAuthError::new(ErrorCode::UnmetAuthenticationRequirements, "no login of the acr that claims makes essential"))
 }
 
 impl KnownUser {

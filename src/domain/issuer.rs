@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, introspect_scope};
+use super::client::{Client, ParPolicy, Profile, introspect_scope};
 use super::dpop::DpopNonce;
 use super::exchange::{Delivery, Direction, ExchangeRow};
 use super::trusted::TrustedIssuer;
@@ -76,6 +76,8 @@ pub struct Lifetimes {
     pub start: Duration,
     /// From the authorization endpoint to the code: logging in takes time.
     pub interaction: Duration,
+    /// From pushing an authorization request to reaching the authorization endpoint with it; under ten minutes. RFC 9126 §2.2.
+    pub pushed: Duration,
     pub session: Duration,
     /// How long an already rotated refresh token still gets its successor.
     pub refresh_reuse: Duration,
@@ -91,6 +93,7 @@ impl Default for Lifetimes {
             launch: seconds(60),
             start: seconds(60),
             interaction: seconds(600),
+            pushed: seconds(60),
             session: seconds(12 * 3600),
             refresh_reuse: seconds(30),
             code_replay: seconds(2),
@@ -118,6 +121,10 @@ pub struct IssuerRules {
     pub lifetimes: Lifetimes,
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// The profile of clients that name none.
+    pub profile: Profile,
+    /// Every client must push its authorization requests. RFC 9126 §5.
+    pub require_par: bool,
     pub frame_ancestors: Vec<String>,
     /// Whether proofs of possession need a nonce.
     pub dpop_nonce: DpopNonce,
@@ -154,6 +161,11 @@ impl IssuerRules {
     pub fn identity_row(&self, client: &Client) -> Option<&ExchangeRow> {
         let theirs = |row: &&ExchangeRow| row.caller == client.id && row.direction == Direction::ToUpstream && row.delivery == Delivery::Identity;
         self.exchange.iter().find(theirs).filter(|_| !client.is_public() && self.upstream.is_some())
+    }
+
+    /// Whether a client must push its authorization requests. RFC 9126 §5, §6.
+    pub fn must_push(&self, client: &Client) -> bool {
+        self.require_par || client.par == ParPolicy::Required
     }
 
     pub fn default_fhir(&self) -> Option<&FhirServer> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::par::REQUEST_URI;
 use super::start::Browser;
-use crate::domain::authorization::{self, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
+use crate::domain::authorization::{self, Arrival, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
 use crate::domain::client::{Client, HelseIdNeed};
 use crate::domain::consent::AppAccess;
 use crate::domain::interaction::{Interaction, KnownUser, Step};
@@ -66,21 +67,29 @@ pub struct Pending {
 }
 
 impl Engine {
-    /// Checks a request as far as that needs no browser. Rows 1 to 9 of SAL §3.2.
+    /// Checks a request as far as that needs no browser, or fetches the one that was pushed. Rows 1 to 9 of SAL §3.2.
     ///
     /// # Errors
     /// A page while the redirect URI is in doubt; `Ok(Err(_))` is the error redirect.
     pub async fn check_authorize(&self, params: &Params) -> Result<Result<CheckedRequest, Box<AppRedirect>>, Stop> {
         let id = authorization::client_id(params).map_err(Stop::Refused)?;
         let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
-        match authorization::check(params, &client, &self.rules) {
-            Ok(request) => {
-                let hinted = params.get("id_token_hint").and_then(|token| self.read_hint(token)).map(|hint| hint.sub);
-                Ok(Ok(CheckedRequest { hinted, ..request }))
-            }
+        // RFC 9126 §4: what stands beside the request_uri is not looked at.
+        if let Some(request_uri) = params.get("request_uri").filter(|uri| uri.starts_with(REQUEST_URI)) {
+            return self.pushed_request(&client, request_uri).await.map(Ok);
+        }
+        match self.check_params(params, &client, Arrival::Browser) {
+            Ok(request) => Ok(Ok(request)),
             Err(Refusal::Page(refusal)) => Err(Stop::Refused(refusal)),
             Err(Refusal::Redirect(target, error)) => Ok(Err(Box::new(self.refuse_at(*target, error)))),
         }
+    }
+
+    /// The same for a client that is known, whichever way the request came.
+    pub(super) fn check_params(&self, params: &Params, client: &Client, arrival: Arrival) -> Result<CheckedRequest, Refusal> {
+        let request = authorization::check(params, client, &self.rules, arrival)?;
+        let hinted = params.get("id_token_hint").and_then(|token| self.read_hint(token)).map(|hint| hint.sub);
+        Ok(CheckedRequest { hinted, ..request })
     }
 
     /// Keeps a checked request that came by POST, so that the browser can come back with its cookies by GET: a form of another
@@ -90,7 +99,7 @@ impl Engine {
     /// A store that cannot answer.
     pub async fn keep_request(&self, request: CheckedRequest) -> Result<String, Stop> {
         let id = self.new_secret();
-        let pushed = Pushed { request, until: self.now() + self.rules.lifetimes.launch };
+        let pushed = Pushed { request, until: self.now() + self.rules.lifetimes.launch, answer_by: None, answered: false };
         match self.store.create(&id.digest().text(), &pushed).await? {
             Commit::Applied => Ok(id.expose().clone()),
             Commit::Conflict => Err(Stop::Gone),
@@ -238,7 +247,10 @@ impl Engine {
         }
         match step {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
-            Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
+            Step::Refuse(error) => {
+                self.answer_once(&interaction.request).await?;
+                Ok(self.refuse(&interaction.request, error))
+            }
             Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
                 Ok(Next::Page { interaction: interaction.id, browser: None })
             }
@@ -254,6 +266,7 @@ impl Engine {
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
             return Err(Stop::Answered(pending.client));
         }
+        self.answer_once(&interaction.request).await?;
         Ok(self.refuse(&interaction.request, error))
     }
 

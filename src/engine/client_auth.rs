@@ -26,6 +26,14 @@ impl Engine {
     /// # Errors
     /// `invalid_client` for whatever is wrong (SAL-107); `temporarily_unavailable` when the store cannot answer.
     pub async fn authenticate(&self, auth: ClientAuth) -> Result<AuthenticatedClient, OAuthError> {
+        self.authenticate_at(auth, "/token").await
+    }
+
+    /// The same at an endpoint whose own URL is an audience of assertions too. RFC 9126 §2.
+    ///
+    /// # Errors
+    /// As [`Engine::authenticate`].
+    pub(super) async fn authenticate_at(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         match auth {
             ClientAuth::None { client_id } => {
                 let client = self.known(&client_id.ok_or(ClientRefused::Unnamed)?).await?;
@@ -36,7 +44,7 @@ impl Engine {
                 let client = self.known(&client_id).await?;
                 Ok(authenticate(client, &Proof::Post(secret))?)
             }
-            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(&jwt, client_id).await,
+            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(&jwt, client_id, path).await,
         }
     }
 
@@ -58,7 +66,7 @@ impl Engine {
         Err(refused.into())
     }
 
-    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<ClientId>) -> Result<AuthenticatedClient, OAuthError> {
+    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<ClientId>, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         let unverified = UnverifiedJwt::parse(jwt.expose()).map_err(ClientRefused::Assertion)?;
         let id = unverified.issuer_hint().and_then(|iss| ClientId::parse(iss).ok()).ok_or(ClientRefused::Unnamed)?;
         if named.is_some_and(|named| named != id) {
@@ -66,12 +74,12 @@ impl Engine {
         }
         let client = self.known(&id).await?;
         let ClientAuthMethod::PrivateKeyJwt { keys, algs } = &client.auth else { return Err(ClientRefused::OtherMethod.into()) };
-        let keys = self.keys_of(keys, &unverified).await?;
+        let keys = self.keys_of(keys, client.profile, &unverified).await?;
         let issuer = self.rules.issuer.as_str();
-        let token_endpoint = self.rules.issuer.at("/token");
+        let (token_endpoint, here) = (self.rules.issuer.at("/token"), self.rules.issuer.at(path));
         let (audiences, audience_form): (&[&str], AudienceForm) = match client.profile {
             // SAL §5.4: the token endpoint, or the issuer. DESIGN §3, Profiles.
-            Profile::Smart | Profile::Oidc => (&[&token_endpoint, issuer], AudienceForm::Single),
+            Profile::Smart | Profile::Oidc => (&[&token_endpoint, issuer, &here], AudienceForm::Single),
             Profile::Fapi2 => (&[issuer], AudienceForm::SingleString),
         };
         let expect = Expect {
@@ -93,8 +101,10 @@ impl Engine {
     }
 
     /// SAL-105: `jku`, where there is one, must be the registered address.
-    async fn keys_of(&self, keys: &ClientKeys, jwt: &UnverifiedJwt<'_>) -> Result<Arc<JwkSet>, ClientRefused> {
+    async fn keys_of(&self, keys: &ClientKeys, profile: Profile, jwt: &UnverifiedJwt<'_>) -> Result<Arc<JwkSet>, ClientRefused> {
         match (keys, jwt.jku()) {
+            // FAPI 2.0 §5.4.3, SAL §8.18.
+            (_, Some(_)) if profile == Profile::Fapi2 => Err(ClientRefused::Jku),
             (ClientKeys::Inline(_), Some(_)) => Err(ClientRefused::Jku),
             (ClientKeys::Uri(registered), Some(jku)) if jku != registered => Err(ClientRefused::Jku),
             (ClientKeys::Inline(set), None) => Ok(Arc::new(set.clone())),

@@ -30,6 +30,7 @@ impl Engine {
     ) -> Result<AppRedirect, Stop> {
         let request = &interaction.request;
         let Some(user) = &interaction.user else { return Err(Stop::Gone) };
+        self.answer_once(request).await?;
         let refused =
             |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));

@@ -54,7 +54,7 @@ impl Engine {
 
     /// The algorithm of access tokens for this grant: as the client asks, else as the FHIR base does, else RS256.
     fn access_alg(&self, grant: &Grant, client: &Client) -> Alg {
-        client.access_token_alg.or_else(|| self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg)).unwrap_or(Alg::RS256)
+        client.access_alg(self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg))
     }
 
     fn access_token(

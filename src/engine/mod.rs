@@ -22,6 +22,7 @@ pub mod live;
 pub mod login;
 pub mod logout;
 pub mod own_token;
+pub mod par;
 mod people;
 pub mod picker;
 pub mod refresh;

@@ -10,6 +10,7 @@ use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
 use crate::domain::dpop;
 use crate::domain::issuer::{IssuerRules, LoginWay};
+use crate::engine::par::PUSH_PATH;
 use crate::jose::Alg;
 use crate::protocol::exchange::TOKEN_EXCHANGE;
 use crate::protocol::lang::Lang;
@@ -28,11 +29,12 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
     let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
     // Where no row of the policy permits an exchange, there is none to offer.
     grants.extend((!rules.exchange.is_empty()).then_some(TOKEN_EXCHANGE));
-    Map::from_iter([
+    let mut members = Map::from_iter([
         ("issuer".to_owned(), rules.issuer.as_str().into()),
         ("jwks_uri".to_owned(), at("/jwks")),
         ("authorization_endpoint".to_owned(), at("/authorize")),
         ("token_endpoint".to_owned(), at("/token")),
+        ("pushed_authorization_request_endpoint".to_owned(), at(PUSH_PATH)),
         ("introspection_endpoint".to_owned(), at("/introspect")),
         ("revocation_endpoint".to_owned(), at("/revoke")),
         ("grant_types_supported".to_owned(), json!(grants)),
@@ -49,7 +51,12 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         // RFC 9449 §5.1.
         ("dpop_signing_alg_values_supported".to_owned(), json!(dpop::ALGS)),
         ("scopes_supported".to_owned(), scopes(rules)),
-    ])
+    ]);
+    // RFC 9126 §5: said where it is so.
+    if rules.require_par {
+        members.insert("require_pushed_authorization_requests".to_owned(), true.into());
+    }
+    members
 }
 
 /// Each of these really works; the list need not be exhaustive. SAL-148.
@@ -124,7 +131,7 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
         ("acr_values_supported".to_owned(), json!(acr)),
         ("prompt_values_supported".to_owned(), json!(prompts)),
         ("ui_locales_supported".to_owned(), json!(Lang::ALL.map(Lang::tag))),
-        ("claims_parameter_supported".to_owned(), false.into()),
+        ("claims_parameter_supported".to_owned(), true.into()),
         ("request_parameter_supported".to_owned(), false.into()),
         ("request_uri_parameter_supported".to_owned(), false.into()),
     ]);

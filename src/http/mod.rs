@@ -14,6 +14,7 @@ mod logout;
 pub mod ops;
 mod page;
 pub mod pages;
+mod par;
 mod reply;
 mod request;
 mod revoke;

@@ -22,8 +22,8 @@ use super::Site;
 use super::reply::NoStore;
 use super::request;
 use crate::domain::client::Client;
+use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
-use crate::protocol::ids::Issuer;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
 use crate::upstream::{Circuit, Health};
@@ -41,7 +41,7 @@ pub struct Registered {
 
 /// Checks a registration, JSON with the member names of the configuration; what is wrong with it otherwise, one sentence each. How that is
 /// checked is the configuration's business, so whoever starts the server hands it in.
-pub type Register = Arc<dyn Fn(&serde_json::Value, &Issuer) -> Result<Registered, Vec<String>> + Send + Sync>;
+pub type Register = Arc<dyn Fn(&serde_json::Value, &IssuerRules) -> Result<Registered, Vec<String>> + Send + Sync>;
 
 /// What the operations listener works on.
 #[derive(Clone)]

@@ -149,6 +149,7 @@ pub fn stopped(app: &App, asked: &Asked, stop: Stop) -> Response {
                 PageRefusal::ClientMissing | PageRefusal::ClientUnknown | PageRefusal::ClientDisabled => Trouble::UnknownApp,
                 PageRefusal::RedirectMissing | PageRefusal::RedirectUnregistered => Trouble::Redirect,
                 PageRefusal::Repeated => Trouble::Request,
+                PageRefusal::NotPushed => Trouble::Expired,
             };
             trouble(app, asked, StatusCode::BAD_REQUEST, what, refusal.to_string())
         }

@@ -19,8 +19,9 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
+use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, par, revoke, start, token, upstream, userinfo};
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
+use crate::engine::par::PUSH_PATH;
 
 /// The methods a gateway passes on: those of HTTP APIs. RFC 9110 §9.3, RFC 5789.
 const PASSED_ON: MethodFilter =
@@ -35,10 +36,11 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/authorize"), get(authorize::get).post(authorize::post)),
         (under("/interaction/{id}"), get(interaction::get).post(interaction::post)),
         (under("/start/{link}"), get(start::get).post(start::post)),
+        (under(PUSH_PATH), post(par::post).options(par::preflight)),
         (under("/token"), post(token::post).options(token::preflight)),
         (under("/introspect"), post(introspect::post)),
         (under("/revoke"), post(revoke::post).options(revoke::preflight)),
-        (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
+        (under("/userinfo"), get(userinfo::get).post(userinfo::post).options(userinfo::preflight)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
         (under("/logout"), get(logout::any).post(logout::any)),

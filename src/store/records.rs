@@ -31,11 +31,17 @@ pub struct RevokedToken {
     pub until: UnixTime,
 }
 
-/// An authorization request that was kept for the browser to come back with.
+/// An authorization request that was kept: for the browser to come back with, or because its client pushed it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pushed {
     pub request: CheckedRequest,
+    /// The browser must have come by then.
     pub until: UnixTime,
+    /// The one answer to a pushed request may be on its way until then, and no second one. RFC 9126 §7.3.
+    #[serde(default)]
+    pub answer_by: Option<UnixTime>,
+    #[serde(default)]
+    pub answered: bool,
 }
 
 /// What was changed about a client while the server ran: a registration of its own, or changes to one of the configuration.
@@ -75,7 +81,7 @@ stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_sec
 stored!(Interaction, Interaction, 1, |interaction| Some(interaction.expires_at));
 stored!(Grant, Grant, 1, |grant| Some(grant.expires_at + AFTERLIFE));
 stored!(Consent, AppAccess, 1, |_access| None);
-stored!(Pushed, Pushed, 1, |pushed| Some(pushed.until));
+stored!(Pushed, Pushed, 1, |pushed| Some(pushed.answer_by.unwrap_or(pushed.until)));
 stored!(Replay, Replay, 1, |mark| Some(mark.until));
 stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));
 stored!(UpstreamLogin, UpstreamLogin, 1, |login| Some(login.expires_at + AFTERLIFE));

@@ -274,8 +274,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         let page = open("openid").set("response_mode", mode).authorize(&mut world.browser()).await;
         assert!(page.reply.status == 303 && page.location().is_none_or(|to| !to.as_str().contains("invalid_request")), "{mode}");
     }
-    for off in ["claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported"] {
-        assert_eq!(metadata[off], json!(false));
+    for (name, there) in [("claims_parameter_supported", true), ("request_parameter_supported", false), ("request_uri_parameter_supported", false)] {
+        assert_eq!(metadata[name], json!(there), "{name}");
     }
     assert_eq!(metadata["authorization_response_iss_parameter_supported"], json!(true));
 }

@@ -41,6 +41,7 @@ const EXPECTED: &[(&str, Option<u16>, Option<u16>)] = &[
     // Pages of somebody else's, or of nobody: they are gone.
     ("/a/interaction/{id}", Some(400), Some(400)),
     ("/a/start/{link}", Some(400), Some(400)),
+    ("/a/par", None, Some(401)),
     ("/a/token", None, Some(401)),
     ("/a/introspect", None, Some(401)),
     ("/a/revoke", None, Some(401)),

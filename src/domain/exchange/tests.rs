@@ -85,6 +85,7 @@ fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Cli
         end_with_session: false,
         launch_trust: LaunchTrust::Session,
         dpop: DpopPolicy::default(),
+        par: crate::domain::client::ParPolicy::default(),
         refresh_context: false,
         may_act: Vec::new(),
         helseid: HelseIdNeed::default(),

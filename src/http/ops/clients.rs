@@ -30,7 +30,7 @@ pub async fn add(State(ops): State<Ops>, uri: Uri, request: Request<Body>) -> Re
     let registration = ask::json(request).await?;
     let Value::Object(members) = &registration else { return Err(Refusal::invalid("the body must be a JSON object: the registration")) };
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(members, "issuer")?, "issuer")?)?.engine;
-    let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules.issuer).map_err(Refusal::metadata)?;
+    let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules).map_err(Refusal::metadata)?;
     let id = client.id.clone();
     engine.add_client(client).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, "a client was registered");

@@ -1,6 +1,7 @@
 //! The whole demo on free ports with a clock that is moved, and the parties that use it: an EHR, apps, a browser.
 
 mod app;
+mod ask;
 mod bare;
 mod browser;
 mod ehr;
@@ -19,6 +20,7 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 
 pub use app::{App, SCOPES, Tokens};
+pub use ask::{Ask, Shows};
 pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;

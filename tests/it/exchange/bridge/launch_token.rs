@@ -4,9 +4,8 @@ use helsebro::helseid::seed::table;
 use helsebro::protocol::dpop::ProofClaims;
 use serde_json::{Value, json};
 
-use super::super::limits::Log;
 use super::{DOCTOR, asked_since, fault, mark, merge, mint, second, text, with_second};
-use crate::world::{App, Ehr, Prover, Reply, Tokens, VERIFIER, World, claims};
+use crate::world::{App, Ehr, Log, Prover, Reply, Tokens, VERIFIER, World, claims};
 
 const CLAIM: &str = "https://helseid.nhn.no";
 const SCOPE: &str = "openid fhirUser launch offline_access patient/Patient.read https://helseid.nhn.no";
