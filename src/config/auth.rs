@@ -102,8 +102,8 @@ fn secrets(raw: &RawClient, issuer: &Issuer, source: Source<'_>, found: &mut Fin
 }
 
 fn algs(field: &Field<OneOrMany>, profile: Profile, found: &mut Findings) -> Vec<Alg> {
-    // FAPI 2.0 §5.4.1 knows PS256 and ES256; SMART wants RS384 and ES384 at least (SAL-100) and forbids no other (NAV §3.4).
-    let allowed: &[(&str, Alg)] = if profile == Profile::Fapi2 { &[("PS256", Alg::PS256), ("ES256", Alg::ES256)] } else { ALGS };
+    // FAPI 2.0 §5.4.1 knows PS256, ES256 and EdDSA; SMART wants RS384 and ES384 at least (SAL-100) and forbids no other (NAV §3.4).
+    let allowed: &[(&str, Alg)] = if profile == Profile::Fapi2 { &[("PS256", Alg::PS256), ("ES256", Alg::ES256), ("EdDSA", Alg::EdDSA)] } else { ALGS };
     let Field::Given(OneOrMany(items), place) = field else { return allowed.iter().map(|(_, alg)| *alg).collect() };
     if items.is_empty() {
         found.refuse(place, "is empty, so no signature would be accepted; leave it out to accept all we know");

@@ -76,6 +76,7 @@ raw_table! {
         dpop_nonce: String,
         key_rotation: Duration,
         key_overlap: Duration,
+        jwks_max_age: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
         exchange: Vec<Placed<RawExchange>>,

@@ -21,10 +21,12 @@ pub(super) const ALGS: &[(&str, Alg)] = &[
     ("PS512", Alg::PS512),
     ("ES256", Alg::ES256),
     ("ES384", Alg::ES384),
+    ("EdDSA", Alg::EdDSA),
 ];
 
 /// What we sign with: every issuer has a key for each of these.
-pub(super) const SIGNING_ALGS: &[(&str, Alg)] = &[("RS256", Alg::RS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384)];
+pub(super) const SIGNING_ALGS: &[(&str, Alg)] =
+    &[("RS256", Alg::RS256), ("PS256", Alg::PS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384), ("EdDSA", Alg::EdDSA)];
 
 /// The meaning of one word out of a few.
 pub(super) fn word<T: Copy>(text: &str, place: &Place, words: &[(&'static str, T)], found: &mut Findings) -> Option<T> {

@@ -89,7 +89,7 @@ impl Inside {
         let kept = Arc::new(Flaky { kept: Memory::new(), down: AtomicBool::new(false) });
         let store = Store::new(kept.clone(), shared.clone(), origin.as_str().into());
         let seal = Arc::new(SealKey::from_bytes(&[7; 32]).unwrap());
-        let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap };
+        let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap, max_age: issuer.keys.max_age };
         let keys = Keys::open(issuer.url().clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
         let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
         let timeout = Duration::from_secs(5);
