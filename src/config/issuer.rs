@@ -164,7 +164,7 @@ fn key_schedule(raw: &RawIssuer, found: &mut Findings) -> KeySchedule {
         overlap: duration(&raw.key_overlap, DEFAULT_OVERLAP, DEFAULT_OVERLAP..=7 * DAY, "NAV-040: others keep our keys for ten minutes", found),
         max_age: duration(&raw.jwks_max_age, DEFAULT_MAX_AGE, Duration::ZERO..=DAY, "", found),
     };
-    if keys.overlap < keys.max_age + SPREADING {
+    if (DEFAULT_OVERLAP..keys.max_age + SPREADING).contains(&keys.overlap) {
         let shortest = print_duration(keys.max_age + SPREADING);
         let place = if let Field::Given(_, place) = &raw.jwks_max_age { place } else { raw.key_overlap.place() };
         found.refuse(

@@ -134,6 +134,8 @@ fn help_reads_well() {
         ("keys", &["keys"]),
         ("keys_list", &["keys", "list"]),
         ("keys_rotate", &["keys", "rotate"]),
+        ("keys_revoke", &["keys", "revoke"]),
+        ("keys_import", &["keys", "import"]),
         ("clients", &["clients"]),
         ("clients_add", &["clients", "add"]),
         ("clients_list", &["clients", "list"]),
@@ -164,9 +166,9 @@ async fn where_no_server_runs_the_store_itself_is_looked_after() {
 
     let keys = ok(&["keys", "list"]);
     let lines: Vec<&str> = keys.lines().collect();
-    assert_eq!(lines.len(), 4, "{keys}");
-    assert!(lines[0].starts_with("ALG    STATE    SIGNS FROM"), "{keys}");
-    assert!(lines[3].starts_with("RS256  current  20"), "{keys}");
+    assert_eq!(lines.len(), 6, "{keys}");
+    assert_eq!(lines[0].split_ascii_whitespace().collect::<Vec<_>>(), ["ALG", "STATE", "SINCE", "NEXT", "CHANGE", "ORIGIN", "KID"]);
+    assert!(lines[5].starts_with("RS256  current  20") && lines[5].contains("  generated  "), "{keys}");
 
     let secret = ok(&["clients", "add", "--id", "ward", "--auth", "client_secret_basic", "--scopes", "launch:create", "--quiet"]);
     assert_eq!((secret.lines().count(), secret.trim_end().len()), (1, 43), "the secret and nothing else");
@@ -297,7 +299,7 @@ async fn the_demo_is_looked_after_by_address_and_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_be_says_so() {
     assert!(failed(2, &["keys", "list"]).contains("<--config <FILE>|--ops <URL>>"));
-    assert!(failed(2, &["keys", "rotate", "--alg", "HS256", "--ops", "http://127.0.0.1:1"]).contains("possible values: RS256, ES256, ES384"));
+    assert!(failed(2, &["keys", "rotate", "--alg", "HS256", "--ops", "http://127.0.0.1:1"]).contains("possible values: RS256, PS256, ES256, ES384, EdDSA"));
     assert!(failed(2, &["clients", "add", "--config", "x"]).contains("--id"));
     assert!(failed(1, &["keys", "list", "--config", "/nowhere/helsebro.toml"]).contains("cannot be read"));
     let place = Place::idle().await;

@@ -60,7 +60,7 @@ const REFUSED: &[Row] = &[
         "line 7  issuer[0].logins  is not a key here; did you mean `login`?",
     ]),
     row("unknown key nowhere near", GOOD, (r#"login = ["ehr"]"#, "captcha = true"), &[
-        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, fhir, user, exchange, trusted, upstream",
+        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
     ]),
     row("the RFC's name for a key", GOOD, (r#"auth = "none""#, r#"token_endpoint_auth_method = "none""#), &[
         r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
@@ -243,6 +243,9 @@ key_overlap = "1m""#), &[
     row("a lead longer than the key", GOOD, (r#"login = ["ehr"]"#, r#"key_rotation = "1h"
 key_overlap = "2h""#), &[
         "line 8  issuer[0].key_overlap  must be shorter than key_rotation: the next key is published while this one still signs",
+    ]),
+    row("a set that is kept longer than a lead", GOOD, (r#"login = ["ehr"]"#, r#"jwks_max_age = "10m""#), &[
+        r#"line 7  issuer[0].jwks_max_age  is too long for this key_overlap: who kept the set would meet a key that is not in it; make key_overlap "11m" at least (NAV-040)"#,
     ]),
     row("the name of the server itself", GOOD, (r#"client_id = "app""#, r#"client_id = "helsebro""#), &[
         r#"line 11  client[0].client_id  "helsebro"  is this server's own; choose another"#,
@@ -480,16 +483,16 @@ launch_urls = ["https://app.example/launch"]"#), &[
         "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
     ]),
     row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
-        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, fhir, user, exchange, trusted, upstream"#,
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
     ]),
     row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
         r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,
     ]),
     row("tokens we have no key for", GOOD, (r#"auth = "none""#, r#"auth = "none"
 access_token_alg = "RS384"
-id_token_signed_response_alg = "PS256""#), &[
-        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "ES256", "ES384"; did you mean "ES384"?"#,
-        r#"line 14  client[0].id_token_signed_response_alg  "PS256"  must be one of "RS256", "ES256", "ES384"; did you mean "ES256"?"#,
+id_token_signed_response_alg = "RS512""#), &[
+        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA"; did you mean "ES384"?"#,
+        r#"line 14  client[0].id_token_signed_response_alg  "RS512"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA"; did you mean "RS256"?"#,
     ]),
 ];
 

@@ -90,7 +90,7 @@ async fn they_are_served_as_smart_wants() {
     let keys = keys.json();
     let keys = keys["keys"].as_array().unwrap();
     let algs: BTreeSet<&str> = keys.iter().map(|key| key["alg"].as_str().unwrap()).collect();
-    assert_eq!(algs, ["RS256", "ES256", "ES384"].into());
+    assert_eq!(algs, ["RS256", "PS256", "ES256", "ES384", "EdDSA"].into());
     for key in keys {
         assert!(key["kid"].is_string() && key["use"] == "sig", "{key}");
         for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
@@ -120,6 +120,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         ),
         app("es256", "none", "id_token_signed_response_alg = \"ES256\""),
         app("es384", "none", "id_token_signed_response_alg = \"ES384\""),
+        app("ps256", "none", "id_token_signed_response_alg = \"PS256\""),
+        app("eddsa", "none", "id_token_signed_response_alg = \"EdDSA\""),
     ];
     let world = World::with_clients(&clients.concat()).await;
     let (smart, metadata) = (world.get(SMART).await.is(200).json(), world.get(OPENID).await.is(200).json());

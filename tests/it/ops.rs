@@ -191,10 +191,10 @@ async fn every_refusal_is_json_and_says_why() {
         ("a member where none is", world.ops(Method::POST, "/clients/epj/enable").json(&json!({ "x": 1 })), 400, "invalid_request", "there is: none"),
         (
             "an algorithm we do not sign with",
-            world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "PS256" })),
+            world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS384" })),
             400,
             "invalid_request",
-            "RS256, ES256 or ES384",
+            "RS256, PS256, ES256, ES384, EdDSA",
         ),
         ("no algorithm at all", world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": 5 })), 400, "invalid_request", "alg must be a text"),
         ("a form", world.ops(Method::POST, "/clients").form(&[("client_id", "x")]), 415, "invalid_request", "application/json"),
@@ -453,32 +453,32 @@ async fn a_key_rotated_on_a_running_server_is_published_before_it_signs() {
         listed["keys"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
     };
     let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(alg, state)| ((*alg).to_owned(), (*state).to_owned())).collect::<Vec<_>>();
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "current")]));
+    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current")]));
     let old = signed_by().await;
 
     let rotated = read(world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS256" }))).await.is(200);
     assert_eq!(rotated["rotated"].as_array().unwrap().len(), 1);
     let new = member(&rotated["rotated"][0], "kid").to_owned();
-    assert_eq!(published().await.len(), 4);
+    assert_eq!(published().await.len(), 6);
     assert!(published().await.contains(&new), "seen at once");
     assert_eq!(signed_by().await, old, "signs not yet");
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "next"), ("RS256", "current")]));
+    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "next"), ("RS256", "current")]));
     let description = read(world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS256" }))).await.refused(409, "conflict");
     assert!(description.contains("RS256 key is already published"), "{description}");
     world.post("/keys/rotate").await.refused(409, "conflict");
-    assert_eq!(published().await.len(), 4, "all or nothing");
+    assert_eq!(published().await.len(), 6, "all or nothing");
 
     world.demo.clock.set_offset(590);
     assert_eq!(signed_by().await, old);
     world.demo.clock.set_offset(601);
     assert_eq!(signed_by().await, new);
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "current"), ("RS256", "retired")]));
+    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current"), ("RS256", "retired")]));
     assert!(published().await.contains(&old), "its tokens can still be verified");
 
     // Without an algorithm, each of them.
     let all = world.post("/keys/rotate").await.is(200);
-    assert_eq!(all["rotated"].as_array().unwrap().len(), 3);
-    assert_eq!(published().await.len(), 7);
+    assert_eq!(all["rotated"].as_array().unwrap().len(), 5);
+    assert_eq!(published().await.len(), 11);
     world.demo.stop().await;
 }
 
@@ -563,7 +563,7 @@ async fn where_there_are_several_issuers_one_is_named_and_nothing_crosses() {
     };
     let before = kids("https://b.example").await;
     assert_eq!(bare.ask(Method::POST, "/keys/rotate", Some(json!({ "issuer": "https://a.example", "alg": "ES256" }))).await.0, 200);
-    assert_eq!(kids("https://a.example").await.len(), 4);
+    assert_eq!(kids("https://a.example").await.len(), 6);
     assert_eq!(kids("https://b.example").await, before);
 }
 
