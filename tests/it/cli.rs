@@ -24,6 +24,18 @@ fn helsebro(args: &[&str]) -> Command {
     command
 }
 
+/// A key somebody made elsewhere.
+fn pkcs8_pem() -> String {
+    use base64::Engine as _;
+    let der = helsebro::jose::SigningKey::generate(helsebro::jose::Alg::EdDSA).unwrap().to_pkcs8_der().unwrap();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64::engine::general_purpose::STANDARD.encode(der.expose()))
+}
+
+/// The last column of the first line about this algorithm.
+fn kid_of(listed: &str, alg: &str) -> String {
+    listed.lines().find(|line| line.starts_with(alg)).and_then(|line| line.split_ascii_whitespace().last()).unwrap().to_owned()
+}
+
 /// Runs to the end, beside a server in this process.
 fn output(mut command: Command) -> Output {
     tokio::task::block_in_place(|| command.output().unwrap())
@@ -197,6 +209,11 @@ async fn where_no_server_runs_the_store_itself_is_looked_after() {
 
     let rotated = ok(&["keys", "rotate", "--alg", "ES256"]);
     assert!(rotated.starts_with("A new ES256 key is published and signs from 20"), "{rotated}");
+    let own = place.write("own.pem", &pkcs8_pem());
+    assert!(ok(&["keys", "import", &own]).starts_with("The EdDSA key is published and signs from 20"));
+    assert!(failed(1, &["keys", "import", &place.write("none.pem", "nothing")]).contains("holds no private key"));
+    assert!(ok(&["keys", "revoke", &kid_of(&ok(&["keys", "list"]), "ES384")]).contains("Signs ES384 from now: "));
+    assert!(ok(&["keys", "rotate", "--emergency", "--alg", "PS256"]).contains("fetch the key set again"));
     assert!(failed(1, &["keys", "rotate"]).contains("a next ES256 key is already published and signs in"));
     // Said beside the answer, where no script trips over it.
     let output = output(helsebro(&["keys", "list", "--config", &config]));

@@ -321,13 +321,13 @@ jwks_uri = "http://a.example/jwks""#), &[
         r#"line 13  client[0].jwks_uri  "http://a.example/jwks"  must be https (RFC 7591 §2); write "https://a.example/jwks""#,
     ]),
     row("keys that are private, shared, nameless, twisted or none", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
-jwks = { keys = [{ kid = "1", d = "ZA", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kty = "oct", kid = "2", k = "aw" }, { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "4", use = "enc", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "5", kty = "EC", crv = "P-256", x = "eA", y = "eQ" }, { kid = "6", kty = "OKP", crv = "Ed25519", x = "eA" }, 7] }"#), &[
+jwks = { keys = [{ kid = "1", d = "ZA", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kty = "oct", kid = "2", k = "aw" }, { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "4", use = "enc", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "5", kty = "EC", crv = "P-256", x = "eA", y = "eQ" }, { kid = "6", kty = "OKP", crv = "Ed448", x = "eA" }, 7] }"#), &[
         "line 13  client[0].jwks.keys[0]  is refused: the key has the private member `d`; it must never leave the app: make a new key pair, and send the public half (SAL-009)",
         "line 13  client[0].jwks.keys[1]  is refused: a shared-secret key (kty `oct`) is no public key; send an EC or RSA key (SAL-009)",
         "line 13  client[0].jwks.keys[2]  is refused: the key has no `kid`; give it a name of its own (SAL-008)",
         r#"line 13  client[0].jwks.keys[3]  is refused: the key is not for signatures; its use must be "sig" (RFC 7517 §4.2)"#,
         "line 13  client[0].jwks.keys[4]  is refused: the point is not on the curve, or its coordinates have the wrong length (RFC 7518 §6)",
-        "line 13  client[0].jwks.keys[5]  is refused: the key type or curve is not supported; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+        "line 13  client[0].jwks.keys[5]  is refused: the key type or curve is not supported; send a key on P-256, P-384 or Ed25519, or an RSA key (SAL-008)",
         "line 13  client[0].jwks.keys[6]  is refused: not a JSON object with the members of a key (RFC 7518 §6)",
     ]),
     row("two keys of one name", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
@@ -492,7 +492,7 @@ launch_urls = ["https://app.example/launch"]"#), &[
 access_token_alg = "RS384"
 id_token_signed_response_alg = "RS512""#), &[
         r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA"; did you mean "ES384"?"#,
-        r#"line 14  client[0].id_token_signed_response_alg  "RS512"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA"; did you mean "RS256"?"#,
+        r#"line 14  client[0].id_token_signed_response_alg  "RS512"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA""#,
     ]),
 ];
 

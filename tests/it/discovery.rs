@@ -343,7 +343,7 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
         keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     };
     let (of_a, of_b) = (kids(&a).await, kids(&b).await);
-    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 3 && of_b.len() == 3);
+    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 5 && of_b.len() == 5);
     let app_a = basic("app", SECRET);
     let app_b = basic("app", "Kp3sW8xE1rT6yU0iO5aD2fG7hJ4kL9zQ");
     let redeem = async |issuer: &str, authorization: &str, code: &str| {
