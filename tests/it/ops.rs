@@ -464,7 +464,10 @@ async fn a_key_rotated_on_a_running_server_is_published_before_it_signs() {
     assert_eq!(published().await.len(), 6);
     assert!(published().await.contains(&new), "seen at once");
     assert_eq!(signed_by().await, old, "signs not yet");
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "next"), ("RS256", "current")]));
+    assert_eq!(
+        states().await,
+        pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "next"), ("RS256", "current")])
+    );
     let description = read(world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS256" }))).await.refused(409, "conflict");
     assert!(description.contains("RS256 key is already published"), "{description}");
     world.post("/keys/rotate").await.refused(409, "conflict");
@@ -474,7 +477,10 @@ async fn a_key_rotated_on_a_running_server_is_published_before_it_signs() {
     assert_eq!(signed_by().await, old);
     world.demo.clock.set_offset(601);
     assert_eq!(signed_by().await, new);
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current"), ("RS256", "retired")]));
+    assert_eq!(
+        states().await,
+        pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current"), ("RS256", "retired")])
+    );
     assert!(published().await.contains(&old), "its tokens can still be verified");
 
     // Without an algorithm, each of them.
