@@ -74,7 +74,7 @@ struct Shared<'a> {
 impl Shared<'_> {
     async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
         let store = Store::new(Arc::clone(self.backend), Arc::clone(self.clock), config.url().as_str().into());
-        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap };
+        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age };
         let keys = Keys::open(config.url().clone(), store.clone(), Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random), schedule).await?;
         let limits = FetchLimits {
             max_bytes: self.fetch.max_bytes,

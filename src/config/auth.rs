@@ -172,7 +172,7 @@ fn registered_keys(json: &serde_json::Value, place: &Place, found: &mut Findings
             JwkError::Symmetric => "; send an EC or RSA key (SAL-009)",
             JwkError::NoKid => "; give it a name of its own (SAL-008)",
             JwkError::Use => "; its use must be \"sig\" (RFC 7517 §4.2)",
-            JwkError::Kind => "; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+            JwkError::Kind => "; send a key on P-256, P-384 or Ed25519, or an RSA key (SAL-008)",
             JwkError::Malformed | JwkError::Algorithm | JwkError::Rsa | JwkError::Point => " (RFC 7518 §6)",
             JwkError::NotASet | JwkError::DuplicateKid => "",
         };

@@ -16,6 +16,7 @@ use crate::domain::client::{
 };
 use crate::domain::dpop::DpopPolicy;
 use crate::domain::issuer::{IssuerRules, SELF_CLIENT};
+use crate::domain::keys::LONGEST_TOKEN_LIFE;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri, is_loopback};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
 use crate::random::Random;
@@ -127,7 +128,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, home: Home<'_>, source: Source<
 
     let scopes = scopes(&raw.scopes, issuer, found);
     let backend = scopes.has_level(Level::System);
-    let longest = if backend { BACKEND_TTL } else { HOUR };
+    let longest = if backend { BACKEND_TTL } else { LONGEST_TOKEN_LIFE };
     let default_ttl = if backend || redirect_uris.is_empty() { BACKEND_TTL } else { HOUR };
     let why = if backend { "SAL-116: short-lived where system/ scopes are" } else { "SAL §7.6" };
     let access_ttl = duration(&raw.access_ttl, default_ttl, SECOND..=longest, why, found);

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
-use super::read::{Field, Placed};
+use super::read::{Field, Placed, print_duration};
 use super::secrets::Environment;
 use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
@@ -17,7 +17,7 @@ use super::values::{PROFILES, SIGNING_ALGS, duration, each_once, origin, parsed,
 use crate::domain::client::Profile;
 use crate::domain::dpop::DpopNonce;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
-use crate::domain::keys::DEFAULT_OVERLAP;
+use crate::domain::keys::{DEFAULT_MAX_AGE, DEFAULT_OVERLAP, SPREADING};
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
 
@@ -167,7 +167,18 @@ fn key_schedule(raw: &RawIssuer, found: &mut Findings) -> KeySchedule {
     let keys = KeySchedule {
         rotation: duration(&raw.key_rotation, 90 * DAY, HOUR..=365 * DAY, "", found),
         overlap: duration(&raw.key_overlap, DEFAULT_OVERLAP, DEFAULT_OVERLAP..=7 * DAY, "NAV-040: others keep our keys for ten minutes", found),
+        max_age: duration(&raw.jwks_max_age, DEFAULT_MAX_AGE, Duration::ZERO..=DAY, "", found),
     };
+    if (DEFAULT_OVERLAP..keys.max_age + SPREADING).contains(&keys.overlap) {
+        let shortest = print_duration(keys.max_age + SPREADING);
+        let place = if let Field::Given(_, place) = &raw.jwks_max_age { place } else { raw.key_overlap.place() };
+        found.refuse(
+            place,
+            format!(
+                "is too long for this key_overlap: who kept the set would meet a key that is not in it; make key_overlap \"{shortest}\" at least (NAV-040)"
+            ),
+        );
+    }
     if keys.overlap >= keys.rotation {
         found.refuse(raw.key_overlap.place(), "must be shorter than key_rotation: the next key is published while this one still signs");
     }

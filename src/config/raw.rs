@@ -79,6 +79,7 @@ raw_table! {
         require_par: bool,
         key_rotation: Duration,
         key_overlap: Duration,
+        jwks_max_age: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
         exchange: Vec<Placed<RawExchange>>,

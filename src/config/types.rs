@@ -117,4 +117,6 @@ pub struct KeySchedule {
     pub rotation: Duration,
     /// How long a new key is published before it signs; shorter than `rotation`. NAV-040.
     pub overlap: Duration,
+    /// How long others may keep the published set; shorter than `overlap`.
+    pub max_age: Duration,
 }

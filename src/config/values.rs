@@ -22,10 +22,12 @@ pub(super) const ALGS: &[(&str, Alg)] = &[
     ("PS512", Alg::PS512),
     ("ES256", Alg::ES256),
     ("ES384", Alg::ES384),
+    ("EdDSA", Alg::EdDSA),
 ];
 
 /// What we sign with: every issuer has a key for each of these.
-pub(super) const SIGNING_ALGS: &[(&str, Alg)] = &[("RS256", Alg::RS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384)];
+pub(super) const SIGNING_ALGS: &[(&str, Alg)] =
+    &[("RS256", Alg::RS256), ("PS256", Alg::PS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384), ("EdDSA", Alg::EdDSA)];
 
 /// What rules a client lives under.
 pub(super) const PROFILES: &[(&str, Profile)] = &[("smart", Profile::Smart), ("oidc", Profile::Oidc), ("fapi2", Profile::Fapi2)];

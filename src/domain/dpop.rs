@@ -13,7 +13,7 @@ use crate::secret::{Digest, same};
 use crate::time::UnixTime;
 
 /// What proofs may be signed with. RFC 9449 §4.2: asymmetric, and never `none`.
-pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::PS384, Alg::RS256];
+pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::RS256, Alg::EdDSA];
 
 /// How old a proof may be (helseid.md §2.11), and how far ahead of our clock (FAPI 2.0 §5.3.2.1: ten seconds must be taken).
 pub const MAX_AGE: Duration = Duration::from_secs(60);

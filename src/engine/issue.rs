@@ -27,7 +27,9 @@ impl From<KeysError> for OAuthError {
     fn from(failed: KeysError) -> Self {
         match failed {
             KeysError::Store(down) => Self::unavailable(down),
-            failed @ (KeysError::Seal(_) | KeysError::Key(_) | KeysError::Ring(_) | KeysError::NoKey(_) | KeysError::Conflict) => Self::server_error(failed),
+            failed @ (KeysError::Seal(_) | KeysError::Key(_) | KeysError::Ring(_) | KeysError::NoRing(_) | KeysError::NoKey(_) | KeysError::Conflict) => {
+                Self::server_error(failed)
+            }
         }
     }
 }

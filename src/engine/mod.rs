@@ -64,7 +64,8 @@ pub struct Engine {
     logouts_due: tokio::sync::Notify,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
-    verified: quick_cache::sync::Cache<[u8; 32], Arc<AccessTokenClaims>>,
+    /// With how many keys had been revoked by then.
+    verified: quick_cache::sync::Cache<[u8; 32], (Arc<AccessTokenClaims>, usize)>,
     own_tokens: own_token::OwnTokens,
     /// The identity provider behind this issuer, and the sessions there.
     bridge: Option<upstream_session::Bridge>,

@@ -10,13 +10,14 @@ use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
 use crate::domain::dpop;
 use crate::domain::issuer::{IssuerRules, LoginWay};
+use crate::domain::keys::DEFAULT_ALGS;
 use crate::engine::par::PUSH_PATH;
 use crate::jose::Alg;
 use crate::protocol::exchange::TOKEN_EXCHANGE;
 use crate::protocol::lang::Lang;
 use crate::secret::Digest;
 
-/// How long others may keep these documents, in seconds. A new key is published longer than this before it signs.
+/// How long others may keep the metadata, in seconds.
 const KEPT_S: u32 = 300;
 
 /// What both metadata documents and `smart-configuration` say alike.
@@ -126,7 +127,7 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
         ("backchannel_logout_supported".to_owned(), true.into()),
         ("backchannel_logout_session_supported".to_owned(), true.into()),
         ("subject_types_supported".to_owned(), json!(["public"])),
-        ("id_token_signing_alg_values_supported".to_owned(), json!(["RS256", "ES256", "ES384"])),
+        ("id_token_signing_alg_values_supported".to_owned(), json!(DEFAULT_ALGS)),
         ("claims_supported".to_owned(), json!(claims)),
         ("acr_values_supported".to_owned(), json!(acr)),
         ("prompt_values_supported".to_owned(), json!(prompts)),
@@ -183,7 +184,6 @@ pub async fn metadata(State(app): State<App>, headers: HeaderMap) -> Response {
 
 /// The published keys, kept no longer than until they change. NAV-040.
 pub async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response {
-    let until_change = app.engine.keys.next_change().map(|at| u32::try_from(at.since(app.engine.now())).unwrap_or(0));
-    let kept = KEPT_S.min(until_change.unwrap_or(KEPT_S));
-    Document::new(&json!(app.engine.keys.published())).answer(&headers, kept)
+    let (keys, kept) = app.engine.keys.published();
+    Document::new(&json!(keys)).answer(&headers, u32::try_from(kept.as_secs()).unwrap_or(u32::MAX))
 }

@@ -78,6 +78,8 @@ pub fn router(ops: Ops) -> Router {
         .route("/clients/{id}/rotate-secret", post(clients::rotate_secret))
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
+        .route("/keys/import", post(keys::import))
+        .route("/keys/{kid}/revoke", post(keys::revoke))
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })

@@ -74,7 +74,7 @@ macro_rules! stored {
     };
 }
 
-stored!(KeyRing, KeyRing, 1, |_ring| None);
+stored!(KeyRing, KeyRing, 2, |_ring| None);
 stored!(Client, ClientChange, 1, |change| change.removed_until);
 stored!(Session, Session, 1, |session| Some(session.expires_at + AFTERLIFE));
 stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_secs(4200)));

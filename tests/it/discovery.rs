@@ -91,7 +91,7 @@ async fn they_are_served_as_smart_wants() {
     let keys = keys.json();
     let keys = keys["keys"].as_array().unwrap();
     let algs: BTreeSet<&str> = keys.iter().map(|key| key["alg"].as_str().unwrap()).collect();
-    assert_eq!(algs, ["RS256", "ES256", "ES384"].into());
+    assert_eq!(algs, ["RS256", "PS256", "ES256", "ES384", "EdDSA"].into());
     for key in keys {
         assert!(key["kid"].is_string() && key["use"] == "sig", "{key}");
         for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
@@ -121,6 +121,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         ),
         app("es256", "none", "id_token_signed_response_alg = \"ES256\""),
         app("es384", "none", "id_token_signed_response_alg = \"ES384\""),
+        app("ps256", "none", "id_token_signed_response_alg = \"PS256\""),
+        app("eddsa", "none", "id_token_signed_response_alg = \"EdDSA\""),
     ];
     let world = World::with_clients(&clients.concat()).await;
     let (smart, metadata) = (world.get(SMART).await.is(200).json(), world.get(OPENID).await.is(200).json());
@@ -343,7 +345,7 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
         keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     };
     let (of_a, of_b) = (kids(&a).await, kids(&b).await);
-    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 3 && of_b.len() == 3);
+    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 5 && of_b.len() == 5);
     let app_a = basic("app", SECRET);
     let app_b = basic("app", "Kp3sW8xE1rT6yU0iO5aD2fG7hJ4kL9zQ");
     let redeem = async |issuer: &str, authorization: &str, code: &str| {

@@ -95,6 +95,14 @@ fn more_clients() -> (String, Value) {
     ));
     facts["extra-fapi2"] =
         json!({ "client_id": "extra-fapi2", "auth": "private_key_jwt", "private_jwk": key.to_private_jwk().unwrap(), "redirect_uris": [callback] });
+    let key = SigningKey::generate(Alg::EdDSA).unwrap();
+    let public = key.public_jwk().to_value();
+    let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    toml.push_str(&format!(
+        "[[client]]\nclient_id = \"extra-eddsa\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.rs\"\naccess_token_alg = \"EdDSA\"\ndpop = \"required\"\njwks = {{ keys = [{{ {} }}] }}\n\n",
+        members.join(", ")
+    ));
+    facts["extra-eddsa"] = json!({ "client_id": "extra-eddsa", "auth": "private_key_jwt", "private_jwk": key.to_private_jwk().unwrap() });
     toml.push_str(&EXCHANGING.iter().fold(EXCHANGE_CLIENTS.to_owned(), |text, (id, _, secret)| text.replace(&format!("SECRET of {id}"), secret)));
     for (id, auth, secret) in EXCHANGING {
         let redirect_uris = [format!("http://127.0.0.1:1/{id}/callback")];
@@ -228,6 +236,12 @@ mod node {
         running.mock.stop().await;
         let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && printed.contains("# pass 3"), "{printed}");
+    }
+
+    /// RFC 8037.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn jose_signs_and_verifies_on_ed25519() {
+        play("node/eddsa.mjs", 3).await;
     }
 
     /// RFC 8693.

@@ -26,6 +26,7 @@ mod helseid_config;
 mod helseid_login;
 mod introspection;
 mod journal;
+mod keys;
 mod launch;
 mod launch_api;
 mod launch_context;

@@ -4,6 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::domain::keys::RingError;
 use crate::engine::clients::ClientsError;
 use crate::engine::keys::KeysError;
 use crate::http::reply::{LogNote, NoStore, noted};
@@ -103,6 +104,8 @@ impl From<KeysError> for Refusal {
     fn from(reason: KeysError) -> Self {
         match reason {
             KeysError::Store(down) => down.into(),
+            KeysError::NoRing(_) => Self::invalid(reason.to_string()),
+            KeysError::Ring(RingError::UnknownKid) => Self::not_found("this issuer has no key of that kid"),
             KeysError::Ring(_) | KeysError::Conflict => Self::conflict(reason.to_string()),
             KeysError::Seal(_) | KeysError::Key(_) | KeysError::NoKey(_) => Self::failed(&reason),
         }

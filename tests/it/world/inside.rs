@@ -97,19 +97,30 @@ pub async fn node(site: &Site, store: &Arc<Flaky>, clock: &Arc<FixedClock>) -> (
 impl Inside {
     /// Starts the first issuer of a configuration; `[store]` and `[keys]` of it do not count.
     pub async fn start(text: impl FnOnce(&str, &Path) -> String) -> Self {
-        let data = tempfile::tempdir().unwrap();
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr());
+        let kept = Arc::new(Flaky { kept: Memory::new(), down: AtomicBool::new(false) });
+        Self::node(listener, origin, kept, Arc::new(FixedClock::at(UnixTime(1_795_000_000))), text).await
+    }
+
+    /// Another node of the same issuer, over the same store and clock, on a listener of its own: asked with [`Inside::issuer`] as `Host`.
+    pub async fn twin(&self, text: impl FnOnce(&str, &Path) -> String) -> Self {
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = self.site.engine.rules.issuer.to_string();
+        Self::node(listener, issuer, Arc::clone(&self.store), Arc::clone(&self.bare.clock), text).await
+    }
+
+    async fn node(listener: Listener, origin: String, kept: Arc<Flaky>, clock: Arc<FixedClock>, text: impl FnOnce(&str, &Path) -> String) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let at = format!("http://{}", listener.local_addr());
         let text = text(&origin, data.path());
         let environment = SystemEnvironment::relative_to(data.path());
         let checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{text}"));
         let issuer = checked.config.issuers.into_iter().next().unwrap();
-        let clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
         let (shared, random): (Arc<dyn Clock>, Arc<dyn Random>) = (clock.clone(), Arc::new(SystemRandom));
-        let kept = Arc::new(Flaky { kept: Memory::new(), down: AtomicBool::new(false) });
         let store = Store::new(kept.clone(), shared.clone(), origin.as_str().into());
         let seal = Arc::new(SealKey::from_bytes(&[7; 32]).unwrap());
-        let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap };
+        let schedule = Schedule { rotation: issuer.keys.rotation, overlap: issuer.keys.overlap, max_age: issuer.keys.max_age };
         let keys = Keys::open(issuer.url().clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
         let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
         let timeout = Duration::from_secs(5);
@@ -121,6 +132,6 @@ impl Inside {
         let stop = CancellationToken::new();
         let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);
         tokio::spawn(serving);
-        Self { bare: Bare::new(origin, clock, data, Running::Here(stop)), site, store: kept }
+        Self { bare: Bare::new(at, clock, data, Running::Here(stop)), site, store: kept }
     }
 }
