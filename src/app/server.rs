@@ -80,7 +80,13 @@ pub async fn start(
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
     let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
     let stop = CancellationToken::new();
-    let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
+    let listening = Limits {
+        header_timeout: config.http.header_timeout,
+        write_timeout: config.http.write_timeout,
+        max_connections: config.http.max_connections,
+        max_connections_per_address: config.http.max_connections_per_address,
+        ..Limits::default()
+    };
     let public_router: Router = router::service(&sites, config.http.request_timeout);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };

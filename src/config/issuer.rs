@@ -15,6 +15,7 @@ use super::types::{IssuerConfig, KeySchedule, Server};
 use super::upstream;
 use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::dpop::DpopNonce;
+use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::DEFAULT_OVERLAP;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -117,6 +118,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         clients: BTreeMap::new(),
         dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
         upstream: None,
+        guess: GuessLimits::default(),
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

@@ -10,6 +10,7 @@ pub mod dpop;
 pub mod exchange;
 pub mod finish;
 pub mod gateway;
+pub mod guess;
 pub mod helseid;
 mod helseid_claim;
 pub mod introspect;
@@ -64,6 +65,8 @@ pub struct Engine {
     bridge: Option<upstream_session::Bridge>,
     /// Other issuers whose tokens may be exchanged here.
     peers: exchange::foreign::Peers,
+    /// Who failed how often to prove something.
+    pub guesses: guess::Guesses,
 }
 
 /// What an engine is made of.
@@ -84,6 +87,7 @@ impl Engine {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
+            guesses: guess::Guesses::new(parts.rules.guess, parts.store.clone(), Arc::clone(&parts.clock)),
             peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,
             store: parts.store,

@@ -97,6 +97,8 @@ kinds! {
     UpstreamLink = 15, "upstream_link";
     /// A login there that was begun and has not come back.
     UpstreamAttempt = 16, "upstream_attempt";
+    /// How often somebody failed to prove something.
+    Failures = 17, "failures";
 }
 
 impl fmt::Display for Kind {
