@@ -88,11 +88,27 @@ impl From<ClientRefused> for OAuthError {
         use ClientRefused as C;
         match &reason {
             // SAL-107: any authentication failure is invalid_client, and tells nothing more.
-            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) | C::Unnamed => {
-                Self::invalid_client().because(reason)
+            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) => {
+                Self::invalid_client().because(reason).guessed()
             }
+            // Nobody was named, so nothing was tried.
+            C::Unnamed => Self::invalid_client().because(reason),
         }
     }
+}
+
+/// Whether the secret is one of these. Every one is looked at, so that time does not tell which of two was tried.
+fn is_among(secrets: &[Digest], shown: &Secret<String>) -> bool {
+    #[cfg(test)]
+    tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
+    let shown = shown.digest();
+    secrets.iter().fold(false, |found, secret| (*secret == shown) | found)
+}
+
+/// What is done with a secret where there is none to compare it with: the same work, so that time does not tell.
+pub fn compare_in_vain(shown: &Secret<String>) {
+    // Through a black box: a result nobody uses would not be worked out.
+    std::hint::black_box(is_among(&[Digest::of(b"")], shown));
 }
 
 /// Decides whether the proof is the one this client is registered to give. RFC 6749 §2.3.1.
@@ -100,18 +116,10 @@ impl From<ClientRefused> for OAuthError {
 /// # Errors
 /// [`ClientRefused`]
 pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedClient, ClientRefused> {
-    if client.disabled {
-        return Err(ClientRefused::Disabled);
-    }
-    let matches = |secrets: &[Digest], shown: &Secret<String>| {
-        let shown = shown.digest();
-        // Every registered secret is looked at, so that time does not tell which of two was tried.
-        secrets.iter().fold(false, |found, secret| (*secret == shown) | found)
-    };
     let proven = match (&client.auth, proof) {
         (ClientAuthMethod::None, Proof::Name) => true,
         (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => {
-            matches(secrets, shown)
+            is_among(secrets, shown)
         }
         (ClientAuthMethod::PrivateKeyJwt { .. }, Proof::Assertion(assertion)) => {
             let claims = assertion.claims();
@@ -122,8 +130,19 @@ pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedC
         }
         (
             ClientAuthMethod::None | ClientAuthMethod::SecretBasic { .. } | ClientAuthMethod::SecretPost { .. } | ClientAuthMethod::PrivateKeyJwt { .. },
-            Proof::Name | Proof::Basic(_) | Proof::Post(_) | Proof::Assertion(_),
+            Proof::Basic(shown) | Proof::Post(shown),
+        ) => {
+            compare_in_vain(shown);
+            return Err(ClientRefused::OtherMethod);
+        }
+        (
+            ClientAuthMethod::None | ClientAuthMethod::SecretBasic { .. } | ClientAuthMethod::SecretPost { .. } | ClientAuthMethod::PrivateKeyJwt { .. },
+            Proof::Name | Proof::Assertion(_),
         ) => return Err(ClientRefused::OtherMethod),
     };
+    // Last, so that a client that is disabled takes as long as one that is not.
+    if client.disabled {
+        return Err(ClientRefused::Disabled);
+    }
     if proven { Ok(AuthenticatedClient(client)) } else { Err(ClientRefused::WrongSecret) }
 }

@@ -6,6 +6,7 @@ pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;
 pub mod code;
+pub mod decoy;
 pub mod dpop;
 pub mod exchange;
 pub mod finish;
@@ -67,6 +68,8 @@ pub struct Engine {
     peers: exchange::foreign::Peers,
     /// Who failed how often to prove something.
     pub guesses: guess::Guesses,
+    /// Work done for clients there are not.
+    pub decoys: decoy::Decoys,
 }
 
 /// What an engine is made of.
@@ -87,6 +90,7 @@ impl Engine {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
+            decoys: decoy::Decoys::default(),
             guesses: guess::Guesses::new(parts.rules.guess, parts.store.clone(), Arc::clone(&parts.clock)),
             peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,

@@ -19,10 +19,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Site;
+use super::guess;
 use super::reply::NoStore;
 use super::request;
 use crate::domain::client::Client;
 use crate::engine::Engine;
+use crate::listen::Network;
 use crate::protocol::ids::Issuer;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
@@ -88,9 +90,16 @@ pub fn router(ops: Ops) -> Router {
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    match check(&ops, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let refused = match check(&ops, request.headers()) {
+        Ok(()) => return next.run(request).await,
         Err(refusal) => refusal.into_response(),
+    };
+    // The token is the process's; its failures are counted with the first issuer's.
+    let (Some(site), Some(guessed)) = (ops.sites.first(), guess::guessed(&refused)) else { return refused };
+    let from = Network::of(guess::client_address(request.extensions()));
+    match guess::over(&site.engine.guesses, guessed, from).await {
+        Some(wait) => guess::refuse(refused, wait),
+        None => refused,
     }
 }
 
