@@ -146,3 +146,58 @@ pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedC
     }
     if proven { Ok(AuthenticatedClient(client)) } else { Err(ClientRefused::WrongSecret) }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::client_from_json;
+    use crate::protocol::ids::Issuer;
+    use crate::random::SystemRandom;
+
+    thread_local! {
+        /// How many secrets were compared on this thread.
+        pub static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    const SECRET: &str = "vXh2kQ9s7LpT4mZc8RbN1wYd6JfG3aUe";
+
+    fn client(auth: &str, disabled: bool) -> Arc<Client> {
+        let mut registration = json!({ "client_id": "app", "auth": auth, "scopes": "user/*.rs", "redirect_uris": ["https://app.example/cb"] });
+        match auth {
+            "private_key_jwt" => registration["jwks_uri"] = "https://app.example/jwks".into(),
+            "none" => {}
+            _ => registration["client_secret"] = Value::from(SECRET),
+        }
+        let issuer = Issuer::parse("http://127.0.0.1:9400").unwrap();
+        let made = client_from_json(&registration, &issuer, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Arc::new(Client { disabled, ..made.client })
+    }
+
+    #[test]
+    fn whoever_shows_a_secret_has_it_compared_whatever_comes_of_it() {
+        let shown = |text: &str| Secret::new(text.to_owned());
+        let basic = |text: &str| Proof::Basic(shown(text));
+        let post = |text: &str| Proof::Post(shown(text));
+        let cases = [
+            ("good", client("client_secret_basic", false), basic(SECRET), true),
+            ("wrong", client("client_secret_basic", false), basic("wrong"), false),
+            ("disabled", client("client_secret_basic", true), basic(SECRET), false),
+            ("the other way", client("client_secret_basic", false), post(SECRET), false),
+            ("and back", client("client_secret_post", false), basic(SECRET), false),
+            ("a client with keys", client("private_key_jwt", false), basic(SECRET), false),
+            ("a client with nothing", client("none", false), post(SECRET), false),
+        ];
+        for (case, client, proof, good) in cases {
+            let before = COMPARED.get();
+            assert_eq!(authenticate(client, &proof).is_ok(), good, "{case}");
+            assert_eq!(COMPARED.get() - before, 1, "{case}");
+        }
+        let before = COMPARED.get();
+        compare_in_vain(&shown("of nobody"));
+        assert_eq!(COMPARED.get() - before, 1);
+    }
+}

@@ -116,13 +116,8 @@ mod tests {
     use super::*;
 
     const START: UnixTime = UnixTime(1_795_000_000);
-    const LIMITS: GuessLimits = GuessLimits {
-        per_client: 3,
-        per_address: 9,
-        window: Duration::from_secs(60),
-        block: Duration::from_secs(60),
-        longest_block: Duration::from_secs(600),
-    };
+    const LIMITS: GuessLimits =
+        GuessLimits { per_client: 3, per_address: 9, window: Duration::from_secs(60), block: Duration::from_secs(60), longest_block: Duration::from_secs(600) };
 
     fn after(seconds: u64) -> UnixTime {
         START + Duration::from_secs(seconds)

@@ -15,7 +15,8 @@ const MODULUS: &str = "t0yiAItBHbv0Ah3VG5wylOw9jVgH0rx1KscJ_JyiQ1NJH1LqtAMQHxASO
 
 /// The base points of P-256 and P-384: valid points whose private key is 1, for tokens that are refused whatever they are signed with.
 const P256: (&str, &str) = ("axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU");
-const P384: (&str, &str) = ("qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3", "NhfeSpYmLG9dnpi_kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f");
+const P384: (&str, &str) =
+    ("qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3", "NhfeSpYmLG9dnpi_kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f");
 
 /// How often it was done.
 #[derive(Default)]

@@ -7,9 +7,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::Engine;
 use crate::domain::guess::{Counted, Failures, GuessLimits};
 use crate::listen::Network;
+use crate::protocol::ids::ClientId;
 use crate::secret::Digest;
+use crate::store::records::ClientChange;
 use crate::store::{Commit, Store, StoreError};
 use crate::time::{Clock, UnixTime};
 
@@ -49,24 +52,40 @@ enum Next {
     Write(u32),
 }
 
+/// The client a request says it is from.
+#[derive(Clone, Copy)]
+pub struct Named<'a> {
+    pub id: &'a ClientId,
+    /// It stands in the configuration.
+    pub configured: bool,
+}
+
 /// One thing that is counted.
 struct Tally<'a> {
     counted: Counted,
-    client: Option<&'a str>,
+    client: Option<Named<'a>>,
     network: Network,
     id: Digest,
 }
 
 impl<'a> Tally<'a> {
-    fn of_client(name: &'a str, network: Network) -> Self {
-        let id = Digest::of_parts(&[b"client", name.as_bytes(), network.to_string().as_bytes()]);
-        Self { counted: Counted::PerClient, client: Some(name), network, id }
+    fn of_client(named: Named<'a>, network: Network) -> Self {
+        let id = Digest::of_parts(&[b"client", named.id.as_str().as_bytes(), network.to_string().as_bytes()]);
+        Self { counted: Counted::PerClient, client: Some(named), network, id }
     }
 
     fn of_address(network: Network) -> Self {
         // Not the address itself: it may be somebody's home.
         let id = Digest::of_parts(&[b"address", network.to_string().as_bytes()]);
         Self { counted: Counted::PerAddress, client: None, network, id }
+    }
+}
+
+impl Engine {
+    /// Counts a failure of a request that named this client; how long further ones from there get 429, if they do.
+    pub async fn failed(&self, named: Option<&ClientId>, network: Network) -> Option<Duration> {
+        let named = named.map(|id| Named { id, configured: self.rules.clients.contains_key(id) });
+        self.guesses.failed(named, network).await
     }
 }
 
@@ -79,10 +98,10 @@ impl Guesses {
     ///
     /// `named` is the client the request named, known or not: were only known ones counted, the limit would tell which are. A store
     /// that cannot answer changes nothing about the answer; this process then counts alone.
-    pub async fn failed(&self, named: Option<&str>, network: Network) -> Option<Duration> {
+    pub async fn failed(&self, named: Option<Named<'_>>, network: Network) -> Option<Duration> {
         let now = self.clock.now();
         let address = Tally::of_address(network);
-        let client = named.map(|name| Tally::of_client(name, network));
+        let client = named.map(|named| Tally::of_client(named, network));
         // While one runs nothing is counted: neither memory nor the store grows with names that somebody makes up.
         let running = [Some(&address), client.as_ref()].into_iter().flatten().filter_map(|tally| self.running(tally, now)).max();
         if running.is_some() {
@@ -165,7 +184,7 @@ impl Guesses {
                 None => self.store.create(&id, &next).await?,
             };
             if commit == Commit::Applied {
-                self.say(tally, next, now);
+                self.say(tally, next, now).await;
                 break;
             }
         }
@@ -173,11 +192,16 @@ impl Guesses {
     }
 
     /// One line when a block begins and none for what it refuses: an attacker must not fill the disk.
-    fn say(&self, tally: &Tally<'_>, state: Failures, now: UnixTime) {
-        if let Some(left) = state.blocked_for(now, &self.limits) {
-            let (client, network, seconds, times) = (tally.client, tally.network, left.as_secs(), state.blocks());
-            tracing::warn!(target: "helsebro::guess", client, %network, seconds, times, "too many failures: further ones get 429, right credentials are served");
-        }
+    async fn say(&self, tally: &Tally<'_>, state: Failures, now: UnixTime) {
+        let Some(left) = state.blocked_for(now, &self.limits) else { return };
+        let client = match &tally.client {
+            Some(named) if named.configured || self.store.load::<ClientChange>(named.id.as_str()).await.is_ok_and(|held| held.is_some()) => named.id.as_str(),
+            // Whatever was sent as a name may be a secret that was put in the wrong place.
+            Some(_) => "not a registered one",
+            None => "any",
+        };
+        let (network, seconds, times) = (tally.network, left.as_secs(), state.blocks());
+        tracing::warn!(target: "helsebro::guess", client, %network, seconds, times, "too many failures: further ones get 429, right credentials are served");
     }
 }
 

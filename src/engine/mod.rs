@@ -67,7 +67,7 @@ pub struct Engine {
     /// Other issuers whose tokens may be exchanged here.
     peers: exchange::foreign::Peers,
     /// Who failed how often to prove something.
-    pub guesses: guess::Guesses,
+    guesses: guess::Guesses,
     /// Work done for clients there are not.
     pub decoys: decoy::Decoys,
 }

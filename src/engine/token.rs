@@ -28,7 +28,10 @@ impl Engine {
             ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
             auth => self.authenticate(auth).await?,
         };
-        self.granted(&client, proof, params).await.map(|(tokens, nonce)| Answered { client: client.clone(), tokens, nonce }).map_err(|error| error.of(client.id()))
+        self.granted(&client, proof, params)
+            .await
+            .map(|(tokens, nonce)| Answered { client: client.clone(), tokens, nonce })
+            .map_err(|error| error.of(client.id()))
     }
 
     /// What the request gives to a client that is who it says.

@@ -13,7 +13,7 @@ use axum::response::Response;
 
 use super::App;
 use super::page::{Asked, RequestId, Trouble, trouble};
-use crate::engine::guess::Guesses;
+use crate::engine::Engine;
 use crate::listen::{Network, PeerAddr};
 use crate::protocol::ids::ClientId;
 
@@ -39,7 +39,7 @@ pub async fn count(State(app): State<App>, request: Request, next: Next) -> Resp
     let lang = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let response = next.run(request).await;
     let Some(guessed) = guessed(&response) else { return response };
-    match over(&app.engine.guesses, guessed, from).await {
+    match over(&app.engine, guessed, from).await {
         None => response,
         // The app is not told by way of the browser: who guesses there is the browser's user.
         Some(wait) if response.status().is_redirection() => {
@@ -57,8 +57,8 @@ pub fn guessed(response: &Response) -> Option<Guessed> {
 }
 
 /// Counts a failure; how long to wait where there were too many.
-pub async fn over(guesses: &Guesses, Guessed(named): Guessed, from: Network) -> Option<Duration> {
-    guesses.failed(named.as_ref().map(ClientId::as_str), from).await
+pub async fn over(engine: &Engine, Guessed(named): Guessed, from: Network) -> Option<Duration> {
+    engine.failed(named.as_ref(), from).await
 }
 
 /// The same answer, its `error` included, as a 429. No registered error code says it (RFC 6749 §5.2), and one that did would tell

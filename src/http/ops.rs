@@ -97,7 +97,7 @@ async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Res
     // The token is the process's; its failures are counted with the first issuer's.
     let (Some(site), Some(guessed)) = (ops.sites.first(), guess::guessed(&refused)) else { return refused };
     let from = Network::of(guess::client_address(request.extensions()));
-    match guess::over(&site.engine.guesses, guessed, from).await {
+    match guess::over(&site.engine, guessed, from).await {
         Some(wait) => guess::refuse(refused, wait),
         None => refused,
     }

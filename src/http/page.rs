@@ -5,10 +5,10 @@ use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{App, guess};
 use super::pages::{AppLine, DonePage, ErrorPage, LangSwitch, Page};
 use super::reply::{LogNote, no_store, noted};
 use super::request::BodyError;
+use super::{App, guess};
 use crate::domain::authorization::PageRefusal;
 use crate::domain::client::Client;
 use crate::engine::authorize::Stop;

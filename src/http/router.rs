@@ -19,7 +19,9 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use super::{App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
+use super::{
+    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo,
+};
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 
 /// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.

@@ -18,6 +18,7 @@ mod exchange;
 mod fhir;
 mod fhir_config;
 mod foreign;
+mod guess;
 mod helseid;
 mod helseid_alone;
 mod helseid_config;

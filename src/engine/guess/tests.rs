@@ -76,14 +76,19 @@ impl World {
     }
 }
 
+async fn failed(node: &Guesses, named: &str, from: Network) -> Option<Duration> {
+    let id = ClientId::parse(named).unwrap();
+    node.failed(Some(Named { id: &id, configured: true }), from).await
+}
+
 fn from(address: &str) -> Network {
     Network::of(address.parse().unwrap())
 }
 
 /// How many failures are answered as what they are before the first 429.
-async fn put_up_with(node: &Guesses, named: Option<&str>, from: Network) -> usize {
+async fn put_up_with(node: &Guesses, named: &str, from: Network) -> usize {
     for tries in 0..5000 {
-        if node.failed(named, from).await.is_some() {
+        if failed(node, named, from).await.is_some() {
             return tries;
         }
     }
@@ -94,13 +99,13 @@ async fn put_up_with(node: &Guesses, named: Option<&str>, from: Network) -> usiz
 async fn a_limit_is_passed_with_the_failure_after_the_last_one_allowed() {
     let world = World::new();
     let node = world.node();
-    assert_eq!(put_up_with(&node, Some("app"), from("192.0.2.1")).await, 100);
-    assert_eq!(node.failed(Some("app"), from("192.0.2.1")).await, Some(Duration::from_secs(60)));
-    assert_eq!(node.failed(Some("app"), from("192.0.2.2")).await, None, "the same client from elsewhere");
-    assert_eq!(node.failed(Some("other"), from("192.0.2.1")).await, None, "another client from there");
+    assert_eq!(put_up_with(&node, "app", from("192.0.2.1")).await, 100);
+    assert_eq!(failed(&node, "app", from("192.0.2.1")).await, Some(Duration::from_secs(60)));
+    assert_eq!(failed(&node, "app", from("192.0.2.2")).await, None, "the same client from elsewhere");
+    assert_eq!(failed(&node, "other", from("192.0.2.1")).await, None, "another client from there");
     world.clock.advance(Duration::from_secs(60));
-    assert_eq!(put_up_with(&node, Some("app"), from("192.0.2.1")).await, 100);
-    assert_eq!(node.failed(Some("app"), from("192.0.2.1")).await, Some(Duration::from_secs(120)), "the second time twice as long");
+    assert_eq!(put_up_with(&node, "app", from("192.0.2.1")).await, 100);
+    assert_eq!(failed(&node, "app", from("192.0.2.1")).await, Some(Duration::from_secs(120)), "the second time twice as long");
 }
 
 #[tokio::test]
@@ -109,14 +114,14 @@ async fn names_that_are_made_up_do_not_help() {
     let node = world.node();
     let mut tries = 0;
     // As many addresses as one likes, of one network.
-    while node.failed(Some(&format!("made-up-{tries}")), from(&format!("2001:db8::{tries:x}"))).await.is_none() {
+    while failed(&node, &format!("made-up-{tries}"), from(&format!("2001:db8::{tries:x}"))).await.is_none() {
         tries += 1;
         assert!(tries <= 1000);
     }
     assert_eq!(tries, 1000);
     let before = world.backend.seen();
     for n in 0..2000 {
-        assert!(node.failed(Some(&format!("later-{n}")), from("2001:db8::1")).await.is_some());
+        assert!(failed(&node, &format!("later-{n}"), from("2001:db8::1")).await.is_some());
     }
     assert_eq!(world.backend.seen(), before, "during a block nothing is read or written");
 }
@@ -125,9 +130,9 @@ async fn names_that_are_made_up_do_not_help() {
 async fn a_flood_of_failures_is_no_flood_of_writes() {
     let world = World::new();
     let node = world.node();
-    put_up_with(&node, Some("app"), from("192.0.2.1")).await;
+    put_up_with(&node, "app", from("192.0.2.1")).await;
     for _ in 0..1000 {
-        node.failed(Some("app"), from("192.0.2.1")).await;
+        failed(&node, "app", from("192.0.2.1")).await;
     }
     let (reads, writes) = world.backend.seen();
     assert!(writes <= 20 && reads <= 30, "{reads} reads, {writes} writes");
@@ -148,7 +153,7 @@ async fn nodes_count_together() {
     let (mut turns, place) = (0, from("192.0.2.1"));
     loop {
         let node = if turns % 2 == 0 { &one } else { &other };
-        if node.failed(Some("app"), place).await.is_some() {
+        if failed(node, "app", place).await.is_some() {
             break;
         }
         turns += 1;
@@ -157,14 +162,14 @@ async fn nodes_count_together() {
     assert!((90..=112).contains(&turns), "{turns}");
     world.clock.advance(READ_AGAIN);
     for node in [&one, &other, &world.node()] {
-        assert!(node.failed(Some("app"), place).await.is_some(), "a block holds at every node");
+        assert!(failed(node, "app", place).await.is_some(), "a block holds at every node");
     }
 }
 
 #[tokio::test]
 async fn what_is_counted_expires_by_itself() {
     let world = World::new();
-    put_up_with(&world.node(), Some("app"), from("192.0.2.1")).await;
+    put_up_with(&world.node(), "app", from("192.0.2.1")).await;
     let space: Space = "https://auth.example".into();
     assert_eq!(world.backend.list(&space, Kind::Failures, None, 10).await.unwrap().len(), 2);
     world.clock.advance(Duration::from_secs(3600));
@@ -177,8 +182,8 @@ async fn without_a_store_a_node_counts_alone() {
     let world = World::new();
     world.backend.down.store(true, Ordering::SeqCst);
     let node = world.node();
-    assert_eq!(put_up_with(&node, Some("app"), from("192.0.2.1")).await, 100);
-    assert_eq!(node.failed(Some("app"), from("192.0.2.1")).await, Some(Duration::from_secs(60)));
+    assert_eq!(put_up_with(&node, "app", from("192.0.2.1")).await, 100);
+    assert_eq!(failed(&node, "app", from("192.0.2.1")).await, Some(Duration::from_secs(60)));
 }
 
 #[tokio::test]
@@ -188,7 +193,7 @@ async fn of_many_at_once_none_is_lost() {
     let tasks: Vec<_> = (0..300)
         .map(|_| {
             let node = Arc::clone(&node);
-            tokio::spawn(async move { node.failed(Some("app"), from("192.0.2.1")).await.is_some() })
+            tokio::spawn(async move { failed(&node, "app", from("192.0.2.1")).await.is_some() })
         })
         .collect();
     let mut refused = 0;
