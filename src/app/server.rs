@@ -107,7 +107,13 @@ pub async fn start_beside(
     let (beside, beside_backend) = beside.map(|opened| (opened.engines.into_iter().map(site).collect::<Vec<_>>(), opened.backend)).unzip();
     let beside = beside.unwrap_or_default();
     let stop = CancellationToken::new();
-    let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
+    let listening = Limits {
+        header_timeout: config.http.header_timeout,
+        write_timeout: config.http.write_timeout,
+        max_connections: config.http.max_connections,
+        max_connections_per_address: config.http.max_connections_per_address,
+        ..Limits::default()
+    };
     let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };

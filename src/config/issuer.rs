@@ -16,6 +16,7 @@ use super::upstream;
 use super::values::{PROFILES, SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::client::Profile;
 use crate::domain::dpop::DpopNonce;
+use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::{DEFAULT_MAX_AGE, DEFAULT_OVERLAP, SPREADING};
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
@@ -120,6 +121,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         profile: word_or(&raw.profile, Profile::Smart, PROFILES, found),
         require_par: raw.require_par.get().copied().unwrap_or(false),
         upstream: None,
+        guess: GuessLimits::default(),
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }

@@ -79,14 +79,18 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let local = raw.issuer.get().is_some_and(|list| {
         !list.is_empty() && list.iter().all(|item| item.value.url.get().and_then(|url| Issuer::parse(url).ok()).is_some_and(|url| url.is_loopback()))
     });
-    let (none_server, none_store, none_keys, none_http, none_fetch) = Default::default();
+    let (none_server, none_store, none_keys, none_http, none_fetch, none_guess) = Default::default();
     let server = check::server(raw.server.get().unwrap_or(&none_server), environment, local, found);
     let store = check::store(raw.store.get().unwrap_or(&none_store), environment, found);
     let keys = check::keys(raw.keys.get().unwrap_or(&none_keys), environment, local, found);
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
+    let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
+    for issuer in &mut issuers {
+        issuer.rules.guess = guess;
+    }
     let all_known = found.problems.len() == before;
     let mut needs = add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {
@@ -97,7 +101,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);
-    Some(Config { server, store, keys, http, fetch, issuers })
+    Some(Config { server, store, keys, http, fetch, guess, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.

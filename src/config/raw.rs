@@ -16,6 +16,7 @@ raw_table! {
         keys: RawKeys,
         http: RawHttp,
         fetch: RawFetch,
+        guess: RawGuess,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
     }
@@ -51,12 +52,25 @@ raw_table! {
 
 raw_table! {
     /// `[http]`
-    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, max_connections: i64, header_timeout: Duration, request_timeout: Duration }
+    RawHttp {
+        max_body_bytes: i64,
+        max_authorize_bytes: i64,
+        max_connections: i64,
+        max_connections_per_address: i64,
+        header_timeout: Duration,
+        request_timeout: Duration,
+        write_timeout: Duration,
+    }
 }
 
 raw_table! {
     /// `[fetch]`
     RawFetch { max_bytes: i64, timeout: Duration, allow_private: bool }
+}
+
+raw_table! {
+    /// `[guess]`
+    RawGuess { client_failures: i64, address_failures: i64, window: Duration, block: Duration, longest_block: Duration }
 }
 
 raw_table! {
@@ -224,6 +238,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("keys", RawKeys::KEYS),
     ("http", RawHttp::KEYS),
     ("fetch", RawFetch::KEYS),
+    ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::IssuerRules;
 use crate::protocol::ids::Issuer;
 use crate::secret::Secret;
@@ -16,6 +17,7 @@ pub struct Config {
     pub keys: Keys,
     pub http: Http,
     pub fetch: Fetch,
+    pub guess: GuessLimits,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -81,10 +83,14 @@ pub struct Http {
     pub max_authorize_bytes: usize,
     /// Served at once; those beyond wait.
     pub max_connections: usize,
+    /// Of which one address (IPv6: one /64) may have so many; those beyond are closed.
+    pub max_connections_per_address: usize,
     /// From the end of one answer, or from connecting, to the end of the next request's head: also how long an idle connection is kept.
     pub header_timeout: Duration,
     /// From the head to the end of the answer.
     pub request_timeout: Duration,
+    /// How long a peer may take none of what is sent to it.
+    pub write_timeout: Duration,
 }
 
 /// `[fetch]`: limits on documents we fetch because a client registered their address (`jwks_uri`).

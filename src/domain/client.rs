@@ -80,7 +80,7 @@ impl Profile {
     pub fn allows(self, alg: Alg) -> bool {
         match self {
             Self::Smart | Self::Oidc => true,
-            Self::Fapi2 => matches!(alg.as_str(), "PS256" | "ES256" | "EdDSA"),
+            Self::Fapi2 => matches!(alg, Alg::PS256 | Alg::ES256 | Alg::EdDSA),
         }
     }
 

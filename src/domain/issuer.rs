@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, ParPolicy, Profile, introspect_scope};
 use super::dpop::DpopNonce;
 use super::exchange::{Delivery, Direction, ExchangeRow};
+use super::guess::GuessLimits;
 use super::trusted::TrustedIssuer;
 use super::upstream::UpstreamRules;
 use crate::jose::Alg;
@@ -130,6 +131,8 @@ pub struct IssuerRules {
     pub dpop_nonce: DpopNonce,
     /// Our registration at the identity provider behind us, where there is one.
     pub upstream: Option<Arc<UpstreamRules>>,
+    /// How much guessing is put up with.
+    pub guess: GuessLimits,
 }
 
 impl IssuerRules {

@@ -88,14 +88,15 @@ pub enum LaunchError {
     Spent,
 }
 
+const NOT_GOOD: &str = "the launch is unknown, expired or already used";
+
 impl From<LaunchError> for OAuthError {
     fn from(reason: LaunchError) -> Self {
         use LaunchError as L;
         match reason {
             // One answer for all: who holds a stolen handle learns nothing from trying it.
-            L::Unknown | L::OtherClient | L::OtherBase | L::Expired | L::OtherBrowser | L::Spent => {
-                Self::invalid_request("the launch is unknown, expired or already used").because(reason)
-            }
+            L::Unknown | L::OtherClient | L::OtherBase | L::OtherBrowser => Self::invalid_request(NOT_GOOD).because(reason).guessed(),
+            L::Expired | L::Spent => Self::invalid_request(NOT_GOOD).because(reason),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod consent;
 pub mod dpop;
 pub mod exchange;
 pub mod grant;
+pub mod guess;
 pub mod interaction;
 pub mod issuer;
 pub mod keys;

@@ -8,10 +8,12 @@ pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;
 pub mod code;
+pub mod decoy;
 pub mod dpop;
 pub mod exchange;
 pub mod finish;
 pub mod gateway;
+pub mod guess;
 pub mod helseid;
 mod helseid_claim;
 pub mod introspect;
@@ -71,6 +73,10 @@ pub struct Engine {
     bridge: Option<upstream_session::Bridge>,
     /// Other issuers whose tokens may be exchanged here.
     peers: exchange::foreign::Peers,
+    /// Who failed how often to prove something.
+    guesses: guess::Guesses,
+    /// Work done for clients there are not.
+    pub decoys: decoy::Decoys,
 }
 
 /// What an engine is made of.
@@ -92,6 +98,8 @@ impl Engine {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
+            decoys: decoy::Decoys::default(),
+            guesses: guess::Guesses::new(parts.rules.guess, parts.store.clone(), Arc::clone(&parts.clock)),
             peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,
             store: parts.store,

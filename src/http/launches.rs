@@ -64,7 +64,7 @@ async fn read(app: &App, path: &str, request: Request<Body>) -> Result<(std::syn
     }
     match request::body(request, app.limits.body).await {
         Ok(body) => Ok((ehr, body)),
-        Err(reason @ (BodyError::TooLarge | BodyError::NotAForm | BodyError::Broken(_))) => Err(TokenError::from(reason).into_response()),
+        Err(reason @ (BodyError::TooLarge | BodyError::NotAForm | BodyError::Encoded | BodyError::Broken(_))) => Err(TokenError::from(reason).into_response()),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod cookies;
 mod cors;
 mod discovery;
 mod gateway;
+mod guess;
 mod interaction;
 mod introspect;
 mod launches;

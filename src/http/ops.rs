@@ -19,11 +19,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Site;
+use super::guess;
 use super::reply::NoStore;
 use super::request;
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
+use crate::listen::Network;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
 use crate::upstream::{Circuit, Health};
@@ -90,9 +92,16 @@ pub fn router(ops: Ops) -> Router {
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    match check(&ops, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let refused = match check(&ops, request.headers()) {
+        Ok(()) => return next.run(request).await,
         Err(refusal) => refusal.into_response(),
+    };
+    // The token is the process's; its failures are counted with the first issuer's.
+    let (Some(site), Some(guessed)) = (ops.sites.first(), guess::guessed(&refused)) else { return refused };
+    let from = Network::of(guess::client_address(request.extensions()));
+    match guess::over(&site.engine, guessed, from).await {
+        Some(wait) => guess::refuse(refused, wait),
+        None => refused,
     }
 }
 

@@ -103,6 +103,8 @@ kinds! {
     LogoutNotice = 20, "logout_notice";
     /// A token there that came with a launch, sealed.
     BroughtToken = 30, "brought_token";
+    /// How often somebody failed to prove something.
+    Failures = 17, "failures";
 }
 
 impl fmt::Display for Kind {

@@ -20,6 +20,7 @@ mod explain;
 mod fhir;
 mod fhir_config;
 mod foreign;
+mod guess;
 mod helseid;
 mod helseid_alone;
 mod helseid_config;
