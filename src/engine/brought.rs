@@ -194,7 +194,7 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever the provider says or fails to.
-    pub(super) async fn from_brought(
+    pub(super) async fn exchange_brought(
         &self,
         brought: Brought,
         row: &ExchangeRow,

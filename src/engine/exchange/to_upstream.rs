@@ -93,7 +93,7 @@ impl Engine {
         let Behind { source, details } = self.behind(row, grant).await?;
         let scopes = named(scopes);
         let login = match source {
-            Source::Brought(brought) => return Ok(self.from_brought(brought, row, &scopes, &details).await?),
+            Source::Brought(brought) => return Ok(self.exchange_brought(brought, row, &scopes, &details).await?),
             Source::Login(login) => login,
         };
         let session = grant.session.as_ref().ok_or(ExchangeRefusal::NoUpstreamSession)?;
