@@ -153,8 +153,8 @@ async fn a_token_of_ours_for_another_audience_does_not_become_the_upstreams() {
     let request = bare.http.post(&endpoint).header("dpop", prover.proof("POST", &endpoint, bare.now())).form(&form);
     let live = text(&Reply::of(request.send().await.unwrap()).await.is(200).json(), "access_token");
     for (case, aud, reason) in [
-        // The sound one fails for what comes after: it is the app's own, and no person's.
-        ("sound", json!(base), "a machine's token where a person's is needed"),
+        // The sound one fails for what comes after: it is the app's own, and nobody logged in.
+        ("sound", json!(base), "the person logged in too long ago, or nobody knows when"),
         ("te_wrong_aud", json!("https://fhir.elsewhere.example/r4"), "another audience"),
         ("the issuer itself", json!(bare.origin), "another audience"),
         ("the gateway", json!(format!("{}/gateway/kjerne", bare.origin)), "another audience"),
