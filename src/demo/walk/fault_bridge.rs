@@ -7,7 +7,7 @@ use crate::demo::wire::{Answer, secret_at, text_at};
 use crate::secret::Secret;
 
 use super::hand::Endpoints;
-use super::helseid::{CORE, PRESCRIPTIONS, There, exchange};
+use super::helseid::{CORE, PRESCRIPTIONS, There, code_of, exchange};
 use super::portal::Portal;
 use super::report::Look;
 use super::{Cast, Stop, Walker};
@@ -27,7 +27,17 @@ impl<'a> Walker<'a> {
     /// The doctor logs in at HelseID, opens the portal, and the portal has a handle for the gateway.
     pub(super) async fn bridged(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, there: &There<'a>) -> Result<Bridged<'a>, Stop> {
         self.begin_anew();
-        self.login_by_form(cast, at, ehr_token, there).await?;
+        let mut look = Look::new("browser → authorization server → HelseID and back", "The doctor logs in at HelseID");
+        let verifier = self.random.token();
+        if let Some(launch) = self.handle(&mut look, cast.app, cast.first, ehr_token).await {
+            let url = self.authorization_url(cast, &at.authorization, launch.expose(), "bridged", &verifier, &self.facts.fhir);
+            let landing = self.log_in_there(&mut look, &url, cast.redirect_uri, there).await;
+            let code = landing.and_then(|landing| code_of(&mut look, &landing));
+            look.expect(code.is_some(), "the app gets no code");
+        }
+        if !self.report.add(look, "a session there, for whatever the portal does next: helseid.md §6.4") {
+            return Err(Stop);
+        }
         let portal = self.portal(there).await?;
         let own = self.portal_launch(cast, at, ehr_token, &portal).await?;
         let mut look = Look::new("portal → authorization server → national API", "The portal reaches a national API through the gateway");

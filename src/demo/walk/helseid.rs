@@ -127,7 +127,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Gives the app's access token.
-    pub(super) async fn login_by_form(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, there: &There<'_>) -> Result<Secret<String>, Stop> {
+    async fn login_by_form(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, there: &There<'_>) -> Result<Secret<String>, Stop> {
         let mut look = Look::new("browser → authorization server → HelseID and back → app", "The doctor logs in at HelseID");
         let verifier = self.random.token();
         let mut code = None;

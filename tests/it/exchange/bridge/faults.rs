@@ -273,7 +273,8 @@ fn transport(fault: &Transport) -> Vec<Case> {
             all.push(case(Flow::Claim, at("token"), Sees::NoClaim, "does not answer in time"));
             all
         }
-        Transport::Drip(_) | Transport::WrongContentType => vec![case(Flow::Login, at("par"), Sees::Nothing, "")],
+        Transport::Drip(_) => vec![case(Flow::Login, at("par"), Sees::Nothing, "")],
+        Transport::WrongContentType => vec![case(Flow::Login, at("par"), page(503, DOWN), "error=\"upstream\"")],
         Transport::DropBefore | Transport::DropAfter | Transport::Truncate => {
             let mut all = lost(UNKNOWN);
             all.push(case(Flow::Login, at("token"), page(503, DOWN), UNKNOWN));

@@ -5,7 +5,7 @@ use helsebro::jose::SigningKey;
 use serde_json::{Value, json};
 
 use super::{Caller, DOCTOR, asked_since, mark, sample_calls, text, through_helseid_as};
-use crate::world::{ASSERTION_TYPE, App, Browser, Inside, Log, Prover, Reply, SECRET, VERIFIER, World, assertion, jwks_toml};
+use crate::world::{ASSERTION_TYPE, App, Browser, Inside, Log, Prover, Reply, SECRET, VERIFIER, World, assertion, claims, jwks_toml};
 
 const KJERNE: &[(&str, &str)] = &[("scope", "demo:kjerne/read"), ("audience", "demo:kjerne")];
 const OTHER: &str = "other-app";
@@ -134,7 +134,7 @@ async fn a_token_of_ours_for_another_audience_does_not_become_the_upstreams() {
              scopes = \"us:api/exchange demo:kjerne/read\"\nresources = [\"demo:kjerne\"]\n\
              [[issuer.exchange]]\nname = \"kjerne\"\ndirection = \"to-upstream\"\ncaller = \"portal\"\naudience = \"demo:kjerne\"\nscopes = \"demo:kjerne/read\"\n\
              gateway_url = \"http://127.0.0.1:9\"\n\
-             [[client]]\nclient_id = \"portal\"\nauth = \"private_key_jwt\"\n{jwks}\nscopes = \"patient/Patient.rs demo:kjerne/read\"\ndpop = \"required\"\n\
+             [[client]]\nclient_id = \"portal\"\nauth = \"private_key_jwt\"\n{jwks}\nscopes = \"system/Patient.rs demo:kjerne/read\"\ndpop = \"required\"\n\
              [[client]]\nclient_id = \"rs\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n",
             data.display()
         )
@@ -143,9 +143,18 @@ async fn a_token_of_ours_for_another_audience_does_not_become_the_upstreams() {
     let base = format!("{}/fhir", bare.origin);
     let endpoint = format!("{}/token", bare.origin);
     let prover = Prover::new();
+    let signed = || {
+        let (header, own) = assertion(&key, "portal", &endpoint, bare.now());
+        key.sign_with_header(&header, &own).unwrap()
+    };
+    // Live, and signed by us: what is signed anew below has everything of it but the audience.
+    let form =
+        [("grant_type", "client_credentials"), ("scope", "system/Patient.rs"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &signed())];
+    let request = bare.http.post(&endpoint).header("dpop", prover.proof("POST", &endpoint, bare.now())).form(&form);
+    let live = text(&Reply::of(request.send().await.unwrap()).await.is(200).json(), "access_token");
     for (case, aud, reason) in [
-        // The sound one fails for what comes after: no grant stands behind it.
-        ("sound", json!(base), "has ended"),
+        // The sound one fails for what comes after: it is the app's own, and nobody logged in.
+        ("sound", json!(base), "the person logged in too long ago, or nobody knows when"),
         ("te_wrong_aud", json!("https://fhir.elsewhere.example/r4"), "another audience"),
         ("the issuer itself", json!(bare.origin), "another audience"),
         ("the gateway", json!(format!("{}/gateway/kjerne", bare.origin)), "another audience"),
@@ -156,16 +165,13 @@ async fn a_token_of_ours_for_another_audience_does_not_become_the_upstreams() {
         ("no audience", Value::Null, ""),
     ] {
         let now = bare.now();
-        let mut claims = json!({
-            "iss": bare.origin, "sub": "u-1", "client_id": "portal", "jti": "t-1", "iat": now, "exp": now + 600, "scope": "patient/Patient.rs",
-            "grant_id": "00000000000000000000000000000000", "auth_time": now, "cnf": { "jkt": prover.jkt() }, "aud": aud
-        });
+        let mut claims = claims(&live);
+        claims["aud"] = aud;
         if claims["aud"].is_null() {
             drop(claims.as_object_mut().unwrap().remove("aud"));
         }
         let subject = site.engine.keys.sign(Alg::RS256, "at+jwt", &claims).unwrap();
-        let (header, own) = assertion(&key, "portal", &endpoint, now);
-        let assertion = key.sign_with_header(&header, &own).unwrap();
+        let assertion = signed();
         let mut form = super::exchange_form(subject.expose(), "demo:kjerne", &[("scope", "demo:kjerne/read")]);
         form.extend([("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &assertion)]);
         log.clear();
