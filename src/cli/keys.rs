@@ -81,8 +81,11 @@ pub enum KeysCommand {
     },
 }
 
+/// How an answer is printed for people.
+type Print = fn(&Value) -> String;
+
 pub async fn run(command: KeysCommand) -> Result<String, AdminError> {
-    let (target, method, path, body, print): (Target, Method, String, Option<Value>, fn(&Value) -> String) = match command {
+    let (target, method, path, body, print): (_, _, _, _, Print) = match command {
         KeysCommand::List { target } => (target, Method::GET, "/keys".to_owned(), None, list),
         KeysCommand::Rotate { alg, emergency, kid, target } => {
             let body = json!({ "alg": alg, "emergency": emergency, "kid": kid });

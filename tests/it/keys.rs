@@ -117,7 +117,8 @@ async fn each_algorithm_has_keys_of_its_own_and_a_verifier_that_keeps_the_set_as
         tokens.insert(app, first);
     }
     let mut copy = (node.jwks().await, node.now());
-    let (mut live, mut signed_with): (Vec<(String, Alg)>, BTreeMap<Alg, BTreeSet<String>>) = (Vec::new(), BTreeMap::new());
+    let mut live: Vec<(String, Alg)> = Vec::new();
+    let mut signed_with: BTreeMap<Alg, BTreeSet<String>> = BTreeMap::new();
     // Two days of keys that sign for one, in steps that meet the edges.
     for step in 0..52 {
         node.0.bare.advance(if step % 13 == 12 { 80_000 } else { 251 });
