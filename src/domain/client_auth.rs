@@ -154,7 +154,8 @@ pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::config::client_from_json;
+    use crate::config::{Home, client_from_json};
+    use crate::domain::client::Profile;
     use crate::protocol::ids::Issuer;
     use crate::random::SystemRandom;
 
@@ -173,7 +174,7 @@ pub(super) mod tests {
             _ => registration["client_secret"] = Value::from(SECRET),
         }
         let issuer = Issuer::parse("http://127.0.0.1:9400").unwrap();
-        let made = client_from_json(&registration, &issuer, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let made = client_from_json(&registration, Home { issuer: &issuer, profile: Profile::Smart }, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
         Arc::new(Client { disabled, ..made.client })
     }
 

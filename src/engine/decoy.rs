@@ -14,6 +14,8 @@ use crate::time::UnixTime;
 const MODULUS: &str = "t0yiAItBHbv0Ah3VG5wylOw9jVgH0rx1KscJ_JyiQ1NJH1LqtAMQHxASO-EOb65nwDv06rrwKuk-bivC7xim9nQhgz2ohHJoMu_HJZUFLBBWj4WNYpaa72mtv8Zb2jN9gbLsHjS9Kohjrep3jdne0VG0nyG8jQcSavBMaa9eiRih0-u4Xx2PfdgSDjv0R7w9_ZqLUUa-BEAjqKwkYik7pIPvvYcbn-ppWWfX_ay85n3G_BMUeoM0cP6QQvZB_X4NrtZRSDunCYdb-SU7K6F6IGqmnVln-DZjgatFeudBt_UvqS2hcbHFY9xyGTknmTg_thAqTRZnnNF9mvWJ02GKKQ";
 
 /// The base points of P-256 and P-384: valid points whose private key is 1, for tokens that are refused whatever they are signed with.
+/// RFC 8037 appendix A.
+const ED25519: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const P256: (&str, &str) = ("axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY", "T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU");
 const P384: (&str, &str) =
     ("qofKIr6LBTeOscce8yCtdG4dO2KLp5uYWfdB4IJUKjhVAvJdv1UpbDpUXjhydgq3", "NhfeSpYmLG9dnpi_kpLcKfj0Hb0omhR86doxE7XwuMAKYLHOHX6BnXpDHXyQ6g5f");
@@ -46,6 +48,7 @@ fn key_for(alg: Alg, kid: Option<&str>) -> Value {
     let mut key = match alg.kind() {
         KeyKind::P256 => json!({ "kty": "EC", "crv": "P-256", "x": P256.0, "y": P256.1 }),
         KeyKind::P384 => json!({ "kty": "EC", "crv": "P-384", "x": P384.0, "y": P384.1 }),
+        KeyKind::Ed25519 => json!({ "kty": "OKP", "crv": "Ed25519", "x": ED25519 }),
         KeyKind::Rsa => json!({ "kty": "RSA", "n": MODULUS, "e": "AQAB" }),
     };
     if let (Some(kid), Some(members)) = (kid, key.as_object_mut()) {

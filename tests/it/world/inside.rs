@@ -81,12 +81,13 @@ pub async fn node(site: &Site, store: &Arc<Flaky>, clock: &Arc<FixedClock>) -> (
     let backend: Arc<dyn Backend> = store.clone();
     let store = Store::new(backend, shared.clone(), rules.issuer.as_str().into());
     let seal = Arc::new(SealKey::from_bytes(&[7; 32]).unwrap());
-    let schedule = Schedule { rotation: Duration::from_secs(90 * 86_400), overlap: Duration::from_secs(86_400) };
+    let schedule = Schedule { rotation: Duration::from_secs(90 * 86_400), overlap: Duration::from_secs(86_400), max_age: Duration::from_secs(300) };
     let keys = Keys::open(rules.issuer.clone(), store.clone(), seal, shared.clone(), random.clone(), schedule).await.unwrap();
     let client_keys = JwksCache::new(FetchLimits::default(), shared.clone());
     let fhir = rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, Duration::from_secs(5)))).collect();
     let upstream = rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
-    let engine = Engine::new(Parts { rules, store, keys, clock: shared, random, client_keys, fhir, upstream });
+    let poster = Poster::new(FetchLimits::default());
+    let engine = Engine::new(Parts { rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream });
     let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let at = format!("http://{}", listener.local_addr());
