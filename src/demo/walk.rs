@@ -132,7 +132,7 @@ impl<'a> Walker<'a> {
             self.report.heading("With HelseID, in both directions");
             self.with_helseid(&cast, &grant.at, &grant.ehr_token, &there).await?;
         }
-        self.to_the_hospital(&cast, &grant.at, &grant.ehr_token).await;
+        self.goes_on(&cast, &grant.at, &grant.ehr_token).await;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ struct Next<'a> {
 
 impl Walker<'_> {
     /// All of it, in a browser and an EPJ session of its own; nothing where no hospital runs.
-    pub(super) async fn to_the_hospital(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>) {
+    pub(super) async fn goes_on(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>) {
         let facts = self.facts;
         let Some(hospital) = facts.hospital.as_ref() else { return };
         let fhir_server = hospital.clients.get("fhir-server");
