@@ -19,7 +19,9 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, par, revoke, start, token, upstream, userinfo};
+use super::{
+    App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, par, revoke, start, token, upstream, userinfo,
+};
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
 
