@@ -38,10 +38,7 @@ fn find<'a>(config: &'a Config, at: Option<&str>, client: &str) -> Result<(&'a I
         return Err(format!("{:?} is not an issuer of this configuration; there are: {}", at.unwrap_or_default(), urls(&all)));
     }
     let id = ClientId::parse(client).ok();
-    let having: Vec<(&IssuerConfig, &Client)> = asked
-        .iter()
-        .filter_map(|issuer| Some((*issuer, issuer.rules.clients.get(id.as_ref()?)?.as_ref())))
-        .collect();
+    let having: Vec<(&IssuerConfig, &Client)> = asked.iter().filter_map(|issuer| Some((*issuer, issuer.rules.clients.get(id.as_ref()?)?.as_ref()))).collect();
     match having.as_slice() {
         [one] => Ok(*one),
         [] => {
@@ -163,7 +160,11 @@ impl Explained<'_> {
         if client.may(GrantType::AuthorizationCode, &self.issuer.rules.issuer) {
             self.authorization();
         }
-        self.line("scopes, at most", if client.scopes.is_empty() { "none".to_owned() } else { client.scopes.to_string() }, &written.source(|raw| &raw.scopes, DEFAULT));
+        self.line(
+            "scopes, at most",
+            if client.scopes.is_empty() { "none".to_owned() } else { client.scopes.to_string() },
+            &written.source(|raw| &raw.scopes, DEFAULT),
+        );
         self.tokens();
         self.exchanges();
         self.out

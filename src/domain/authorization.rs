@@ -207,7 +207,8 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules, arrival: Arr
     }
     let prompt = prompt(params).map_err(&invalid)?;
     let max_age = params.get("max_age").map(str::parse::<u32>).transpose().map_err(|_| invalid("max_age must be a number of seconds"))?;
-    let claims = params.get("claims").map(ClaimsRequest::parse).transpose().map_err(|why| wrong(OAuthError::invalid_request(why.to_string())))?.unwrap_or_default();
+    let claims =
+        params.get("claims").map(ClaimsRequest::parse).transpose().map_err(|why| wrong(OAuthError::invalid_request(why.to_string())))?.unwrap_or_default();
     let handle = params.get("launch");
     let asked = params.get("scope").ok_or_else(|| wrong(OAuthError::invalid_scope("scope is missing")))?;
     let negotiated = negotiate(asked, client, rules, handle.is_some(), params.has("aud") || params.has("resource"));

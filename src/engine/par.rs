@@ -62,8 +62,12 @@ impl Engine {
         let now = self.now();
         let lifetimes = &self.rules.lifetimes;
         let until = now + lifetimes.pushed;
-        let pushed =
-            Pushed { request: CheckedRequest { dpop_jkt, pushed: Some(name), ..request }, until, answer_by: Some(until + lifetimes.interaction), answered: false };
+        let pushed = Pushed {
+            request: CheckedRequest { dpop_jkt, pushed: Some(name), ..request },
+            until,
+            answer_by: Some(until + lifetimes.interaction),
+            answered: false,
+        };
         match self.store.create(&name.text(), &pushed).await? {
             Commit::Applied => Ok(Taken {
                 client,

@@ -256,6 +256,7 @@ fn a_client_is_read_whole() {
       "end_with_session": true,
       "launch_trust": "session",
       "dpop": "optional",
+      "par": "optional",
       "refresh_context": false,
       "may_act": [],
       "helseid": "optional",

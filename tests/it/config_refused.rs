@@ -60,7 +60,7 @@ const REFUSED: &[Row] = &[
         "line 7  issuer[0].logins  is not a key here; did you mean `login`?",
     ]),
     row("unknown key nowhere near", GOOD, (r#"login = ["ehr"]"#, "captcha = true"), &[
-        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
+        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
     ]),
     row("the RFC's name for a key", GOOD, (r#"auth = "none""#, r#"token_endpoint_auth_method = "none""#), &[
         r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
@@ -483,7 +483,7 @@ launch_urls = ["https://app.example/launch"]"#), &[
         "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
     ]),
     row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
-        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
     ]),
     row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
         r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,

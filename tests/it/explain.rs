@@ -121,8 +121,12 @@ fn what_cannot_be_explained_says_why() {
     assert!(!ok && said.contains("\"https://nowhere.example\" is not an issuer of this configuration; there are: http://127.0.0.1:9400"), "{said}");
     let (ok, said) = explain(&CONFIG.replace("\"oidc\"", "\"odic\""), &["portal"]);
     assert!(!ok && said.contains("issuer[0].profile"), "{said}");
-    let second = CONFIG.replace("[[client]]\nclient_id = \"portal\"", "[[issuer]]\nurl = \"http://127.0.0.1:9500\"\n[[issuer.fhir]]\nbase = \"http://127.0.0.1:9502/fhir\"\n[[client]]\nclient_id = \"portal\"");
-    let two = second.replace("client_id = ", "issuer = \"http://127.0.0.1:9400\"\nclient_id = ") + "[[client]]\nissuer = \"http://127.0.0.1:9500\"\nclient_id = \"chart\"\nauth = \"none\"\nscopes = \"launch patient/*.rs\"\nredirect_uris = [\"http://127.0.0.1:1/cb\"]\n";
+    let second = CONFIG.replace(
+        "[[client]]\nclient_id = \"portal\"",
+        "[[issuer]]\nurl = \"http://127.0.0.1:9500\"\n[[issuer.fhir]]\nbase = \"http://127.0.0.1:9502/fhir\"\n[[client]]\nclient_id = \"portal\"",
+    );
+    let two = second.replace("client_id = ", "issuer = \"http://127.0.0.1:9400\"\nclient_id = ")
+        + "[[client]]\nissuer = \"http://127.0.0.1:9500\"\nclient_id = \"chart\"\nauth = \"none\"\nscopes = \"launch patient/*.rs\"\nredirect_uris = [\"http://127.0.0.1:1/cb\"]\n";
     let (ok, said) = explain(&two, &["chart"]);
     assert!(!ok && said.contains("say which with --at: http://127.0.0.1:9400, http://127.0.0.1:9500"), "{said}");
     let (ok, said) = explain(&two, &["chart", "--at", "http://127.0.0.1:9500"]);

@@ -34,7 +34,9 @@ async fn claims_ask_for_a_login_or_for_somebody() {
     let mut browser = world.browser();
 
     // The acr there is, demanded or wished for, is told; so is the time of the login.
-    let demanded = with(json!({ "id_token": { "acr": { "essential": true, "values": ["urn:other", local] }, "auth_time": { "essential": true }, "unknown": null }, "userinfo": { "name": null } }));
+    let demanded = with(
+        json!({ "id_token": { "acr": { "essential": true, "values": ["urn:other", local] }, "auth_time": { "essential": true }, "unknown": null }, "userinfo": { "name": null } }),
+    );
     let first = id_claims(&demanded, &demanded.reach(&mut browser, &demanded.url()).await).await;
     assert_eq!((&first["acr"], first["auth_time"].as_i64()), (&json!(local), Some(world.now())));
     for wished in [with(json!({ "id_token": { "acr": { "value": "urn:other" } } })), ask(&world).set("acr_values", "urn:other urn:more")] {

@@ -60,7 +60,10 @@ async fn what_was_pushed_is_answered_once_and_nothing_else_counts() {
         let uri = reply.json()["request_uri"].as_str().unwrap().to_owned();
         assert!(uri.strip_prefix(URN).is_some_and(|secret| secret.len() >= 43), "256 bits: {uri}");
         // RFC 9126 §4: what stands beside it is not looked at, not even where it would be wrong.
-        let url = format!("{}&state=evil&redirect_uri=https%3A%2F%2Fevil.example&response_type=token&scope=x&prompt=none&code_challenge=x&claims=x", ask.url_of(&uri));
+        let url = format!(
+            "{}&state=evil&redirect_uri=https%3A%2F%2Fevil.example&response_type=token&scope=x&prompt=none&code_challenge=x&claims=x",
+            ask.url_of(&uri)
+        );
         let page = ask.reach(&mut world.browser(), &url).await.is(303);
         assert!(page.location().unwrap().as_str().starts_with(AT));
         assert_eq!((page.param("state").as_deref(), page.param("iss").as_deref()), (Some("state-1"), Some(world.origin.as_str())));
@@ -80,7 +83,9 @@ async fn a_request_uri_is_its_clients_alone_and_for_a_minute() {
     is_a_page(&browser.get(&ask(&world, "other").url_of(&uri)).await, "another client's");
     is_a_page(&browser.get(&format!("{}/authorize?request_uri={uri}", world.origin)).await, "no client_id");
     is_a_page(&browser.get(&format!("{}&request_uri={uri}", basic.url_of(&uri))).await, "twice");
-    for unknown in [format!("{URN}{}", "x".repeat(43)), URN.to_owned(), format!("{uri}x"), uri[..uri.len() - 1].to_owned(), uri.replace(URN, &format!("{URN}{URN}"))] {
+    for unknown in
+        [format!("{URN}{}", "x".repeat(43)), URN.to_owned(), format!("{uri}x"), uri[..uri.len() - 1].to_owned(), uri.replace(URN, &format!("{URN}{URN}"))]
+    {
         is_a_page(&browser.get(&basic.url_of(&unknown)).await, &unknown);
     }
     // A kept request is none that was pushed, and the other way about.

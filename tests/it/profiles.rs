@@ -30,7 +30,11 @@ async fn a_fapi2_client_gets_bound_tokens_by_pushing_and_no_other_way() {
     // FAPI 2.0 §5.3.2.2: no request that was not pushed, and none that was pushed by somebody who did not authenticate.
     assert_eq!(world.browser().get(&ask.url()).await.param("error").as_deref(), Some("invalid_request"));
     Ask::new(&world, "app", Shows::Name, AT).push().await.refused(401, "invalid_client");
-    for wrong in [ask.clone().unset("code_challenge").unset("code_challenge_method"), ask.clone().set("code_challenge_method", "plain"), ask.clone().unset("redirect_uri")] {
+    for wrong in [
+        ask.clone().unset("code_challenge").unset("code_challenge_method"),
+        ask.clone().set("code_challenge_method", "plain"),
+        ask.clone().unset("redirect_uri"),
+    ] {
         wrong.push().await.refused(400, "invalid_request");
     }
     let page = ask.reach(&mut world.browser(), &ask.url_of(&ask.pushed().await)).await;
@@ -173,7 +177,9 @@ async fn an_oidc_client_needs_neither_pkce_nor_state_and_keeps_to_what_it_sends(
     let with = Ask::new(&world, "oidc", Shows::Secret(SECRET), AT);
     redeem(form(&code(&with).await)).await.refused(400, "invalid_grant");
     with.redeem(&code(&with).await).await.is(200);
-    for wrong in [plain.clone().set("code_challenge_method", "S256"), with.clone().unset("code_challenge_method"), with.clone().set("code_challenge_method", "plain")] {
+    for wrong in
+        [plain.clone().set("code_challenge_method", "S256"), with.clone().unset("code_challenge_method"), with.clone().set("code_challenge_method", "plain")]
+    {
         let page = world.browser().get(&wrong.url()).await;
         assert_eq!(page.param("error").as_deref(), Some("invalid_request"));
     }
