@@ -28,7 +28,7 @@ pub use options::{Acknowledged, Login, Node, Options, Servers, Tls};
 use self::connect::{Ask, Connector};
 use self::lane::{Failed, Lane};
 use self::layout::{Layout, SHARDS, expiry, key_of, member, record, shard, version_bytes};
-use self::scripts::{Call, Lua, REMOVE, SWEEP, WRITE};
+use self::scripts::{Call, REMOVE, SWEEP, WRITE};
 use super::{Backend, Change, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::random::Random;
 use crate::time::{Clock, UnixTime};
@@ -281,7 +281,7 @@ impl Backend for Redis {
             }
         }
         // Nothing was asked, and still a closed store must say so.
-        self.enter()?;
+        let _place = self.enter()?;
         Ok(page)
     }
 
