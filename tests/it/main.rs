@@ -30,6 +30,7 @@ mod launch_context;
 mod login;
 mod logs;
 mod operated;
+mod on_redis;
 mod ops;
 mod pages;
 mod people;
