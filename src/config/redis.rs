@@ -201,11 +201,7 @@ mod tests {
                 RedisServers::Sentinel { sentinels: vec![node("a", 26379), node("b", 5)], primary: "main".to_owned(), database: 0 },
                 false,
             ),
-            (
-                "rediss+sentinel://a/main/2",
-                RedisServers::Sentinel { sentinels: vec![node("a", 26379)], primary: "main".to_owned(), database: 2 },
-                true,
-            ),
+            ("rediss+sentinel://a/main/2", RedisServers::Sentinel { sentinels: vec![node("a", 26379)], primary: "main".to_owned(), database: 2 }, true),
             ("rediss+cluster://a,b:7001", RedisServers::Cluster { members: vec![node("a", 6379), node("b", 7001)] }, true),
         ] {
             assert_eq!(parse(text), Ok((servers, tls)), "{text}");

@@ -23,7 +23,10 @@ impl fmt::Display for Node {
 #[derive(Clone, Debug)]
 pub enum Servers {
     /// One server on a Unix socket.
-    Socket { path: PathBuf, database: i64 },
+    Socket {
+        path: PathBuf,
+        database: i64,
+    },
     One {
         node: Node,
         database: i64,
@@ -35,7 +38,9 @@ pub enum Servers {
         database: i64,
     },
     /// Some members of a cluster, which know the others.
-    Cluster { members: Vec<Node> },
+    Cluster {
+        members: Vec<Node>,
+    },
 }
 
 impl fmt::Display for Servers {
