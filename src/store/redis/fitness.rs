@@ -20,7 +20,8 @@ pub(super) async fn check(conn: &mut Conn, options: &Options, name: &str) -> Res
             tracing::warn!(store = name, "the user may not ask INFO, so nobody has looked whether this Redis forgets by itself (maxmemory-policy)");
             return Ok(());
         }
-        Err(error) => return Err(StoreError::Unreachable(format!("{name}: {}", error.category()))),
+        Err(error) if error.code() == Some("NOAUTH") => return Err(StoreError::Unreachable(format!("{name}: it wants a user or a password"))),
+        Err(error) => return Err(StoreError::Unreachable(format!("{name}: it answers {}", error.code().unwrap_or(error.category())))),
     };
     for answer in answers {
         let info = match answer {
