@@ -14,7 +14,7 @@ use crate::jose::seal::SealKey;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self as shared, Redis};
 use crate::store::{Backend, Store, StoreError};
 use crate::time::Clock;
 use crate::upstream::Upstream;
@@ -65,25 +65,25 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
 }
 
 /// What the configuration says, as the store wants it.
-fn redis(config: &RedisConfig) -> redis::Options {
-    let node = |(host, port): &(String, u16)| redis::Node { host: host.clone(), port: *port };
+fn redis(config: &RedisConfig) -> shared::Options {
+    let node = |(host, port): &(String, u16)| shared::Node { host: host.clone(), port: *port };
     let servers = match &config.servers {
-        RedisServers::Socket { path } => redis::Servers::Socket { path: path.clone(), database: 0 },
-        RedisServers::One { host, port, database } => redis::Servers::One { node: redis::Node { host: host.clone(), port: *port }, database: *database },
+        RedisServers::Socket { path } => shared::Servers::Socket { path: path.clone(), database: 0 },
+        RedisServers::One { host, port, database } => shared::Servers::One { node: shared::Node { host: host.clone(), port: *port }, database: *database },
         RedisServers::Sentinel { sentinels, primary, database } => {
-            redis::Servers::Sentinel { sentinels: sentinels.iter().map(node).collect(), primary: primary.clone(), database: *database }
+            shared::Servers::Sentinel { sentinels: sentinels.iter().map(node).collect(), primary: primary.clone(), database: *database }
         }
-        RedisServers::Cluster { members } => redis::Servers::Cluster { members: members.iter().map(node).collect() },
+        RedisServers::Cluster { members } => shared::Servers::Cluster { members: members.iter().map(node).collect() },
     };
-    redis::Options {
+    shared::Options {
         servers,
-        tls: config.tls.then(|| redis::Tls { authorities: config.authorities.clone() }),
-        login: redis::Login { username: config.username.clone(), password: config.password.clone() },
-        sentinel_login: redis::Login { username: config.sentinel_username.clone(), password: config.sentinel_password.clone() },
+        tls: config.tls.then(|| shared::Tls { authorities: config.authorities.clone() }),
+        login: shared::Login { username: config.username.clone(), password: config.password.clone() },
+        sentinel_login: shared::Login { username: config.sentinel_username.clone(), password: config.sentinel_password.clone() },
         prefix: config.key_prefix.clone(),
         response_timeout: config.response_timeout,
         max_in_flight: config.max_in_flight,
-        acknowledged: (config.wait_replicas > 0).then_some(redis::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
+        acknowledged: (config.wait_replicas > 0).then_some(shared::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
     }
 }
 

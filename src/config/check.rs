@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::problem::Findings;
 use super::raw::{RawFetch, RawHttp, RawKeys, RawServer, RawStore};
 use super::read::{Field, RawSecret};
-use super::redis;
+use super::redis::{for_redis_alone, redis};
 use super::secrets::{Environment, Source};
 use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
 use super::values::{duration, number, parsed, word_or};
@@ -77,7 +77,7 @@ pub(super) fn store(raw: &RawStore, environment: &dyn Environment, local: bool, 
     let durability = word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
     let kind = word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("redis", Kind::Redis), ("memory", Kind::Memory)], found);
     if kind != Kind::Redis {
-        for (place, _) in redis::keys(raw).into_iter().filter(|(_, given)| *given) {
+        for (place, _) in for_redis_alone(raw).into_iter().filter(|(_, given)| *given) {
             found.refuse(place, "is for Redis; leave it out, or write kind = \"redis\"");
         }
     }
@@ -88,7 +88,7 @@ pub(super) fn store(raw: &RawStore, environment: &dyn Environment, local: bool, 
                     found.refuse(place, "has no meaning with Redis; leave it out, or write kind = \"embedded\"");
                 }
             }
-            Store::Redis(Box::new(redis::redis(raw, environment, local, found)))
+            Store::Redis(Box::new(redis(raw, environment, local, found)))
         }
         Kind::Embedded => {
             if durability == Durability::Process {

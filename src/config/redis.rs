@@ -15,7 +15,7 @@ const EXAMPLE: &str = "write \"rediss://redis.epj.example:6379\", \"rediss+senti
                        \"rediss+cluster://r1:6379,r2:6379\"";
 
 /// Keys that mean something for Redis alone, each with whether it is given.
-pub(super) fn keys(raw: &RawStore) -> [(&Place, bool); 11] {
+pub(super) fn for_redis_alone(raw: &RawStore) -> [(&Place, bool); 11] {
     fn of<T>(field: &Field<T>) -> (&Place, bool) {
         (field.place(), !field.is_absent())
     }

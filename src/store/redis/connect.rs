@@ -36,7 +36,7 @@ enum How {
     Cluster { client: ClusterClient, members: Vec<Client> },
 }
 
-/// How long a connection may take to make. Sentinels are asked one after the other, so there it is each.
+/// How long a connection may take to make at least; where answers may take longer, it may too. Sentinels are asked one after the other.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Connector {
@@ -45,6 +45,7 @@ impl Connector {
     /// # Errors
     /// Certificates that are none; nothing is connected yet.
     pub fn new(options: &Options, per_answer: Duration) -> RedisResult<Self> {
+        let connect_timeout = CONNECT_TIMEOUT.max(options.response_timeout);
         let certificates =
             TlsCertificates { client_tls: None, root_cert: options.tls.as_ref().and_then(|tls| tls.authorities.clone()).map(String::into_bytes) };
         let client = |addr: ConnectionAddr, login: &Login, database: i64| -> RedisResult<Client> {
@@ -82,7 +83,7 @@ impl Connector {
             Servers::Cluster { members } => {
                 let infos = members.iter().map(|node| info(address(node, tls), &options.login, 0)).collect::<RedisResult<Vec<_>>>()?;
                 let mut builder = ClusterClientBuilder::new(infos)
-                    .connection_timeout(CONNECT_TIMEOUT)
+                    .connection_timeout(connect_timeout)
                     .response_timeout(per_answer)
                     // Every script may be sent twice: it knows its own writes again.
                     .overall_response_timeout(Some(2 * per_answer))
@@ -102,7 +103,7 @@ impl Connector {
                 How::Cluster { client: builder.build()?, members }
             }
         };
-        Ok(Self { how, tls: tls.is_some(), certificates, connect_timeout: CONNECT_TIMEOUT })
+        Ok(Self { how, tls: tls.is_some(), certificates, connect_timeout })
     }
 
     /// How long [`Self::connect`] is given.
