@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
@@ -17,7 +19,7 @@ use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::store::Backend;
+use crate::store::{Backend, Change, Kind};
 use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
@@ -144,17 +146,44 @@ impl Running {
     }
 }
 
+/// How often keys are looked after where other nodes may have changed them: what they told may have been lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What other nodes changed of what is kept in memory here, or that it is time to look. Nobody else changes a store that tells nothing.
+async fn changed(changes: &mut Option<broadcast::Receiver<Change>>) -> Change {
+    let Some(changes) = changes else { return std::future::pending().await };
+    match tokio::time::timeout(LOOK_EVERY, changes.recv()).await {
+        Ok(Ok(change)) => change,
+        Ok(Err(RecvError::Lagged(_))) => Change::Missed,
+        // The store was closed, so this ends soon.
+        Ok(Err(RecvError::Closed)) => std::future::pending().await,
+        Err(_) => Change::Missed,
+    }
+}
+
+/// Whether an issuer keeps something in memory that this may have changed. Clients are read each time; keys are not.
+fn concerns(change: &Change, site: &Site) -> bool {
+    match change {
+        Change::Missed => true,
+        Change::Of(key) => key.kind == Kind::KeyRing && *key.space == *site.engine.rules.issuer.as_str(),
+    }
+}
+
 /// Forgets what has expired and follows the keys, until the server stops.
 async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut changes = backend.changes();
     loop {
-        tokio::select! {
+        let change = tokio::select! {
             () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        sweep(&*backend, clock.now()).await;
-        for site in &sites {
+            change = changed(&mut changes) => change,
+            _ = every.tick() => {
+                sweep(&*backend, clock.now()).await;
+                Change::Missed
+            }
+        };
+        for site in sites.iter().filter(|site| concerns(&change, site)) {
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }

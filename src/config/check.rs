@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::problem::Findings;
 use super::raw::{RawFetch, RawGuess, RawHttp, RawKeys, RawServer, RawStore};
 use super::read::{Field, RawSecret};
+use super::redis::{for_redis_alone, redis};
 use super::secrets::{Environment, Source};
 use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
 use super::values::{duration, number, parsed, word_or};
@@ -66,14 +67,30 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-pub(super) fn store(raw: &RawStore, environment: &dyn Environment, found: &mut Findings) -> Store {
+/// `local`: every issuer is on loopback, so secrets may stand in the file.
+pub(super) fn store(raw: &RawStore, environment: &dyn Environment, local: bool, found: &mut Findings) -> Store {
     #[derive(Clone, Copy, PartialEq)]
     enum Kind {
         Embedded,
         Memory,
+        Redis,
     }
     let durability = word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
-    match word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("memory", Kind::Memory)], found) {
+    let kind = word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("redis", Kind::Redis), ("memory", Kind::Memory)], found);
+    if kind != Kind::Redis {
+        for (place, _) in for_redis_alone(raw).into_iter().filter(|(_, given)| *given) {
+            found.refuse(place, "is for Redis; leave it out, or write kind = \"redis\"");
+        }
+    }
+    match kind {
+        Kind::Redis => {
+            for (place, absent) in [(raw.path.place(), raw.path.is_absent()), (raw.durability.place(), raw.durability.is_absent())] {
+                if !absent {
+                    found.refuse(place, "has no meaning with Redis; leave it out, or write kind = \"embedded\"");
+                }
+            }
+            Store::Redis(Box::new(redis(raw, environment, local, found)))
+        }
         Kind::Embedded => {
             if durability == Durability::Process {
                 found.warn(raw.durability.place(), "\"process\" loses the last moments at a power cut: a spent code or assertion may be good once more");

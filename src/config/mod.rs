@@ -13,6 +13,7 @@ mod presets;
 mod problem;
 mod raw;
 mod read;
+mod redis;
 mod report;
 mod secrets;
 mod trusted;
@@ -32,7 +33,7 @@ pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
-pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
+pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Redis, RedisServers, Server, Store};
 
 use crate::domain::client::HelseIdNeed;
 pub use crate::domain::exchange::Direction;
@@ -81,7 +82,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     });
     let (none_server, none_store, none_keys, none_http, none_fetch, none_guess) = Default::default();
     let server = check::server(raw.server.get().unwrap_or(&none_server), environment, local, found);
-    let store = check::store(raw.store.get().unwrap_or(&none_store), environment, found);
+    let store = check::store(raw.store.get().unwrap_or(&none_store), environment, local, found);
     let keys = check::keys(raw.keys.get().unwrap_or(&none_keys), environment, local, found);
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);

@@ -42,7 +42,22 @@ raw_table! {
 
 raw_table! {
     /// `[store]`
-    RawStore { kind: String, path: String, durability: String }
+    RawStore {
+        kind: String,
+        path: String,
+        durability: String,
+        url: String,
+        username: String,
+        password: RawSecret,
+        sentinel_username: String,
+        sentinel_password: RawSecret,
+        ca_file: String,
+        key_prefix: String,
+        response_timeout_ms: i64,
+        max_in_flight: i64,
+        wait_replicas: i64,
+        wait_timeout_ms: i64,
+    }
 }
 
 raw_table! {

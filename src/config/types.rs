@@ -57,6 +57,57 @@ pub enum Store {
     },
     /// Forgotten when the process ends.
     Memory,
+    /// Shared by several nodes.
+    Redis(Box<Redis>),
+}
+
+/// `[store]` with `kind = "redis"`.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    pub servers: RedisServers,
+    pub tls: bool,
+    /// PEM of the authorities that are trusted in place of the system's.
+    pub authorities: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<Secret<String>>,
+    pub sentinel_username: Option<String>,
+    pub sentinel_password: Option<Secret<String>>,
+    pub key_prefix: String,
+    pub response_timeout: Duration,
+    pub max_in_flight: u32,
+    /// How many replicas must have what spends or revokes; 0 waits for none.
+    pub wait_replicas: usize,
+    pub wait_timeout: Duration,
+}
+
+/// Two are the same store if they are the same place, whoever asks there.
+impl PartialEq for Redis {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.servers, self.tls, &self.key_prefix) == (&other.servers, other.tls, &other.key_prefix)
+    }
+}
+
+impl Eq for Redis {}
+
+/// How the servers stand together; hosts with ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisServers {
+    Socket { path: PathBuf },
+    One { host: String, port: u16, database: i64 },
+    Sentinel { sentinels: Vec<(String, u16)>, primary: String, database: i64 },
+    Cluster { members: Vec<(String, u16)> },
+}
+
+impl RedisServers {
+    /// The hosts of the file; there may be more behind them.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Socket { .. } => (None, None),
+            Self::One { host, .. } => (Some(host), None),
+            Self::Sentinel { sentinels: nodes, .. } | Self::Cluster { members: nodes } => (None, Some(nodes)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(|(host, _)| host)).map(String::as_str)
+    }
 }
 
 /// What an acknowledged write survives. DESIGN §3, The store.

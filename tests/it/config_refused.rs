@@ -119,6 +119,41 @@ kind = "memory"
 path = "x""#), &[
         r#"line 4  store.path  has no meaning in memory; leave it out, or write kind = "embedded""#,
     ]),
+    row("an address of Redis without Redis", GOOD, ("[store]", r#"[store]
+url = "redis://localhost""#), &[
+        r#"line 3  store.url  is for Redis; leave it out, or write kind = "redis""#,
+    ]),
+    row("Redis nowhere", GOOD, ("[store]", r#"[store]
+kind = "redis""#), &[
+        r#"line 2  store.url  is missing, and kind is "redis"; write "rediss://redis.epj.example:6379", "rediss+sentinel://s1:26379,s2:26379,s3:26379/mymaster" or "rediss+cluster://r1:6379,r2:6379""#,
+    ]),
+    row("Redis, with everything wrong, and no password shown", GOOD, ("[store]", r#"[store]
+kind = "redis"
+path = "x"
+url = "redis://admin:hemmelig@r1"
+username = "u"
+key_prefix = "{a}"
+wait_timeout_ms = 50
+max_in_flight = 1
+password = "hemmelig""#), &[
+        r#"line 4  store.path  has no meaning with Redis; leave it out, or write kind = "embedded""#,
+        r#"line 5  store.url  holds a user or a password, which an address must not; write username and password = { file = "…" } beside it"#,
+        r#"line 7  store.key_prefix  "{a}"  must be 1 to 40 letters, digits, dots, dashes and underscores; write "helsebro""#,
+        r#"line 8  store.wait_timeout_ms  waits for nobody; write wait_replicas = 1, or leave it out"#,
+        r#"line 9  store.max_in_flight  "1"  must be 16 to 65536 requests"#,
+        r#"line 10  store.password  stands in the file itself, which only a loopback issuer may do; write { file = "…" } or { env = "…" }"#,
+    ]),
+    row("Redis with what its address leaves no use for", GOOD, ("[store]", r#"[store]
+kind = "redis"
+url = "redis+cluster://localhost:7001,localhost"
+ca_file = "ca.pem"
+sentinel_username = "u"
+username = "u""#), &[
+        r#"line 2  store.password  is missing, and there is a user name; write { file = "…" }"#,
+        r#"line 2  store.sentinel_password  is missing, and there is a user name; write { file = "…" }"#,
+        r#"line 5  store.ca_file  is for TLS, and the url has none; write rediss, or leave it out"#,
+        r#"line 6  store.sentinel_username  is for Sentinels, and the url names none; leave it out, or write redis+sentinel://"#,
+    ]),
     row("a seal key of the wrong size", GOOD, ("[keys]", r#"[keys]
 seal_key = { env = "WEAK" }"#), &[
         "line 4  keys.seal_key  must be 32 bytes in base64; make one with `openssl rand -base64 32`",

@@ -35,6 +35,7 @@ mod login;
 mod logs;
 mod oidc;
 mod operated;
+mod on_redis;
 mod ops;
 mod pages;
 mod par;

@@ -19,6 +19,8 @@ use helsebro::demo::facts::ClientFacts;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
+use crate::on_redis::servers;
+
 pub use app::{App, SCOPES, Tokens};
 pub use ask::{Ask, Shows};
 pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
@@ -98,7 +100,7 @@ impl World {
             path
         });
         let options = DemoOptions { port_base: 0, data: data.path().join("state"), fresh: false, json: None, clients, policy };
-        let demo = demo::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
+        let demo = demo::start_on(&options, servers::chosen(data.path())).await.unwrap_or_else(|error| panic!("{error}"));
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { demo, http, _data: data }
     }
