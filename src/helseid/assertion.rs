@@ -123,7 +123,7 @@ pub fn check<'a>(text: &str, named: Option<&str>, find: impl FnOnce(&str) -> Opt
         return Err(AssertionError::Disabled);
     }
     let strict = strict(jwt.typ(), client.assertions)?;
-    // HelseID takes RSA and ECDSA (§2.3).
+    // HelseID takes RSA and ECDSA (§2.1).
     let key =
         client.keys.find(Some(jwt.key_id_hint().ok_or(AssertionError::Kid)?), jwt.alg()).ok().filter(|_| jwt.alg() != Alg::EdDSA).ok_or(AssertionError::Kid)?;
     let claims = verify_signature(jwt, key).map_err(|_| AssertionError::Signature)?;
