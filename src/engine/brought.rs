@@ -257,7 +257,7 @@ fn misproved(reason: ProofError) -> &'static str {
     match reason {
         P::Replayed => "was used before",
         P::Method | P::Target => "is not for a POST to this URL",
-        P::TooOld | P::TooNew | P::IssuedAt => "is too old, or from the future",
+        P::TooOld | P::IssuedAt => "is too old, or says not when it was made",
         P::AccessToken => "is not for this upstream_token",
         P::Missing | P::Several | P::Jwt(_) | P::Jti | P::NonceMissing | P::NonceWrong | P::OtherKey => "is no proof of possession (RFC 9449 §4.2)",
     }
