@@ -1,11 +1,14 @@
 //! Opening what a server stands on: the store, the keys, one engine for each issuer. The CLI does this too where no server runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::seal_key::{SealKeyError, seal_key};
-use crate::config::{Config, Durability, Fetch, IssuerConfig, Store as StoreConfig};
+use crate::audit::persons::{PURPOSE, Persons};
+use crate::audit::{Audit, Keeping, OnFailure, Options};
+use crate::config::{self, Config, Durability, Fetch, IssuerConfig, Store as StoreConfig};
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache};
@@ -28,6 +31,8 @@ pub enum OpenError {
     Seal(#[from] SealKeyError),
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    #[error("the audit log in {} cannot be opened: {error}", dir.display())]
+    Audit { dir: PathBuf, error: std::io::Error },
     #[error("the keys of {issuer} cannot be opened: {error}")]
     Keys { issuer: String, error: KeysError },
 }
@@ -36,6 +41,7 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
+    pub audit: Audit,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -59,7 +65,31 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
     for issuer in &config.issuers {
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
     }
-    Ok(Opened { backend, engines })
+    // Last: what does not open writes no log either.
+    let audit = match &config.audit {
+        Some(kept) => open_audit(kept, &seal, clock, &*random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })?,
+        None => Audit::off(),
+    };
+    Ok(Opened { backend, engines, audit })
+}
+
+fn open_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
+    let keeping = Keeping {
+        dir: kept.dir.clone(),
+        max_file: kept.max_file_bytes,
+        durable: kept.durability == Durability::PowerLoss,
+        node: kept.node.clone(),
+    };
+    let on_failure = match kept.on_failure {
+        config::OnFailure::Refuse => OnFailure::Refuse,
+        config::OnFailure::Continue => OnFailure::Continue,
+    };
+    Audit::start(Options { keeping, on_failure, wait: kept.wait }, persons(seal), clock, random)
+}
+
+/// The key people are hashed under in the log.
+pub fn persons(seal: &SealKey) -> Persons {
+    Persons::new(&seal.derive(PURPOSE))
 }
 
 /// What the engines of a process have in common.

@@ -1,5 +1,6 @@
 //! A running authorization server: its listeners, and what goes on beside them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +13,10 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::admin;
 use super::open::{OpenError, Opened, open};
-use crate::config::Config;
+use crate::audit::Audit;
+use crate::audit::forward::{Forward, Receiver};
+use crate::config::{AuditForward, Config};
+use crate::domain::audit::{Action, Facts};
 use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
@@ -42,6 +46,7 @@ pub struct Running {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     backend: Arc<dyn Backend>,
+    audit: Audit,
 }
 
 /// Listens on an address, or says which it was.
@@ -77,22 +82,35 @@ pub async fn start(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
+    let Opened { backend, engines, audit } = open(config, clock.clone(), random.clone()).await?;
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()))).collect();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
     let public_router: Router = router::service(&sites, config.http.request_timeout);
+    let (forward, forwarding) = forward(config, &audit, &stop)?.unzip();
     let token = config.server.ops_token.as_ref().map(Secret::digest);
-    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
+    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random), audit: audit.clone(), forward };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
         tokio::spawn(tend(sites, Arc::clone(&backend), clock, stop.clone())),
     ];
-    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
+    tasks.extend(forwarding);
+    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend, audit })
+}
+
+/// Starts sending the audit log on, where it is to be.
+fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<(Forward, JoinHandle<()>)>, OpenError> {
+    let Some((kept, to)) = config.audit.as_ref().and_then(|kept| Some((kept, kept.forward.clone()?))) else { return Ok(None) };
+    let to = match to {
+        AuditForward::Http { url, token } => Receiver::Http { url, token },
+        AuditForward::SyslogTcp(address) => Receiver::SyslogTcp { address },
+        AuditForward::SyslogUdp(address) => Receiver::SyslogUdp { address },
+    };
+    Forward::start(audit, to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
 }
 
 impl Running {
@@ -103,6 +121,8 @@ impl Running {
             // A task that panicked has said so already; the others still get their time.
             let _ended = task.await;
         }
+        // After the last request: its record is in.
+        self.audit.close().await;
         if let Err(error) = self.backend.close().await {
             tracing::error!(%error, "the store was not closed cleanly");
         }
@@ -120,11 +140,22 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
         }
         sweep(&*backend, clock.now()).await;
         for site in &sites {
+            let known = kids(site);
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
+            let changed: Vec<String> = known.symmetric_difference(&kids(site)).cloned().collect();
+            if !changed.is_empty() {
+                let facts = Facts { keys: changed, ..Facts::default() };
+                site.audit.record_own(Action::KeyChange, Some(site.engine.rules.issuer.clone()), facts).await;
+            }
         }
     }
+}
+
+/// The keys an issuer has.
+fn kids(site: &Site) -> BTreeSet<String> {
+    site.engine.keys.entries().into_iter().map(|key| key.kid).collect()
 }
 
 /// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.

@@ -103,7 +103,7 @@ impl Lines {
         optional(out, "audience", facts.audience.as_deref().map(told).as_deref());
         optional(out, "asked", facts.asked.as_deref().map(told).as_deref());
         optional(out, "given", facts.given.as_deref().map(told).as_deref());
-        optional(out, "jkt", facts.jkt.as_deref());
+        optional(out, "jkt", facts.jkt.as_ref().map(|jkt| jkt.as_str()));
         optional(out, "row", facts.row.as_deref());
         list(out, "actors", &facts.actors);
         list(out, "keys", &facts.keys);

@@ -5,12 +5,19 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::domain::audit::{Action, Facts, Outcome};
-use crate::protocol::ids::Issuer;
+use crate::domain::audit::{Action, Facts, Outcome, Person};
+use crate::domain::grant::Grant;
+use crate::domain::launch::Launch;
+use crate::domain::session::Session;
+use crate::protocol::claims::AccessTokenClaims;
+use crate::protocol::ids::{ClientId, Issuer};
 
 tokio::task_local! {
     static TRAIL: Shared;
 }
+
+/// As many characters of a launch's id keep it apart from others, and are not the id.
+const LAUNCH_LENGTH: usize = 16;
 
 /// A trail that its request and whoever records it have in common.
 pub type Shared = Arc<Mutex<Trail>>;
@@ -51,6 +58,51 @@ fn with(change: impl FnOnce(&mut Trail)) {
 /// Notes what was learned.
 pub fn note(learn: impl FnOnce(&mut Facts)) {
     with(|trail| learn(&mut trail.facts));
+}
+
+/// Notes who asks: a client that proved to be it.
+pub fn by(client: &ClientId) {
+    note(|facts| (facts.client, facts.about) = (Some(client.clone()), None));
+}
+
+/// Notes the grant a request is about, and whose it is.
+pub fn grant(grant: &Grant) {
+    note(|facts| {
+        facts.grant = Some(grant.id.clone());
+        facts.session.clone_from(&grant.session);
+        facts.user = grant.fhir_user.clone().map(Person::Reference);
+        facts.context(&grant.context);
+    });
+}
+
+/// Notes a launch, by the beginning of the digest of its handle.
+pub fn launch(id: &str, launch: &Launch) {
+    note(|facts| {
+        facts.about = Some(launch.client.clone());
+        facts.launch = Some(id.chars().take(LAUNCH_LENGTH).collect());
+        facts.session = Some(launch.session.clone());
+        facts.user = Some(Person::Reference(launch.fhir_user.clone()));
+        facts.context(&launch.context);
+    });
+}
+
+/// Notes that somebody logged in.
+pub fn logged_in(session: &Session) {
+    also(Action::Login, Outcome::Allowed, |facts| {
+        facts.way = Some(session.way.as_str());
+        facts.session = Some(session.id.clone());
+        facts.user = Some(Person::Reference(session.fhir_user.clone()));
+    });
+}
+
+/// Notes a token by its name, never by itself.
+pub fn token(claims: &AccessTokenClaims) {
+    note(|facts| {
+        facts.token = Some(claims.jti.clone());
+        facts.audience = Some(claims.aud.clone());
+        facts.jkt = claims.cnf.as_ref().map(|cnf| cnf.jkt.clone());
+        facts.acting(claims.act.as_ref());
+    });
 }
 
 /// Says more exactly what the request is about.

@@ -16,6 +16,7 @@ raw_table! {
         keys: RawKeys,
         http: RawHttp,
         fetch: RawFetch,
+        audit: RawAudit,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
     }
@@ -57,6 +58,25 @@ raw_table! {
 raw_table! {
     /// `[fetch]`
     RawFetch { max_bytes: i64, timeout: Duration, allow_private: bool }
+}
+
+raw_table! {
+    /// `[audit]`
+    RawAudit {
+        enabled: bool,
+        dir: String,
+        node: String,
+        durability: String,
+        wait: bool,
+        on_failure: String,
+        max_file_bytes: i64,
+        forward: RawForward,
+    }
+}
+
+raw_table! {
+    /// `[audit.forward]`
+    RawForward { url: String, token: RawSecret, syslog: String }
 }
 
 raw_table! {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::protocol::claims::Actor;
+use crate::protocol::dpop::Thumbprint;
 use crate::protocol::ids::{ClientId, FhirId, GrantId, Issuer, Reference, SessionId, TokenId};
 use crate::protocol::launch::LaunchContext;
 use crate::time::UnixTime;
@@ -186,6 +187,11 @@ impl Person {
     }
 }
 
+/// A text as a reference to somebody, the way [`Person::reference`] writes it.
+pub fn reference(text: &str) -> Option<String> {
+    Reference::parse(text).ok().map(|reference| reference.to_string())
+}
+
 impl fmt::Debug for Person {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Person(…)")
@@ -215,7 +221,7 @@ pub struct Facts {
     pub asked: Option<String>,
     pub given: Option<String>,
     /// Thumbprint of the key a token is bound to. RFC 9449 §6.1.
-    pub jkt: Option<String>,
+    pub jkt: Option<Thumbprint>,
     /// The row of the exchange policy.
     pub row: Option<String>,
     /// Who acts, the latest first. RFC 8693 §4.1.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use crate::audit::trail;
 use crate::domain::client::{Client, ClientAuthMethod, ClientKeys, Profile};
 use crate::domain::client_auth::{AssertionClaims, AuthenticatedClient, ClientRefused, Proof, authenticate};
 use crate::jose::{AudienceForm, Expect, JwkSet, UnverifiedJwt, Verified, verify};
@@ -26,6 +27,12 @@ impl Engine {
     /// # Errors
     /// `invalid_client` for whatever is wrong (SAL-107); `temporarily_unavailable` when the store cannot answer.
     pub async fn authenticate(&self, auth: ClientAuth) -> Result<AuthenticatedClient, OAuthError> {
+        let client = self.authenticated(auth).await?;
+        trail::by(client.id());
+        Ok(client)
+    }
+
+    async fn authenticated(&self, auth: ClientAuth) -> Result<AuthenticatedClient, OAuthError> {
         match auth {
             ClientAuth::None { client_id } => {
                 let client = self.known(&client_id.ok_or(ClientRefused::Unnamed)?).await?;
@@ -41,7 +48,10 @@ impl Engine {
     }
 
     async fn known(&self, id: &ClientId) -> Result<Arc<Client>, OAuthError> {
-        Ok(self.client(id).await?.ok_or(ClientRefused::Unknown)?)
+        let client = self.client(id).await?.ok_or(ClientRefused::Unknown)?;
+        // Whom it claims to be, until that is proved.
+        trail::note(|facts| facts.about = Some(id.clone()));
+        Ok(client)
     }
 
     /// Raw first, then decoded. SAL-311.
@@ -49,6 +59,7 @@ impl Engine {
         let mut refused = ClientRefused::Unknown;
         for (id, secret) in readings {
             if let Some(client) = self.client(&id).await? {
+                trail::note(|facts| facts.about = Some(id));
                 match authenticate(client, &Proof::Basic(secret)) {
                     Ok(client) => return Ok(client),
                     Err(reason) => refused = reason,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::issue::token_type;
+use crate::audit::trail;
 use crate::domain::authorization::can_be_enforced;
 use crate::domain::client::{Client, LAUNCH_CREATE};
 use crate::domain::client_auth::AuthenticatedClient;
@@ -71,6 +72,7 @@ impl Engine {
             fhir_user: None,
             context: LaunchContext::default(),
         };
+        trail::token(&claims);
         let access_token = self.keys.sign(client.access_token_alg.or(alg).unwrap_or(Alg::RS256), ACCESS_TOKEN, &claims)?;
         Ok(TokenResponse {
             access_token,

@@ -11,7 +11,7 @@ use axum::http::Method;
 use axum::response::Response;
 
 use super::reply::LogNote;
-use crate::audit::trail::{self, Shared, Trail, follow, lock};
+use crate::audit::trail::{Shared, Trail, follow, lock};
 use crate::audit::{Audit, Unrecorded};
 use crate::domain::audit::{Action, AuditEvent, Outcome};
 use crate::listen::PeerAddr;
@@ -95,7 +95,7 @@ pub(super) async fn recorded(audit: &Audit, decides: Decides, from: From<'_>, se
         return Err(refused);
     }
     let trail = Trail::shared(decides.action, from.issuer, decides.always);
-    let mut record = Record { audit, trail: Arc::clone(&trail), request: from.request.map(Arc::from), source: from.source, done: false };
+    let mut record = Record { audit, trail: Arc::clone(&trail), request: from.request, source: from.source, done: false };
     let response = follow(trail, serve).await;
     for event in record.answered(&response) {
         audit.record(event).await?;
@@ -107,7 +107,7 @@ pub(super) async fn recorded(audit: &Audit, decides: Decides, from: From<'_>, se
 struct Record<'a> {
     audit: &'a Audit,
     trail: Shared,
-    request: Option<Arc<str>>,
+    request: Option<&'a str>,
     source: Option<IpAddr>,
     done: bool,
 }
@@ -138,7 +138,7 @@ impl Record<'_> {
                 action,
                 outcome,
                 issuer: trail.issuer.clone(),
-                request: self.request.clone(),
+                request: self.request.map(Arc::from),
                 source: self.source,
                 facts,
             })
@@ -168,11 +168,6 @@ fn refusal(response: &Response, note: Option<&LogNote>) -> Option<Outcome> {
     };
     let reason = note.and_then(|note| note.reason.clone()).unwrap_or_else(|| status.to_string());
     Some(Outcome::Refused { error, reason })
-}
-
-/// Notes which issuer an operator means.
-pub(super) fn at(issuer: &Issuer) {
-    trail::at(issuer);
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod to_upstream;
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;
+use crate::audit::trail;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, ExchangeRow, Subject};
@@ -92,6 +93,7 @@ impl Engine {
         let subject = crate::secret::Digest::of(&subject).text();
         match &outcome {
             Ok((row, response)) => {
+                trail::note(|facts| (facts.way, facts.row) = (Some(row.direction.as_str()), Some(row.name.to_string())));
                 tracing::info!(caller = %caller.id(), direction = %row.direction, row = row.name, target = ask.target, scope = response.scope, subject, "token exchanged");
             }
             // A target that no row has is the caller's text: it is not written into our log.
@@ -123,6 +125,7 @@ impl Engine {
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
+        trail::note(|facts| facts.way = Some(direction.as_str()));
         let asked = Ask {
             direction,
             issuer,

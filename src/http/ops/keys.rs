@@ -6,6 +6,7 @@ use axum::http::Uri;
 use serde_json::{Value, json};
 
 use super::{Ops, Refusal, ask};
+use crate::audit::trail;
 use crate::domain::keys::{DEFAULT_ALGS, KeyEntry, KeyState};
 use crate::engine::Engine;
 use crate::http::reply::NoStore;
@@ -32,6 +33,7 @@ pub async fn rotate(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
             None => return Err(Refusal::invalid("alg must be RS256, ES256 or ES384, or left out for all of them")),
         },
     };
+    trail::at(&engine.rules.issuer);
     engine.keys.refresh().await?;
     let (before, now) = (engine.keys.entries(), engine.now());
     let waiting = |key: &&KeyEntry| algs.contains(&key.alg) && key.state(now) == Some(KeyState::Next);
@@ -41,6 +43,7 @@ pub async fn rotate(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     }
     let rotated = engine.keys.rotate(&algs).await?;
     let fresh: Vec<KeyEntry> = engine.keys.entries().into_iter().filter(|key| before.iter().all(|known| known.kid != key.kid)).collect();
+    trail::note(|facts| facts.keys = fresh.iter().map(|key| key.kid.clone()).collect());
     for (alg, signs_from) in &rotated {
         tracing::info!(issuer = %engine.rules.issuer, alg = alg.as_str(), %signs_from, "a new signing key was published");
     }
