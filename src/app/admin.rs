@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use tower::ServiceExt as _;
 
-use super::open::{OpenError, Opened, open};
+use super::open::{OpenError, Opened, open, open_audit};
 use crate::audit::Audit;
 use crate::config::{Config, Store as StoreConfig, client_from_json};
 use crate::http::ops::{Ops, Register, Registered, router};
@@ -75,10 +75,11 @@ impl Offline {
         if config.store == StoreConfig::Memory {
             return Err(OfflineError::Memory);
         }
-        let Opened { backend, engines, audit } = open(config, clock, random.clone()).await?;
+        let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+        let audit = open_audit(config, clock, &*random)?;
         let token = random.token();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)).recorded(audit.clone()))).collect();
-        let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random), audit: audit.clone(), forward: None };
+        let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
         Ok(Self { router: router(ops), token, backend, audit })
     }
 

@@ -41,7 +41,6 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
-    pub audit: Audit,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -65,21 +64,21 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
     for issuer in &config.issuers {
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
     }
-    // Last: what does not open writes no log either.
-    let audit = match &config.audit {
-        Some(kept) => open_audit(kept, &seal, clock, &*random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })?,
-        None => Audit::off(),
-    };
-    Ok(Opened { backend, engines, audit })
+    Ok(Opened { backend, engines })
 }
 
-fn open_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
-    let keeping = Keeping {
-        dir: kept.dir.clone(),
-        max_file: kept.max_file_bytes,
-        durable: kept.durability == Durability::PowerLoss,
-        node: kept.node.clone(),
-    };
+/// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
+///
+/// # Errors
+/// [`OpenError::Audit`], [`OpenError::Seal`]
+pub fn open_audit(config: &Config, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
+    let Some(kept) = &config.audit else { return Ok(Audit::off()) };
+    let seal = seal_key(&config.keys, random)?;
+    begin_audit(kept, &seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+}
+
+fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
+    let keeping = Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
     let on_failure = match kept.on_failure {
         config::OnFailure::Refuse => OnFailure::Refuse,
         config::OnFailure::Continue => OnFailure::Continue,

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use super::admin;
-use super::open::{OpenError, Opened, open};
+use super::open::{OpenError, Opened, open, open_audit};
 use crate::audit::Audit;
-use crate::audit::forward::{Forward, Receiver};
+use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
 use crate::domain::audit::{Action, Facts};
 use crate::http::{Site, ops, router};
@@ -82,14 +82,15 @@ pub async fn start(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines, audit } = open(config, clock.clone(), random.clone()).await?;
+    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+    let audit = open_audit(config, clock.clone(), &*random)?;
     let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()))).collect();
     let stop = CancellationToken::new();
     let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
     let public_router: Router = router::service(&sites, config.http.request_timeout);
-    let (forward, forwarding) = forward(config, &audit, &stop)?.unzip();
+    let forwarding = forward(config, &audit, &stop)?;
     let token = config.server.ops_token.as_ref().map(Secret::digest);
-    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random), audit: audit.clone(), forward };
+    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
@@ -103,14 +104,14 @@ pub async fn start(
 }
 
 /// Starts sending the audit log on, where it is to be.
-fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<(Forward, JoinHandle<()>)>, OpenError> {
+fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<JoinHandle<()>>, OpenError> {
     let Some((kept, to)) = config.audit.as_ref().and_then(|kept| Some((kept, kept.forward.clone()?))) else { return Ok(None) };
     let to = match to {
         AuditForward::Http { url, token } => Receiver::Http { url, token },
         AuditForward::SyslogTcp(address) => Receiver::SyslogTcp { address },
         AuditForward::SyslogUdp(address) => Receiver::SyslogUdp { address },
     };
-    Forward::start(audit, to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+    audit.forward(to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
 }
 
 impl Running {

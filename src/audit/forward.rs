@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::{Audit, Head};
+use super::Head;
 use super::read::{Cursor, seq_of};
 use crate::fetch::outgoing::client;
 use crate::secret::Secret;
@@ -72,12 +73,12 @@ impl Forward {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Forwards until `stop`; nothing where there is no log.
+    /// Forwards what stands in `dir` until `stop`, as far as `head` says that it is written.
     ///
     /// # Errors
     /// A cursor that cannot be read.
-    pub fn start(audit: &Audit, to: Receiver, stop: CancellationToken) -> io::Result<Option<(Self, tokio::task::JoinHandle<()>)>> {
-        let Some((dir, mut head)) = audit.followed() else { return Ok(None) };
+    pub(super) fn start(dir: &Path, mut head: watch::Receiver<Head>, to: Receiver, stop: CancellationToken) -> io::Result<(Self, tokio::task::JoinHandle<()>)> {
+        let dir = dir.to_owned();
         let mut kept = load(&dir)?;
         let forward = Self { state: Arc::new(Mutex::new(State { forwarded: kept.seq, last_error: None })) };
         let own = forward.clone();
@@ -111,7 +112,7 @@ impl Forward {
                 }
             }
         });
-        Ok(Some((forward, task)))
+        Ok((forward, task))
     }
 
     /// Sends the next lines; false where there are none.

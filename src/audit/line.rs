@@ -134,7 +134,11 @@ fn told(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(LONGEST_TEXT));
     let mut digits = String::new();
     let flush = |digits: &mut String, out: &mut String| {
-        if digits.len() >= NUMBER { out.push('#') } else { out.push_str(digits) }
+        if digits.len() >= NUMBER {
+            out.push('#')
+        } else {
+            out.push_str(digits)
+        }
         digits.clear();
     };
     for c in text.chars().take(LONGEST_TEXT) {
@@ -276,15 +280,21 @@ mod tests {
         let mut lines = Lines::after(7, "p".to_owned(), "n".to_owned());
         lines.header(&mut out, &Header { chain: "c", node: "n", persons: "k", file: 2, first: 8, time: UnixTime(0) });
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with(r#"{"audit":"helsebro","version":1,"chain":"c","node":"n","persons":"k","file":2,"first":8,"time":"1970-01-01T00:00:00Z","prev":"p","hash":""#));
+        assert!(text.starts_with(
+            r#"{"audit":"helsebro","version":1,"chain":"c","node":"n","persons":"k","file":2,"first":8,"time":"1970-01-01T00:00:00Z","prev":"p","hash":""#
+        ));
         assert_eq!((lines.seq, lines.prev.as_str()), (7, sound(text.trim_end()).unwrap()));
     }
 
     #[test]
     fn numbers_of_people_are_left_out_of_what_callers_write() {
-        for (text, expected) in
-            [("patient/*.rs", "patient/*.rs"), ("identifier=x|01017012345", "identifier=x|#"), ("hpr 9144889", "hpr #"), ("31.12.2026 1234", "31.12.2026 1234"), ("", "")]
-        {
+        for (text, expected) in [
+            ("patient/*.rs", "patient/*.rs"),
+            ("identifier=x|01017012345", "identifier=x|#"),
+            ("hpr 9144889", "hpr #"),
+            ("31.12.2026 1234", "31.12.2026 1234"),
+            ("", ""),
+        ] {
             assert_eq!(told(text), expected);
         }
         assert_eq!(told(&"æ".repeat(3000)).chars().count(), LONGEST_TEXT);

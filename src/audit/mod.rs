@@ -3,9 +3,9 @@
 //! A request only puts a value into a bounded queue. One thread makes lines of what has gathered there, hashes them, writes them at once and
 //! has them brought to the disk with one call.
 
+pub mod fhir;
 mod files;
 pub mod forward;
-pub mod fhir;
 mod line;
 pub mod persons;
 pub mod read;
@@ -15,10 +15,11 @@ mod writer;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use files::{Head, Keeping};
 pub use line::VERSION;
@@ -63,6 +64,8 @@ pub struct Status {
     pub failing: Option<String>,
     /// Events lost since the process began.
     pub lost: u64,
+    /// How sending it on does, where it is sent on.
+    pub forward: Option<forward::State>,
 }
 
 /// The log of this process, or none.
@@ -72,10 +75,10 @@ pub struct Audit(Option<Arc<Inner>>);
 struct Inner {
     options: Options,
     clock: Arc<dyn Clock>,
-    persons: Persons,
     queue: mpsc::Sender<Message>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    forward: OnceLock<forward::Forward>,
 }
 
 /// What the writer tells everybody.
@@ -116,10 +119,10 @@ impl Audit {
             lost: AtomicU64::new(0),
             ending: AtomicBool::new(false),
         });
-        let mut writer = Writer { files, waiting, shared: Arc::clone(&shared), persons: persons.clone(), clock: Arc::clone(&clock), options: options.clone() };
+        let mut writer = Writer { files, waiting, shared: Arc::clone(&shared), persons, clock: Arc::clone(&clock), options: options.clone() };
         writer.begin(&before)?;
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
-        Ok(Self(Some(Arc::new(Inner { options, clock, persons, queue, shared, thread: Mutex::new(Some(thread)) }))))
+        Ok(Self(Some(Arc::new(Inner { options, clock, queue, shared, thread: Mutex::new(Some(thread)), forward: OnceLock::new() }))))
     }
 
     pub fn is_on(&self) -> bool {
@@ -201,7 +204,8 @@ impl Audit {
     pub fn status(&self) -> Option<Status> {
         let inner = self.0.as_ref()?;
         let (head, failing) = (inner.shared.head.borrow().clone(), inner.shared.failing.borrow().clone());
-        Some(Status { head, failing, lost: inner.shared.lost.load(Ordering::SeqCst) })
+        let forward = inner.forward.get().map(forward::Forward::state);
+        Some(Status { head, failing, lost: inner.shared.lost.load(Ordering::SeqCst), forward })
     }
 
     /// The directory, and how far it is written, to be followed.
@@ -209,9 +213,16 @@ impl Audit {
         self.0.as_ref().map(|inner| (inner.options.keeping.dir.clone(), inner.shared.head.subscribe()))
     }
 
-    /// What stands for a person in the log.
-    pub fn person(&self, issuer: &str, reference: &str) -> Option<String> {
-        self.0.as_ref().map(|inner| inner.persons.hash(issuer, reference))
+    /// Sends the log on until `stop`; nothing where there is none.
+    ///
+    /// # Errors
+    /// What says how far it was sent cannot be read.
+    pub fn forward(&self, to: forward::Receiver, stop: CancellationToken) -> io::Result<Option<tokio::task::JoinHandle<()>>> {
+        let Some(inner) = &self.0 else { return Ok(None) };
+        let (forward, task) = forward::Forward::start(&inner.options.keeping.dir, inner.shared.head.subscribe(), to, stop)?;
+        // There is one at most: it is started once, with the server.
+        let _ = inner.forward.set(forward);
+        Ok(Some(task))
     }
 
     /// Writes what is queued, says that the process stops, and ends the writer.

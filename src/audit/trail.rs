@@ -78,7 +78,7 @@ pub fn grant(grant: &Grant) {
 /// Notes a launch, by the beginning of the digest of its handle.
 pub fn launch(id: &str, launch: &Launch) {
     note(|facts| {
-        facts.about = Some(launch.client.clone());
+        facts.about = Some(launch.client.clone()).filter(|about| facts.client.as_ref() != Some(about));
         facts.launch = Some(id.chars().take(LAUNCH_LENGTH).collect());
         facts.session = Some(launch.session.clone());
         facts.user = Some(Person::Reference(launch.fhir_user.clone()));

@@ -68,7 +68,8 @@ pub enum Why {
 /// [`Broken`]: the first place that does not hold.
 pub fn verify(path: &Path, head: Option<&str>) -> Result<Sound, Broken> {
     let broken = |why: Why| Broken { file: path.to_owned(), line: None, why };
-    let files = if path.is_dir() { list(path).map_err(|error| broken(error.into()))?.into_iter().map(|(_, path)| path).collect() } else { vec![path.to_owned()] };
+    let files =
+        if path.is_dir() { list(path).map_err(|error| broken(error.into()))?.into_iter().map(|(_, path)| path).collect() } else { vec![path.to_owned()] };
     if files.is_empty() {
         return Err(broken(Why::NoLog));
     }

@@ -61,7 +61,8 @@ fn forward(raw: &RawForward, environment: &dyn Environment, local: bool, found: 
             if !raw.token.is_absent() {
                 found.refuse(raw.token.place(), "has no meaning for syslog; leave it out");
             }
-            let parts = text.split_once("://").filter(|(_, at)| at.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()));
+            let parts =
+                text.split_once("://").filter(|(_, at)| at.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()));
             match parts {
                 Some(("tcp", at)) => Some(AuditForward::SyslogTcp(at.to_owned())),
                 Some(("udp", at)) => Some(AuditForward::SyslogUdp(at.to_owned())),

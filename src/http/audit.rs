@@ -149,7 +149,8 @@ impl Record<'_> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         if !self.done {
-            let given_up = Outcome::Refused { error: "cancelled", reason: "the connection ended before the answer; what had been done until then is done".to_owned() };
+            let given_up =
+                Outcome::Refused { error: "cancelled", reason: "the connection ended before the answer; what had been done until then is done".to_owned() };
             for event in self.events(Some(given_up)) {
                 self.audit.record_now(event);
             }

@@ -24,7 +24,6 @@ use super::audit as records;
 use super::reply::NoStore;
 use super::request;
 use crate::audit::Audit;
-use crate::audit::forward::Forward;
 use crate::domain::client::Client;
 use crate::engine::Engine;
 use crate::protocol::ids::Issuer;
@@ -56,12 +55,14 @@ pub struct Ops {
     /// The clock of the demo, where this is the demo.
     pub test_clock: Option<Arc<SystemClock>>,
     pub register: Register,
-    pub audit: Audit,
-    /// Where the log is sent on.
-    pub forward: Option<Forward>,
 }
 
 impl Ops {
+    /// The log of the process, which its issuers share.
+    fn audit(&self) -> Audit {
+        self.sites.first().map_or_else(Audit::off, |site| site.audit.clone())
+    }
+
     /// The issuer a request is about: the only one, or the one it names.
     fn site(&self, named: Option<&str>) -> Result<&Arc<Site>, Refusal> {
         let known = || self.sites.iter().map(|site| site.engine.rules.issuer.as_str()).collect::<Vec<_>>().join(", ");
@@ -98,12 +99,13 @@ pub fn router(ops: Ops) -> Router {
 
 /// Around authorization too: whoever tries without the token is recorded.
 async fn recorded(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    if !ops.audit.is_on() {
+    let audit = ops.audit();
+    if !audit.is_on() {
         return next.run(request).await;
     }
     let decides = records::operations(request.method(), request.uri().path());
     let from = records::From { issuer: None, request: None, source: records::source(&request) };
-    records::recorded(&ops.audit, decides, from, next.run(request)).await.unwrap_or_else(|unrecorded| Refusal::from(unrecorded).into_response())
+    records::recorded(&audit, decides, from, next.run(request)).await.unwrap_or_else(|unrecorded| Refusal::from(unrecorded).into_response())
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {

@@ -55,7 +55,11 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("jsonwebtoken", &["jose"], "its provider is ours and set once a process"),
     ("rsa", &["jose"], "it encodes keys; it must never come near a signature"),
     ("aws_lc_rs", &["jose", "secret", "random", "demo", "helseid"], "digests, chance and signatures; the demo app seals its own cookie"),
-    ("reqwest", &["fetch", "audit", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"], "whoever calls out, and the command line to a running server"),
+    (
+        "reqwest",
+        &["fetch", "audit", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"],
+        "whoever calls out, and the command line to a running server",
+    ),
     ("redb", &["store"], "one back end among several"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),

@@ -3,6 +3,7 @@
 
 mod account;
 mod architecture;
+mod audit;
 mod authorize;
 mod cli;
 mod client_auth;

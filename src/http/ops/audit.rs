@@ -22,10 +22,11 @@ pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
     };
     let limit = number("limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LARGEST)).clamp(1, LARGEST);
     let after = number("after")?;
-    let Some((dir, _)) = ops.audit.followed() else { return Err(Refusal::not_found("this server keeps no audit log")) };
+    let audit = ops.audit();
+    let Some((dir, _)) = audit.followed() else { return Err(Refusal::not_found("this server keeps no audit log")) };
     // What was answered before this question is in the answer.
-    ops.audit.flush().await;
-    let Some(Status { head, .. }) = ops.audit.status() else { return Err(Refusal::not_found("this server keeps no audit log")) };
+    audit.flush().await;
+    let Some(Status { head, .. }) = audit.status() else { return Err(Refusal::not_found("this server keeps no audit log")) };
     let after = after.unwrap_or_else(|| head.seq.saturating_sub(limit as u64));
     let read = tokio::task::spawn_blocking(move || read::after(&dir, after, limit)).await;
     let lines = read.map_err(std::io::Error::other).flatten().map_err(|error| Refusal::unavailable(error.to_string()))?;
@@ -35,13 +36,13 @@ pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
 
 /// How the log does, for `/health`.
 pub(super) fn health(ops: &Ops) -> Option<Value> {
-    let Status { head, failing, lost } = ops.audit.status()?;
+    let audit = ops.audit();
+    let Status { head, failing, lost, forward } = audit.status()?;
     let mut health = json!({ "status": if failing.is_some() { "failing" } else { "ok" }, "seq": head.seq, "head": head.hash, "lost": lost });
     if let Some(error) = failing {
         health["error"] = error.into();
     }
-    if let Some(forward) = &ops.forward {
-        let state = forward.state();
+    if let Some(state) = forward {
         health["forward"] = json!({ "forwarded": state.forwarded, "behind": head.seq.saturating_sub(state.forwarded), "last_error": state.last_error });
     }
     Some(health)

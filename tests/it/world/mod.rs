@@ -1,6 +1,7 @@
 //! The whole demo on free ports with a clock that is moved, and the parties that use it: an EHR, apps, a browser.
 
 mod app;
+mod audit;
 mod bare;
 mod browser;
 mod ehr;
