@@ -115,7 +115,7 @@ async fn the_command_line_verifies_and_shows() {
 
 #[tokio::test]
 async fn a_killed_server_leaves_a_log_that_holds() {
-    let place = Place::new("process", "warn");
+    let place = Place::new("process", "info");
     let dir = place.dir().join("data/audit");
     let mut last = 0;
     for round in 0..4 {

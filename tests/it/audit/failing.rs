@@ -11,7 +11,7 @@ fn text(on_failure: &str) -> impl FnOnce(&str, &Path) -> String {
         format!(
             "[store]\nkind = \"memory\"\n[audit]\ndir = \"log\"\non_failure = \"{on_failure}\"\nwait = true\n\
              [[issuer]]\nurl = \"{origin}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{origin}/fhir\"\n\
-             [[client]]\nclient_id = \"service\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\nscopes = \"system/Patient.rs\"\n"
+             [[client]]\nclient_id = \"service\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\nscopes = \"launch:create\"\n"
         )
     }
 }
@@ -28,7 +28,7 @@ async fn started(on_failure: &str) -> (Bare, PathBuf) {
 
 async fn ask(bare: &Bare) -> Reply {
     let auth = basic("service", SECRET);
-    bare.post("/token", Some(&auth), &[("grant_type", "client_credentials"), ("scope", "system/Patient.rs")]).await
+    bare.post("/token", Some(&auth), &[("grant_type", "client_credentials"), ("scope", "launch:create")]).await
 }
 
 async fn revoke(bare: &Bare, token: &str) -> u16 {
@@ -37,7 +37,7 @@ async fn revoke(bare: &Bare, token: &str) -> u16 {
 
 /// Asks until the answer has this status: the writer tries again by itself, a little later.
 async fn until(bare: &Bare, status: u16) -> Reply {
-    for _ in 0..500 {
+    for _ in 0..50_000 {
         let reply = ask(bare).await;
         if reply.status == status {
             return reply;
