@@ -16,34 +16,30 @@ const DETAILS: &[&str] =
 
 /// The resource for one record; nothing for a line that is none, such as the first of a file.
 pub fn resource(record: &Value) -> Option<Value> {
-    let action = Action::parse(record["action"].as_str()?)?;
-    let text = |name: &str| record[name].as_str();
+    let action = Action::parse(record.get("action").and_then(Value::as_str)?)?;
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
     let refused = text("outcome") == Some("refused");
     let (kind, subtype, crude) = code(action);
+    let mut subtypes = vec![json!({ "system": OWN, "code": action.as_str() })];
+    subtypes.extend(subtype.map(|subtype| json!({ "system": DCM, "code": subtype.0, "display": subtype.1 })));
+    let mut source = Map::from_iter([
+        ("observer".to_owned(), json!({ "display": "Helsebro", "identifier": { "system": "urn:helsebro:node", "value": text("node")? } })),
+        ("type".to_owned(), json!([{ "system": SOURCE_TYPE, "code": "6", "display": "Security Server" }])),
+    ]);
+    source.extend(text("issuer").map(|issuer| ("site".to_owned(), issuer.into())));
     let mut event = json!({
         "resourceType": "AuditEvent",
         "type": { "system": DCM, "code": kind.0, "display": kind.1 },
-        "subtype": [{ "system": OWN, "code": action.as_str() }],
+        "subtype": subtypes,
         "action": crude,
         "recorded": text("time")?,
         // 4: minor failure; the server did what it should.
         "outcome": if refused { "4" } else { "0" },
         "agent": agents(record),
-        "source": {
-            "observer": { "display": "Helsebro", "identifier": { "system": "urn:helsebro:node", "value": text("node")? } },
-            "type": [{ "system": SOURCE_TYPE, "code": "6", "display": "Security Server" }],
-        },
+        "source": source,
     });
     let members = event.as_object_mut()?;
-    if let Some(subtype) = subtype {
-        members["subtype"].as_array_mut()?.push(json!({ "system": DCM, "code": subtype.0, "display": subtype.1 }));
-    }
-    if let Some(reason) = text("reason") {
-        members.insert("outcomeDesc".to_owned(), reason.into());
-    }
-    if let Some(issuer) = text("issuer") {
-        members["source"]["site"] = issuer.into();
-    }
+    members.extend(text("reason").map(|reason| ("outcomeDesc".to_owned(), reason.into())));
     members.insert("entity".to_owned(), entities(record).into());
     Some(event)
 }
@@ -80,7 +76,7 @@ fn code(action: Action) -> (Code, Option<Code>, &'static str) {
 /// Who took part: the client asked, the person behind it, and those who act. FHIR wants exactly one that asked.
 fn agents(record: &Value) -> Vec<Value> {
     let named = |system: &str, value: &str| json!({ "identifier": { "system": system, "value": value } });
-    let network = record["source"].as_str().map(|address| json!({ "address": address, "type": "2" }));
+    let network = record.get("source").and_then(Value::as_str).map(|address| json!({ "address": address, "type": "2" }));
     let mut agents = Vec::new();
     let mut add = |who: Option<Value>, requestor: bool, role: &str| {
         let mut agent = Map::from_iter([("requestor".to_owned(), Value::Bool(requestor))]);
@@ -91,11 +87,11 @@ fn agents(record: &Value) -> Vec<Value> {
         }
         agents.push(Value::Object(agent));
     };
-    add(record["client"].as_str().map(|id| named("urn:helsebro:client", id)), true, "client");
-    if let Some(user) = record["user"].as_str() {
+    add(record.get("client").and_then(Value::as_str).map(|id| named("urn:helsebro:client", id)), true, "client");
+    if let Some(user) = record.get("user").and_then(Value::as_str) {
         add(Some(named("urn:helsebro:person", user)), false, "user");
     }
-    for actor in record["actors"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for actor in record.get("actors").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         add(Some(named("urn:helsebro:actor", actor)), false, "actor");
     }
     agents
@@ -111,22 +107,22 @@ fn entities(record: &Value) -> Vec<Value> {
             "role": { "system": ENTITY_ROLE, "code": role.0, "display": role.1 },
         }));
     };
-    if let Some(patient) = record["patient"].as_str() {
+    if let Some(patient) = record.get("patient").and_then(Value::as_str) {
         add(("1", "Person"), ("1", "Patient"), "urn:helsebro:person", patient);
     }
-    if let Some(grant) = record["grant"].as_str() {
+    if let Some(grant) = record.get("grant").and_then(Value::as_str) {
         add(("2", "System Object"), ("24", "Query"), "urn:helsebro:grant", grant);
     }
-    if let Some(about) = record["about"].as_str() {
+    if let Some(about) = record.get("about").and_then(Value::as_str) {
         add(("2", "System Object"), ("5", "Master File"), "urn:helsebro:client", about);
     }
-    for key in record["keys"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for key in record.get("keys").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
         add(("2", "System Object"), ("13", "Security Resource"), "urn:helsebro:key", key);
     }
     let details: Vec<Value> = DETAILS
         .iter()
         .filter_map(|name| {
-            let value = match &record[*name] {
+            let value = match record.get(*name)? {
                 Value::String(text) if !text.is_empty() => text.clone(),
                 Value::Number(number) => number.to_string(),
                 _ => return None,
@@ -135,7 +131,7 @@ fn entities(record: &Value) -> Vec<Value> {
         })
         .collect();
     entities.push(json!({
-        "what": { "identifier": { "system": "urn:helsebro:audit", "value": record["seq"].to_string() } },
+        "what": { "identifier": { "system": "urn:helsebro:audit", "value": record.get("seq").map(Value::to_string).unwrap_or_default() } },
         "type": { "system": ENTITY_TYPE, "code": "4", "display": "Other" },
         "detail": details,
     }));

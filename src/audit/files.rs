@@ -5,6 +5,8 @@ use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::line::{Header, Lines, sound, split};
 use super::persons::Persons;
 use crate::domain::audit::AuditEvent;
@@ -153,7 +155,7 @@ impl Files {
     ///
     /// # Errors
     /// What the file system says. The log is then as it was, and the same can be tried again.
-    pub fn commit(&mut self, events: &[Box<AuditEvent>], persons: &Persons, now: UnixTime) -> io::Result<()> {
+    pub fn commit(&mut self, events: &[AuditEvent], persons: &Persons, now: UnixTime) -> io::Result<()> {
         let (seq, prev) = (self.lines.seq, self.lines.prev.clone());
         let done = self.try_commit(events, persons, now);
         if done.is_err() {
@@ -166,7 +168,7 @@ impl Files {
         done
     }
 
-    fn try_commit(&mut self, events: &[Box<AuditEvent>], persons: &Persons, now: UnixTime) -> io::Result<()> {
+    fn try_commit(&mut self, events: &[AuditEvent], persons: &Persons, now: UnixTime) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(512 * (events.len() + 1));
         let due = self.open.as_ref().is_none_or(|open| open.offset >= self.keeping.max_file || day(now) > open.day);
         if due {
@@ -186,7 +188,7 @@ impl Files {
     }
 
     /// Begins the next file with these events.
-    fn begin(&mut self, mut buffer: Vec<u8>, events: &[Box<AuditEvent>], persons: &Persons, now: UnixTime) -> io::Result<()> {
+    fn begin(&mut self, mut buffer: Vec<u8>, events: &[AuditEvent], persons: &Persons, now: UnixTime) -> io::Result<()> {
         let number = self.number + 1;
         let path = self.keeping.dir.join(file_name(number));
         let key = persons.key_id();
@@ -253,9 +255,13 @@ fn survey(path: &Path) -> io::Result<Survey> {
         }
         if first {
             let header: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-            found.chain = header["chain"].as_str().map(str::to_owned);
-            found.seq = header["first"].as_u64().unwrap_or(1).saturating_sub(1);
-            found.day = header["time"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok()).map_or(0, |time| time.as_second().div_euclid(DAY_S));
+            found.chain = header.get("chain").and_then(Value::as_str).map(str::to_owned);
+            found.seq = header.get("first").and_then(Value::as_u64).unwrap_or(1).saturating_sub(1);
+            found.day = header
+                .get("time")
+                .and_then(Value::as_str)
+                .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+                .map_or(0, |time| time.as_second().div_euclid(DAY_S));
         }
         found.prev = hash.to_owned();
         found.good += length;
@@ -263,10 +269,10 @@ fn survey(path: &Path) -> io::Result<Survey> {
         last.push_str(text);
     }
     let last: serde_json::Value = serde_json::from_str(&last).unwrap_or_default();
-    if let Some(seq) = last["seq"].as_u64() {
+    if let Some(seq) = last.get("seq").and_then(Value::as_u64) {
         found.seq = seq;
     }
-    found.clean = last["action"] == "log" && last["way"] == "stopped";
+    found.clean = last.get("action").is_some_and(|value| value == "log") && last.get("way").is_some_and(|value| value == "stopped");
     Ok(found)
 }
 

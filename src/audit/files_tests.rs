@@ -13,10 +13,10 @@ fn open(dir: &Path) -> (Files, Before) {
     Files::open(keeping(dir, 1 << 20), &SeededRandom::new(1)).unwrap()
 }
 
-fn events(ways: &[&'static str]) -> Vec<Box<AuditEvent>> {
+fn events(ways: &[&'static str]) -> Vec<AuditEvent> {
     let event = |way: &&'static str| {
         let facts = Facts { way: Some(way), ..Facts::default() };
-        Box::new(AuditEvent { time: NOON, action: Action::Log, outcome: Outcome::Allowed, issuer: None, request: None, source: None, facts })
+        AuditEvent { time: NOON, action: Action::Log, outcome: Outcome::Allowed, issuer: None, request: None, source: None, facts }
     };
     ways.iter().map(event).collect()
 }

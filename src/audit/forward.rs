@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::watch;
@@ -220,9 +221,9 @@ async fn over_udp(address: &str, lines: &[String]) -> io::Result<()> {
 /// RFC 5424 §6: facility 13 (log audit), severity 6 (informational) or 5 (notice) for a refusal; the record is the message.
 fn syslog(line: &str) -> String {
     let record: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-    let severity = if record["outcome"] == "refused" { 5 } else { 6 };
-    let (time, node) = (record["time"].as_str().unwrap_or("-"), record["node"].as_str().unwrap_or("-"));
-    let about = record["action"].as_str().unwrap_or("file");
+    let severity = if record.get("outcome").is_some_and(|value| value == "refused") { 5 } else { 6 };
+    let (time, node) = (record.get("time").and_then(Value::as_str).unwrap_or("-"), record.get("node").and_then(Value::as_str).unwrap_or("-"));
+    let about = record.get("action").and_then(Value::as_str).unwrap_or("file");
     format!("<{}>1 {time} {node} helsebro {} {about} - {line}", 13 * 8 + severity, std::process::id())
 }
 

@@ -44,7 +44,7 @@ pub fn after(dir: &Path, seq: u64, limit: usize) -> io::Result<Vec<String>> {
 fn first_of(path: &Path) -> io::Result<Option<u64>> {
     let mut line = String::new();
     BufReader::new(File::open(path)?).read_line(&mut line)?;
-    Ok(serde_json::from_str::<Value>(&line).ok().and_then(|header| header["first"].as_u64()))
+    Ok(serde_json::from_str::<Value>(&line).ok().and_then(|header| header.get("first").and_then(Value::as_u64)))
 }
 
 /// A place in a log, to go on from.

@@ -120,15 +120,15 @@ impl Walk<'_> {
 
     fn header(&mut self, line: &str) -> Result<(), Why> {
         let header: Value = serde_json::from_str(line).map_err(|_| Why::NotALog)?;
-        if header["audit"] != "helsebro" {
+        if header.get("audit").is_none_or(|value| value != "helsebro") {
             return Err(Why::NotALog);
         }
-        let number = |name: &str| header[name].as_u64().unwrap_or_default();
+        let number = |name: &str| header.get(name).and_then(Value::as_u64).unwrap_or_default();
         if number("version") != VERSION {
             return Err(Why::Version(number("version")));
         }
         let hash = sound(line).ok_or(Why::Changed)?;
-        let (file, first, chain) = (number("file"), number("first"), header["chain"].as_str().unwrap_or_default());
+        let (file, first, chain) = (number("file"), number("first"), header.get("chain").and_then(Value::as_str).unwrap_or_default());
         if self.found.files == 0 {
             (self.expected, self.found.first, self.found.chain) = (first, first, chain.to_owned());
         } else if chain != self.found.chain {
@@ -136,7 +136,7 @@ impl Walk<'_> {
         } else if file > self.file + 1 {
             return Err(Why::FileMissing(self.file + 1));
         } else {
-            self.follows(header["prev"].as_str(), first)?;
+            self.follows(header.get("prev").and_then(Value::as_str), first)?;
         }
         self.file = file;
         self.seen(hash);
@@ -147,7 +147,7 @@ impl Walk<'_> {
         let hash = sound(line).ok_or(Why::Changed)?;
         let record: Value = serde_json::from_str(line).map_err(|_| Why::Changed)?;
         let seq = seq_of(line).ok_or(Why::Replaced)?;
-        self.follows(record["prev"].as_str(), seq)?;
+        self.follows(record.get("prev").and_then(Value::as_str), seq)?;
         (self.expected, self.found.last) = (seq + 1, seq);
         self.found.records += 1;
         self.seen(hash);

@@ -59,9 +59,9 @@ impl Writer {
         Ok(())
     }
 
-    fn own(&self, way: &'static str, count: Option<u64>) -> Box<AuditEvent> {
+    fn own(&self, way: &'static str, count: Option<u64>) -> AuditEvent {
         let facts = Facts { way: Some(way), count, ..Facts::default() };
-        Box::new(AuditEvent { time: self.clock.now(), action: Action::Log, outcome: Outcome::Allowed, issuer: None, request: None, source: None, facts })
+        AuditEvent { time: self.clock.now(), action: Action::Log, outcome: Outcome::Allowed, issuer: None, request: None, source: None, facts }
     }
 
     pub fn run(mut self) {
@@ -82,7 +82,7 @@ impl Writer {
             let (mut events, mut waiters, mut stop) = (Vec::with_capacity(messages.len()), Vec::new(), false);
             for message in messages.drain(..) {
                 match message {
-                    Message::Event(event) => events.push(event),
+                    Message::Event(event) => events.push(*event),
                     Message::Written(waiter) => waiters.push(waiter),
                     Message::Stop => stop = true,
                 }
@@ -104,7 +104,7 @@ impl Writer {
     }
 
     /// Writes some events, and says before them how many were lost since the last. Whether they are written.
-    fn write(&mut self, mut events: Vec<Box<AuditEvent>>) -> bool {
+    fn write(&mut self, mut events: Vec<AuditEvent>) -> bool {
         let unsaid = self.shared.unsaid.swap(0, Ordering::SeqCst);
         if unsaid > 0 {
             events.insert(0, self.own("lost", Some(unsaid)));

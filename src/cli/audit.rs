@@ -157,7 +157,10 @@ fn tail(args: &TailArgs) -> Result<(), String> {
     if !last.iter().all(|line| say(line)) {
         return Ok(());
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         let lines = cursor.next(&dir, PAGE, None).map_err(unread)?;
         if lines.is_empty() {
             std::thread::sleep(LOOK_AGAIN);
@@ -169,13 +172,12 @@ fn tail(args: &TailArgs) -> Result<(), String> {
             }
         }
     }
-    Ok(())
 }
 
 impl TailArgs {
     fn wants(&self, record: &Value) -> bool {
-        let is = |name: &str, wanted: &str| record[name] == wanted;
-        record["seq"].is_u64()
+        let is = |name: &str, wanted: &str| record.get(name).is_some_and(|value| value == wanted);
+        record.get("seq").is_some_and(Value::is_u64)
             && self.action.is_none_or(|action| is("action", action.as_str()))
             && self.client.as_ref().is_none_or(|client| is("client", client) || is("about", client))
             && self.person.as_ref().is_none_or(|person| is("user", person) || is("patient", person))
@@ -193,12 +195,12 @@ pub fn in_words(record: &Value) -> String {
         }
     }
     for name in ["actors", "keys"] {
-        let values: Vec<String> = record[name].as_array().into_iter().flatten().map(text).collect();
+        let values: Vec<String> = record.get(name).and_then(Value::as_array).into_iter().flatten().map(text).collect();
         if !values.is_empty() {
             line.push_str(&format!(" {name}={}", values.join(",")));
         }
     }
-    if record["outcome"] == "refused" {
+    if record.get("outcome").is_some_and(|value| value == "refused") {
         line.push_str(&format!(" {}: {}", cell(record, "error"), cell(record, "reason")));
     }
     line
@@ -226,7 +228,7 @@ fn as_fhir(args: &FhirArgs) -> Result<(), String> {
     let mut out = io::stdout().lock();
     for line in lines {
         let Ok(record) = serde_json::from_str::<Value>(&line) else { continue };
-        let wanted = record["seq"].as_u64().is_some_and(|seq| seq > args.after);
+        let wanted = record.get("seq").and_then(Value::as_u64).is_some_and(|seq| seq > args.after);
         if let Some(resource) = fhir::resource(&record).filter(|_| wanted)
             && writeln!(out, "{resource}").is_err()
         {

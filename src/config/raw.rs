@@ -234,6 +234,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("keys", RawKeys::KEYS),
     ("http", RawHttp::KEYS),
     ("fetch", RawFetch::KEYS),
+    ("audit", RawAudit::KEYS),
+    ("audit.forward", RawForward::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Ops, Refusal, ask};
 use crate::audit::{Status, read};
@@ -38,12 +38,12 @@ pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
 pub(super) fn health(ops: &Ops) -> Option<Value> {
     let audit = ops.audit();
     let Status { head, failing, lost, forward } = audit.status()?;
-    let mut health = json!({ "status": if failing.is_some() { "failing" } else { "ok" }, "seq": head.seq, "head": head.hash, "lost": lost });
-    if let Some(error) = failing {
-        health["error"] = error.into();
-    }
-    if let Some(state) = forward {
-        health["forward"] = json!({ "forwarded": state.forwarded, "behind": head.seq.saturating_sub(state.forwarded), "last_error": state.last_error });
-    }
-    Some(health)
+    let forward =
+        forward.map(|state| json!({ "forwarded": state.forwarded, "behind": head.seq.saturating_sub(state.forwarded), "last_error": state.last_error }));
+    let status = if failing.is_some() { "failing" } else { "ok" };
+    let mut health = Map::from_iter([("status".to_owned(), json!(status)), ("seq".to_owned(), json!(head.seq))]);
+    health.extend([("head".to_owned(), json!(head.hash)), ("lost".to_owned(), json!(lost))]);
+    health.extend(failing.map(|error| ("error".to_owned(), error.into())));
+    health.extend(forward.map(|forward| ("forward".to_owned(), forward)));
+    Some(Value::Object(health))
 }
