@@ -2,12 +2,14 @@
 
 pub mod audit;
 pub mod authorization;
+pub mod backchannel;
 pub mod client;
 pub mod client_auth;
 pub mod consent;
 pub mod dpop;
 pub mod exchange;
 pub mod grant;
+pub mod guess;
 pub mod interaction;
 pub mod issuer;
 pub mod keys;

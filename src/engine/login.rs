@@ -114,6 +114,7 @@ impl Engine {
             }
             let ended = Session { ended_at: Some(self.now()), ..held.value.clone() };
             if self.store.replace(&held, &ended).await? == Commit::Applied {
+                self.tell_parties(id).await?;
                 return Ok(true);
             }
         }

@@ -61,6 +61,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
         "whoever calls out, and the command line to a running server",
     ),
     ("redb", &["store"], "one back end among several"),
+    ("redis", &["store"], "another one"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),
     ("toml", &["config", "app"], "nothing past a configuration is a table of text; app reads the mock's own"),
