@@ -127,6 +127,14 @@ fn url(listener: &Listener) -> String {
 /// # Errors
 /// [`DemoError`]
 pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
+    start_on(options, None).await
+}
+
+/// The same, with another store than the file in its directory.
+///
+/// # Errors
+/// [`DemoError`]
+pub async fn start_on(options: &DemoOptions, store: Option<config::Store>) -> Result<Demo, DemoError> {
     let clock = SystemClock::shared();
     let shared_clock: Arc<dyn Clock> = clock.clone();
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -161,7 +169,10 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     let extra: Vec<(String, String)> = extra.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
     let texts: Vec<Text<'_>> = extra.iter().zip(&extra_environment).map(|((file, text), environment)| Text { file, text, environment }).collect();
     let main = Text { file: "the demo's configuration", text: toml.expose(), environment: &environment };
-    let checked = config::check(main, &texts).map_err(|found| DemoError::Config(Box::new(found)))?;
+    let mut checked = config::check(main, &texts).map_err(|found| DemoError::Config(Box::new(found)))?;
+    if let Some(store) = store {
+        checked.config.store = store;
+    }
 
     let client_secret = |id: &str| clients.facts.get(id).and_then(|client| client.client_secret.clone()).unwrap_or_else(|| Secret::new(String::new()));
     let rules = checked.config.issuers.first().map(|issuer| &issuer.rules);

@@ -4,6 +4,7 @@ mod claim;
 mod faults;
 mod gateway;
 mod inbound;
+mod launch_token;
 mod isolation;
 mod outbound;
 mod subjects;
