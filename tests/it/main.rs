@@ -4,6 +4,7 @@
 mod account;
 mod architecture;
 mod attack;
+mod audit;
 mod authorize;
 mod backchannel;
 mod cli;
