@@ -62,10 +62,6 @@ fn open(world: &World) -> App<'_> {
     world.app("open").at("http://127.0.0.1:4568/cb").set("scope", "openid fhirUser launch offline_access patient/Patient.rs")
 }
 
-fn evil(world: &World) -> App<'_> {
-    world.app("evil").at("http://127.0.0.1:6666/cb").set("scope", "openid fhirUser launch offline_access patient/Patient.rs")
-}
-
 fn asks(world: &World) -> App<'_> {
     world.app("asks").at("http://127.0.0.1:4569/cb").set("scope", "openid fhirUser launch patient/Patient.rs")
 }

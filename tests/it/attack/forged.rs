@@ -76,7 +76,8 @@ fn made_again(real: &str, public: &Value, own: &SigningKey, trap: &str) -> Vec<(
     forged.push(("no signature".to_owned(), format!("{text}.")));
     forged.push(("zeros".to_owned(), format!("{text}.{}", URL_SAFE_NO_PAD.encode([0u8; 256]))));
     // The public key as a shared secret.
-    let secrets = [Some(public.to_string().into_bytes()), pem(public).map(String::into_bytes), pem(public).map(|pem| pem.trim_end().as_bytes().to_vec()), Some(vec![])];
+    let secrets =
+        [Some(public.to_string().into_bytes()), pem(public).map(String::into_bytes), pem(public).map(|pem| pem.trim_end().as_bytes().to_vec()), Some(vec![])];
     for (n, secret) in secrets.into_iter().enumerate() {
         let Some(secret) = secret else { continue };
         for (alg, algorithm) in [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)] {
@@ -90,7 +91,14 @@ fn made_again(real: &str, public: &Value, own: &SigningKey, trap: &str) -> Vec<(
     let x5c = STANDARD.encode([0x30, 0x82, 0x01, 0x0a]);
     for (attack, changes) in [
         ("jwk", vec![("jwk", jwk.clone())]),
-        ("jwk under our kid", vec![("jwk", { let mut jwk = jwk.clone(); jwk["kid"] = head["kid"].clone(); jwk })]),
+        (
+            "jwk under our kid",
+            vec![("jwk", {
+                let mut jwk = jwk.clone();
+                jwk["kid"] = head["kid"].clone();
+                jwk
+            })],
+        ),
         ("jwk and its kid", vec![("jwk", jwk.clone()), ("kid", json!(own.kid()))]),
         ("a symmetric jwk", vec![("jwk", json!({ "kty": "oct", "k": "AAAA" }))]),
         ("jku", vec![("jku", json!(format!("{trap}/jwks")))]),
@@ -136,7 +144,14 @@ async fn algorithm_confusion_and_jwk_injection() {
     let own = client_key(Alg::RS256);
     let trap = Trap::start(&own).await;
     let app = honest(&world);
-    let form = |code: String| vec![("grant_type", "authorization_code".to_owned()), ("code", code), ("redirect_uri", super::AT.to_owned()), ("code_verifier", crate::world::VERIFIER.to_owned())];
+    let form = |code: String| {
+        vec![
+            ("grant_type", "authorization_code".to_owned()),
+            ("code", code),
+            ("redirect_uri", super::AT.to_owned()),
+            ("code_verifier", crate::world::VERIFIER.to_owned()),
+        ]
+    };
     let form = form(code(&app).await);
     let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let tokens = Tokens(world.post("/token", Some(&crate::world::basic("honest", super::SECRET)), &form).await.is(200).json());
@@ -159,7 +174,8 @@ async fn algorithm_confusion_and_jwk_injection() {
     }
     for (attack, forged) in made_again(&ehr, &public_of(&world, &ehr).await, &own, &trap.host) {
         for path in ["/launches", "/launches/end-session"] {
-            let sent = world.http.post(format!("{}{path}", world.issuer())).header("authorization", format!("Bearer {forged}")).json(&world.ehr().body).send().await;
+            let sent =
+                world.http.post(format!("{}{path}", world.issuer())).header("authorization", format!("Bearer {forged}")).json(&world.ehr().body).send().await;
             let reply = Reply::of(sent.unwrap()).await;
             assert_eq!((reply.status, reply.json()["error"].as_str()), (401, Some("invalid_token")), "{attack} at {path}: {}", reply.body);
             trail.refused(&attack, path.rsplit_once('/').unwrap().1.trim_end_matches("es"), "invalid_token", "").await;
@@ -210,9 +226,27 @@ async fn algorithm_confusion_and_jwk_injection_by_clients() {
     let public = prover.0.public_jwk().to_value();
     let forged = made_again(&real, &public, &thief.0, &trap.host);
     let changed: [(&str, String); 3] = [
-        ("jku beside jwk", thief.broken(&fresh(), |header, _| { header["jku"] = json!(trap.host); header["jwk"] = public.clone(); })),
-        ("kid for jwk", prover.broken(&fresh(), |header, _| { header.as_object_mut().unwrap().remove("jwk"); header["kid"] = json!("x"); })),
-        ("x5u for jwk", prover.broken(&fresh(), |header, _| { header.as_object_mut().unwrap().remove("jwk"); header["x5u"] = json!(trap.host); })),
+        (
+            "jku beside jwk",
+            thief.broken(&fresh(), |header, _| {
+                header["jku"] = json!(trap.host);
+                header["jwk"] = public.clone();
+            }),
+        ),
+        (
+            "kid for jwk",
+            prover.broken(&fresh(), |header, _| {
+                header.as_object_mut().unwrap().remove("jwk");
+                header["kid"] = json!("x");
+            }),
+        ),
+        (
+            "x5u for jwk",
+            prover.broken(&fresh(), |header, _| {
+                header.as_object_mut().unwrap().remove("jwk");
+                header["x5u"] = json!(trap.host);
+            }),
+        ),
     ];
     // A key swapped in whole makes a proof of its own, which is good for the thief's key and nothing else.
     let ours = |attack: &str| !matches!(attack, "jwk" | "jwk under our kid" | "jwk and its kid");
@@ -220,7 +254,12 @@ async fn algorithm_confusion_and_jwk_injection_by_clients() {
         // A header that is no header value is nothing to send.
         let assertion = world.assertion("regional-portal");
         let body = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([("grant_type", "authorization_code"), ("code", "code_x"), ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &assertion)])
+            .extend_pairs([
+                ("grant_type", "authorization_code"),
+                ("code", "code_x"),
+                ("client_assertion_type", ASSERTION_TYPE),
+                ("client_assertion", &assertion),
+            ])
             .finish();
         let reply = world.request("POST", "/token", &[("content-type", "application/x-www-form-urlencoded"), ("dpop", &proof)], body).await;
         assert_eq!((reply.status, reply.json()["error"].as_str()), (400, Some("invalid_dpop_proof")), "{attack}: {}", reply.body);

@@ -43,7 +43,11 @@ const INSIDE: [&str; 22] = [
 #[tokio::test]
 async fn ssrf_through_jwks_uri() {
     let key = client_key(Alg::ES384);
-    let asked: Vec<&str> = INSIDE.iter().copied().filter(|uri| !["127", "0x7f0", "2130706433", "0177", "[::1]", "localhost", "１２７"].iter().any(|own| uri.starts_with(&format!("https://{own}")))).collect();
+    let asked: Vec<&str> = INSIDE
+        .iter()
+        .copied()
+        .filter(|uri| !["127", "0x7f0", "2130706433", "0177", "[::1]", "localhost", "１２７"].iter().any(|own| uri.starts_with(&format!("https://{own}"))))
+        .collect();
     let clients: String = asked
         .iter()
         .enumerate()
@@ -97,13 +101,40 @@ async fn ssrf_through_what_a_jwks_uri_answers() {
     let packed = gzip(keys.as_bytes());
     let (count, there) = (Arc::clone(&inside), at.clone());
     let router = Router::new()
-        .route("/inside", axum::routing::any(move || { count.fetch_add(1, Ordering::SeqCst); async { "{\"keys\":[]}" } }))
-        .route("/good", axum::routing::get({ let keys = keys.clone(); move || async move { keys } }))
-        .route("/packed", axum::routing::get(move || { let packed = packed.clone(); async move { ([("content-encoding", "gzip"), ("content-type", "application/json")], packed) } }))
-        .route("/{status}", axum::routing::get(move |axum::extract::Path(status): axum::extract::Path<u16>| {
-            let to = format!("{there}/inside");
-            async move { (StatusCode::from_u16(status).unwrap(), [("location", to.clone()), ("refresh", format!("0; url={to}")), ("link", format!("<{to}>; rel=preload"))]).into_response() }
-        }));
+        .route(
+            "/inside",
+            axum::routing::any(move || {
+                count.fetch_add(1, Ordering::SeqCst);
+                async { "{\"keys\":[]}" }
+            }),
+        )
+        .route(
+            "/good",
+            axum::routing::get({
+                let keys = keys.clone();
+                move || async move { keys }
+            }),
+        )
+        .route(
+            "/packed",
+            axum::routing::get(move || {
+                let packed = packed.clone();
+                async move { ([("content-encoding", "gzip"), ("content-type", "application/json")], packed) }
+            }),
+        )
+        .route(
+            "/{status}",
+            axum::routing::get(move |axum::extract::Path(status): axum::extract::Path<u16>| {
+                let to = format!("{there}/inside");
+                async move {
+                    (
+                        StatusCode::from_u16(status).unwrap(),
+                        [("location", to.clone()), ("refresh", format!("0; url={to}")), ("link", format!("<{to}>; rel=preload"))],
+                    )
+                        .into_response()
+                }
+            }),
+        );
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     let paths = ["good", "packed", "301", "302", "303", "307", "308", "300"];
     let clients: String = paths

@@ -114,9 +114,31 @@ async fn open_redirect() {
         Tokens(world.post("/token", Some(&basic("honest", SECRET)), &form).await.is(200).json())
     };
     let helseid = &world.demo.facts.helseid.as_ref().unwrap().issuer;
-    let own = [format!("{}/", world.issuer()), format!("{helseid}/"), AT.to_owned(), "http://127.0.0.1:4567/bye".to_owned(), "http://127.0.0.1:4567/launch".to_owned(), "/".to_owned()];
+    let own = [
+        format!("{}/", world.issuer()),
+        format!("{helseid}/"),
+        AT.to_owned(),
+        "http://127.0.0.1:4567/bye".to_owned(),
+        "http://127.0.0.1:4567/launch".to_owned(),
+        "/".to_owned(),
+    ];
     let evil = ["https://evil.example", "//evil.example", "/\\evil.example", "https:evil.example", "http://127.0.0.1:4567.evil.example", "javascript:alert(1)"];
-    let names = ["redirect_uri", "post_logout_redirect_uri", "next", "url", "return_to", "kept", "request_uri", "target_link_uri", "iss", "lang", "ui_locales", "login_hint", "state", "logo"];
+    let names = [
+        "redirect_uri",
+        "post_logout_redirect_uri",
+        "next",
+        "url",
+        "return_to",
+        "kept",
+        "request_uri",
+        "target_link_uri",
+        "iss",
+        "lang",
+        "ui_locales",
+        "login_hint",
+        "state",
+        "logo",
+    ];
     let paths = ["/authorize", "/logout", "/account/apps", "/start/x", "/interaction/x", "/upstream/callback", "/nowhere"];
     let start = launch["start_url"].as_str().unwrap().strip_prefix(world.issuer()).unwrap().to_owned();
     let mut redirects = 0;
@@ -126,7 +148,9 @@ async fn open_redirect() {
                 let more = honest(&world).params;
                 let hint = tokens.text("id_token");
                 let pairs: Vec<(&str, &str)> = match path.as_str() {
-                    "/authorize" if name != "redirect_uri" => more.iter().filter(|(known, _)| known != name).map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+                    "/authorize" if name != "redirect_uri" => {
+                        more.iter().filter(|(known, _)| known != name).map(|(name, value)| (name.as_str(), value.as_str())).collect()
+                    }
                     "/logout" => vec![("id_token_hint", hint), ("client_id", "honest")],
                     _ => vec![],
                 };
@@ -147,7 +171,14 @@ async fn open_redirect() {
 #[tokio::test]
 async fn response_splitting() {
     let world = World::with_clients(CLIENTS).await;
-    let breaks = ["a\r\nX-Injected: 1\r\n\r\n<script>", "a\nX-Injected: 1", "a\rX-Injected: 1", "a\u{2028}X-Injected: 1", "a\u{560d}\u{560a}X-Injected: 1", "a\0X-Injected: 1"];
+    let breaks = [
+        "a\r\nX-Injected: 1\r\n\r\n<script>",
+        "a\nX-Injected: 1",
+        "a\rX-Injected: 1",
+        "a\u{2028}X-Injected: 1",
+        "a\u{560d}\u{560a}X-Injected: 1",
+        "a\0X-Injected: 1",
+    ];
     let unharmed = |what: &str, reply: &Reply| {
         assert!(!reply.headers.contains_key("x-injected"), "{what}: {:?}", reply.headers);
         assert!(reply.headers.get_all("location").iter().count() <= 1, "{what}");
@@ -157,7 +188,21 @@ async fn response_splitting() {
         }
     };
     for text in breaks {
-        for name in ["state", "client_id", "redirect_uri", "scope", "response_mode", "ui_locales", "login_hint", "nonce", "kept", "launch", "prompt", "request_uri", "display"] {
+        for name in [
+            "state",
+            "client_id",
+            "redirect_uri",
+            "scope",
+            "response_mode",
+            "ui_locales",
+            "login_hint",
+            "nonce",
+            "kept",
+            "launch",
+            "prompt",
+            "request_uri",
+            "display",
+        ] {
             let page = honest(&world).set(name, text).authorize(&mut world.browser()).await;
             unharmed(name, &page.reply);
             if name == "state" {
@@ -165,7 +210,10 @@ async fn response_splitting() {
                 assert!(page.reply.status == 303 && back.query_pairs().all(|(known, value)| known != "state" || value == text), "{back}");
             }
             for mode in ["fragment", "form_post"] {
-                unharmed(mode, &honest(&world).set("response_mode", mode).set("response_type", "token").set(name, text).authorize(&mut world.browser()).await.reply);
+                unharmed(
+                    mode,
+                    &honest(&world).set("response_mode", mode).set("response_type", "token").set(name, text).authorize(&mut world.browser()).await.reply,
+                );
             }
         }
         for path in ["start", "interaction", "nowhere"] {
