@@ -196,8 +196,7 @@ impl Engine {
         let mut held = self.store.load::<Interaction>(id).await?.ok_or(Stop::Gone)?;
         change(&mut held.value);
         if let Some(user) = &held.value.user
-            && let Some(session) = &user.vouched_by
-            && self.live_session(session).await?.is_none()
+            && !self.is_still(user, browser).await?
         {
             // Logged out while the page stood open: whoever goes on must log in again.
             held.value.change_user(None);
@@ -227,6 +226,17 @@ impl Engine {
             None => interaction.next(&self.rules, &client, launch.as_ref().map(|held| &held.value), access.as_ref()),
         };
         Ok(Pending { held, client, launch, access, step })
+    }
+
+    /// Whether the user of an interaction is still the user of this browser. Who logged in here is shown by the cookie of that login: which browser it
+    /// is might be known to somebody who put that cookie there before the login.
+    async fn is_still(&self, user: &KnownUser, browser: &Browser) -> Result<bool, StoreError> {
+        let Some(vouched_by) = &user.vouched_by else { return Ok(true) };
+        match self.live_session(vouched_by).await? {
+            None => Ok(false),
+            Some(session) if session.cookie.is_none() => Ok(true),
+            Some(_) => Ok(self.browser_session(browser).await?.is_some_and(|shown| shown.subject == user.subject)),
+        }
     }
 
     /// Writes what a page brought, and goes as far as it can from there.

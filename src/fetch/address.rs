@@ -80,6 +80,12 @@ impl Allowed {
         }
     }
 
+    /// Those of a name's addresses that may be connected to.
+    fn fit(self, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Refused> {
+        let fit: Vec<SocketAddr> = found.into_iter().filter(|found| self.address(found.ip())).collect();
+        if fit.is_empty() { Err(Refused) } else { Ok(fit) }
+    }
+
     /// The URL to ask, if it may be asked as far as its text tells. A literal address never meets the resolver, so it is judged here.
     pub(super) fn url(self, text: &str) -> Result<Url, FetchError> {
         let url = Url::parse(text).map_err(|_| FetchError::Url)?;
@@ -128,14 +134,17 @@ impl Resolve for Allowed {
             } else {
                 tokio::net::lookup_host((name.as_str(), 0)).await?.collect()
             };
-            let fit: Vec<SocketAddr> = found.into_iter().filter(|found| allowed.address(found.ip())).collect();
-            if fit.is_empty() { Err(Refused.into()) } else { Ok(Box::new(fit.into_iter()) as Addrs) }
+            Ok(Box::new(allowed.fit(found)?.into_iter()) as Addrs)
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::get::Getter;
     use super::*;
 
     const NOTHING: Allowed = Allowed { private: false, loopback: false };
@@ -159,6 +168,39 @@ mod tests {
                 assert_eq!(reach(address.parse().unwrap()), *expected, "{address}");
             }
         }
+    }
+
+    /// DNS rebinding: a name that leads where it may at first, then inside, then to both.
+    struct Flips {
+        allowed: Allowed,
+        asked: AtomicUsize,
+    }
+
+    impl Resolve for Flips {
+        fn resolve(&self, _: Name) -> Resolving {
+            let inside: SocketAddr = (Ipv4Addr::new(169, 254, 169, 254), 0).into();
+            let found = match self.asked.fetch_add(1, Ordering::SeqCst) {
+                0 => vec![(Ipv4Addr::LOCALHOST, 0).into()],
+                1 => vec![inside],
+                _ => vec![inside, (Ipv4Addr::LOCALHOST, 0).into()],
+            };
+            let fit = self.allowed.fit(found);
+            Box::pin(async move { Ok(Box::new(fit?.into_iter()) as Addrs) })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_a_moment_later_gains_nothing() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://keys.example:{}/", listener.local_addr().unwrap().port())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(|| async { "{}" })).await });
+        let limits = FetchLimits { allow_loopback: true, ..FetchLimits::default() };
+        let flips = Arc::new(Flips { allowed: Allowed::by(&limits), asked: AtomicUsize::new(0) });
+        let getter = Getter::resolving(limits, Arc::clone(&flips));
+        assert!(getter.get(url.clone()).await.is_ok(), "where it may");
+        assert_eq!(getter.get(url.clone()).await.err(), Some(FetchError::Address), "looked up anew, and judged anew");
+        assert!(getter.get(url).await.is_ok(), "of several addresses the one that may be asked");
+        assert_eq!(flips.asked.load(Ordering::SeqCst), 3);
     }
 
     #[test]

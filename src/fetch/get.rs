@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::ACCEPT;
 use reqwest::Client;
+use reqwest::dns::Resolve;
 use url::Url;
 
 use super::address::{Allowed, Refused};
@@ -27,9 +28,14 @@ pub(super) struct Getter {
 impl Getter {
     pub(super) fn new(limits: FetchLimits) -> Self {
         let allowed = Allowed::by(&limits);
+        Self::resolving(limits, Arc::new(allowed))
+    }
+
+    /// By another resolver.
+    pub(super) fn resolving<R: Resolve + 'static>(limits: FetchLimits, resolver: Arc<R>) -> Self {
         // No connection is kept: the next fetch of the same address is minutes away and resolves the name anew.
-        let client = outgoing::client(|builder| builder.dns_resolver(Arc::new(allowed)).pool_max_idle_per_host(0));
-        Self { client, allowed, limits }
+        let client = outgoing::client(|builder| builder.dns_resolver(Arc::clone(&resolver)).pool_max_idle_per_host(0));
+        Self { client, allowed: Allowed::by(&limits), limits }
     }
 
     /// The URL, if it may be asked.

@@ -12,7 +12,8 @@ use super::{App, reply};
 use crate::domain::client::Client;
 use crate::engine::launch::LaunchRefused;
 use crate::protocol::error::OAuthError;
-use crate::protocol::launch_request::{LaunchRequest, LaunchRequestError};
+use crate::protocol::json;
+use crate::protocol::launch_request::{LaunchRequest, LaunchRequestError, unknown_name};
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
     let (ehr, body) = match read(&app, "/launches", request).await {
@@ -34,12 +35,11 @@ pub async fn end_session(State(app): State<App>, request: Request<Body>) -> Resp
         Ok(read) => read,
         Err(response) => return response,
     };
-    let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(&body) else {
+    let Some(members) = json::object(&body) else {
         return wrong(StatusCode::BAD_REQUEST, "the body is not a JSON object", None);
     };
     if let Some(unknown) = members.keys().find(|name| *name != "session") {
-        let member: String = unknown.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-        return wrong(StatusCode::UNPROCESSABLE_ENTITY, "unknown member", Some(&member));
+        return wrong(StatusCode::UNPROCESSABLE_ENTITY, "unknown member", Some(unknown_name(unknown)));
     }
     let Some(session) = members.get("session").and_then(Value::as_str).filter(|session| !session.is_empty()) else {
         return wrong(StatusCode::BAD_REQUEST, "session must be a string", Some("session"));
@@ -74,6 +74,7 @@ async fn caller(app: &App, path: &str, headers: &HeaderMap) -> Result<std::sync:
 
 /// `member` names what does not stand.
 fn wrong(status: StatusCode, description: &str, member: Option<&str>) -> Response {
+    let member = member.filter(|member| !member.is_empty());
     let mut body = json!({ "error": "invalid_request", "error_description": description });
     if let (Some(member), Value::Object(members)) = (member, &mut body) {
         members.insert("member".to_owned(), member.into());

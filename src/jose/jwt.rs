@@ -5,10 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::alg::Alg;
-use super::json;
 use super::jwk::Jwk;
 use super::verify::JwtError;
 use crate::protocol::dpop::PROOF_TYPE;
+use crate::protocol::json;
 
 /// No token we have use for is longer than this many bytes.
 pub const MAX_BYTES: usize = 32 * 1024;

@@ -4,12 +4,11 @@
 //!   alg ─► jwk, set (public keys) ─► signer (who holds a private key) ─► signing (tokens; keys kept in `kept`), import (keys of others)
 //!                               └──► jwt (read, not believed) ─► verify (believed)
 //!   proof: DPoP proofs of our own
-//!   seal: private keys at rest, and HMAC            json: objects without repeated members
+//!   seal: private keys at rest, and HMAC
 //! ```
 
 mod alg;
 pub mod import;
-mod json;
 pub mod jwk;
 pub mod jwt;
 mod kept;

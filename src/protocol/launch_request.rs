@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::ids::{ClientId, FhirId, Reference};
+use super::json;
 use super::launch::{FhirContextItem, LaunchContext};
 use crate::secret::Secret;
 
@@ -107,9 +108,10 @@ impl LaunchRequest {
     /// [`LaunchRequestError`]; nothing is repaired, nothing unknown is passed over.
     pub fn parse(body: &[u8]) -> Result<Self, LaunchRequestError> {
         use LaunchRequestError as E;
-        let Ok(Value::Object(mut members)) = serde_json::from_slice::<Value>(body) else { return Err(E::NotAnObject) };
+        // A member twice is two launches in one: whoever checked the request before us may have read the other one. RFC 8259 §4.
+        let Some(mut members) = json::object(body) else { return Err(E::NotAnObject) };
         if let Some(unknown) = members.keys().find(|name| !Member::ALL.iter().any(|member| member.as_str() == *name)) {
-            return Err(E::Unknown(unknown.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')).take(64).collect()));
+            return Err(E::Unknown(unknown_name(unknown).to_owned()));
         }
         // `null` says the same as leaving the member out.
         members.retain(|_, value| !value.is_null());
@@ -140,6 +142,12 @@ impl LaunchRequest {
             ttl: from.seconds(Member::Ttl)?,
         })
     }
+}
+
+/// A name nobody knows, as far as it may be said again: one that might be a number or a secret in the wrong place is not.
+pub fn unknown_name(name: &str) -> &str {
+    let is_plain = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.'));
+    if is_plain { name } else { "" }
 }
 
 fn fhir_id(member: Member, text: &str) -> Result<FhirId, LaunchRequestError> {

@@ -7,6 +7,7 @@ pub mod dpop;
 pub mod error;
 pub mod exchange;
 pub mod ids;
+pub mod json;
 pub mod lang;
 pub mod launch;
 pub mod launch_request;

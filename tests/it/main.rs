@@ -3,6 +3,7 @@
 
 mod account;
 mod architecture;
+mod attack;
 mod audit;
 mod authorize;
 mod backchannel;

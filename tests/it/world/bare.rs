@@ -36,6 +36,7 @@ pub enum Running {
 
 impl Bare {
     pub(super) fn new(origin: String, clock: Arc<FixedClock>, data: tempfile::TempDir, running: Running) -> Self {
+        super::log::watched();
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { origin, clock, http, running, _data: data }
     }

@@ -5,8 +5,10 @@ use std::io::Write;
 use std::sync::Once;
 
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::filter::{LevelFilter, Targets, dynamic_filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::leaks;
 
 thread_local! {
     static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
@@ -30,14 +32,21 @@ impl Write for Ours {
     }
 }
 
+/// Whatever a server of this process logs from now on is looked through for secrets, as much as it can be configured to log.
+pub fn watched() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let here = dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some));
+        let all = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Ours).with_filter(here);
+        let most = Targets::new().with_default(LevelFilter::WARN).with_target("helsebro", LevelFilter::TRACE);
+        let scanned = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| leaks::Scan).with_filter(most);
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(all).with(scanned)).unwrap();
+    });
+}
+
 impl Log {
     pub fn begin() -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            let here = dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some));
-            let all = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Ours).with_filter(here);
-            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(all)).unwrap();
-        });
+        watched();
         LOG.set(Some(Vec::new()));
         Self
     }

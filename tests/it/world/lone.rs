@@ -46,6 +46,7 @@ impl Lone {
     /// Two bases that answer and one nobody listens at. `more` is configuration: `ISSUER` in it stands for the issuer, `[[issuer]]`
     /// keys come before the marker `--`, clients after it. `path` is that of the issuer.
     pub async fn start(path: &str, more: &str) -> Self {
+        super::log::watched();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listeners = Listeners { public: bind(any).await.unwrap(), ops: bind(any).await.unwrap() };
         let nowhere = tokio::net::TcpListener::bind(any).await.unwrap().local_addr().unwrap();

@@ -7,7 +7,8 @@ mod bare;
 mod browser;
 mod ehr;
 mod inside;
-mod log;
+pub mod leaks;
+pub mod log;
 mod lone;
 mod prover;
 
@@ -52,7 +53,23 @@ pub struct Reply {
 impl Reply {
     pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.unwrap() }
+        let reply = Self { status, headers, body: response.text().await.unwrap() };
+        reply.tells_nothing();
+        reply
+    }
+
+    /// No error gives away what it is about, in its body or beside it.
+    fn tells_nothing(&self) {
+        if self.status >= 400 {
+            leaks::look("an error", &self.body);
+        }
+        for name in ["www-authenticate", "x-request-id"] {
+            self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).for_each(|value| leaks::look(name, value));
+        }
+        if let Some(refusal) = self.header("location").filter(|location| location.contains("error=")) {
+            leaks::look("a redirect with an error", refusal);
+        }
+        leaks::nothing_found();
     }
 
     #[track_caller]
@@ -77,6 +94,12 @@ impl Reply {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        leaks::nothing_found();
+    }
+}
+
 impl World {
     pub async fn start() -> Self {
         Self::with_clients("").await
@@ -89,6 +112,7 @@ impl World {
 
     /// A world with more clients and more rows of the exchange policy. `{issuer}` and `{fhir}` stand for the demo's own.
     pub async fn with(toml: &str, policy: &str) -> Self {
+        log::watched();
         let data = tempfile::tempdir().unwrap();
         let clients = (!toml.is_empty()).then(|| {
             let path: PathBuf = data.path().join("clients.toml");

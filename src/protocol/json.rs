@@ -1,4 +1,4 @@
-//! JSON objects as RFC 7515 §4 and RFC 7519 §4 want them: no member twice.
+//! JSON objects as RFC 7515 §4 and RFC 7519 §4 want them, and as is wise wherever two readers may see one text: no member twice. RFC 8259 §4.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Reads one JSON object and nothing else; a repeated top-level member is an error, for two readers might each believe another one.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice::<Object>(bytes).ok().map(|object| object.0)
 }
 
