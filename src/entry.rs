@@ -8,7 +8,7 @@ mod clients;
 mod jose;
 mod words;
 
-use crate::{fetch, fhir, fhir_client, upstream};
+use crate::{audit, fetch, fhir, fhir_client, upstream};
 
 /// One parser, behind a function that may be given anything.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,7 @@ pub const ENTRY_POINTS: &[EntryPoint] = &[
     entry("fhir_search", "an app at the FHIR mock: a type, then `?` and a query", fhir::entry::search),
     entry("fhir_reference", "an app at the FHIR mock: a reference", fhir::entry::reference),
     entry("fhir_path", "an app at the FHIR mock: a path", fhir::entry::path),
+    entry("audit_lines", "whoever could write to the log: its lines, and events for a receiver", audit::entry::lines),
     entry("fhir_introspection", "our answer about a token, as the FHIR mock reads it", fhir::entry::introspection),
 ];
 

@@ -3,6 +3,7 @@
 
 mod account;
 mod architecture;
+mod audit;
 mod authorize;
 mod backchannel;
 mod cli;
@@ -49,6 +50,7 @@ mod routes;
 mod store_contract;
 mod store_durability;
 mod supply;
+mod threat;
 mod token;
 mod upstream;
 mod world;
