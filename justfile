@@ -24,3 +24,15 @@ run *arguments:
 # One launch, walked through on the terminal
 demo:
     cargo run -- demo --once --fresh
+
+# What the program is made of, as CycloneDX: target/helsebro.cdx.json
+sbom *options:
+    cargo xtask sbom {{options}}
+
+# Licences, bans, sources and advisories (needs cargo-deny)
+deny:
+    cargo deny --locked check
+
+# One fuzz target of fuzz/ (needs cargo-fuzz and a nightly compiler)
+fuzz target *options:
+    cargo +nightly fuzz run {{target}} {{options}}

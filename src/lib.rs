@@ -12,6 +12,7 @@
 //!           ├────► config ─► domain                        (what a file says, as domain types)
 //!           └────► fhir, helseid, demo    peers on the other side of the wire; they share words, never rules
 //!
+//!   entry   every parser that reads from the network, by name: what fuzz targets run
 //!   secret · time · random · listen    the leaves, open to all
 //! ```
 
@@ -37,4 +38,5 @@ pub mod fhir;
 pub mod helseid;
 
 pub mod app;
+pub mod entry;
 pub mod cli;

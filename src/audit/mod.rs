@@ -3,6 +3,7 @@
 //! A request only puts a value into a bounded queue. One thread makes lines of what has gathered there, hashes them, writes them at once and
 //! has them brought to the disk with one call.
 
+pub mod entry;
 pub mod fhir;
 mod files;
 pub mod forward;

@@ -9,6 +9,7 @@
 //! ```
 
 mod address;
+pub mod entry;
 mod freshness;
 mod get;
 mod jwks;

@@ -59,9 +59,9 @@ pub enum MetadataFault {
 
 /// The endpoints we use. Each is at the issuer's own origin: a document cannot send our secret, or its users' tokens, elsewhere.
 #[derive(Debug)]
-struct Endpoints {
-    jwks: String,
-    introspection: Url,
+pub(super) struct Endpoints {
+    pub(super) jwks: String,
+    pub(super) introspection: Url,
 }
 
 /// What came of asking for the metadata, and when.
@@ -184,7 +184,7 @@ impl Peer {
 }
 
 /// Endpoints and nothing else: what the document says of algorithms or authentication changes nothing.
-fn endpoints(document: &[u8], issuer: &Issuer) -> Result<Endpoints, MetadataFault> {
+pub(super) fn endpoints(document: &[u8], issuer: &Issuer) -> Result<Endpoints, MetadataFault> {
     let document: Map<String, Value> = serde_json::from_slice(document).map_err(|_| MetadataFault::Malformed)?;
     if document.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
         return Err(MetadataFault::Issuer);

@@ -16,13 +16,13 @@ use crate::secret::{Digest, Secret};
 use crate::time::{Clock, UnixTime};
 
 /// How far our clock and the authorization server's may differ. fhir-server.md §12.
-const SKEW: Duration = Duration::from_secs(5);
+pub(super) const SKEW: Duration = Duration::from_secs(5);
 /// How many tokens are remembered at once.
 const REMEMBERED: usize = 10_000;
 
 /// RFC 7662 §2.2 with SMART's additions. What this server does not use is not read.
 #[derive(Deserialize)]
-struct Answer {
+pub(super) struct Answer {
     active: bool,
     scope: Option<String>,
     client_id: Option<String>,
@@ -85,7 +85,7 @@ impl Introspector {
                 return Ok(Arc::clone(&known.context));
             }
         }
-        let context = Arc::new(self.read(self.ask(token).await?, now)?);
+        let context = Arc::new(read_answer(self.ask(token).await?, &self.issuer, &self.base, now)?);
         self.remembered.insert(name, Arc::new(Remembered { asked_at: now, context: Arc::clone(&context) }));
         Ok(context)
     }
@@ -130,44 +130,45 @@ impl Introspector {
         let body = response.bytes().await.map_err(|why| unavailable(why.without_url().to_string()))?;
         serde_json::from_slice(&body).map_err(|why| unavailable(format!("unreadable answer at line {} column {}", why.line(), why.column())))
     }
+}
 
-    fn read(&self, answer: Answer, now: UnixTime) -> Result<AccessContext, Refusal> {
-        if !answer.active {
-            return Err(Refusal::Token(TokenFault::Inactive));
-        }
-        // SAL §5.6: `scope`, `client_id` and `exp` are always there; nothing is guessed where they are not.
-        let (Some(scope), Some(client_id), Some(exp)) = (answer.scope, answer.client_id, answer.exp) else {
-            tracing::error!(endpoint = %self.endpoint, "an active token was introspected without scope, client_id or exp");
-            return Err(Refusal::Unavailable(Upstream::Introspection));
-        };
-        let expires_at = UnixTime(exp);
-        if now >= expires_at + SKEW {
-            return Err(Refusal::Token(TokenFault::Expired));
-        }
-        if answer.iss.is_some_and(|iss| iss != self.issuer) {
-            return Err(Refusal::Token(TokenFault::Issuer));
-        }
-        // SAL-202: a token for another server is no token here.
-        let for_us = |aud: &Value| aud.as_str().is_some_and(|aud| self.base.is_named_by(aud));
-        let meant = match &answer.aud {
-            Some(Value::Array(all)) => all.iter().any(for_us),
-            Some(one) => for_us(one),
-            None => false,
-        };
-        if !meant {
-            return Err(Refusal::Token(TokenFault::Audience));
-        }
-        let told = Told {
-            client_id: &client_id,
-            scope: &scope,
-            patient: answer.patient.as_deref(),
-            encounter: answer.encounter.as_deref(),
-            purpose: answer.purpose_of_use.as_deref(),
-            fhir_user: answer.fhir_user.as_deref(),
-            cnf: answer.cnf.as_ref(),
-        };
-        Ok(AccessContext::new(told, expires_at, &self.base, now))
+/// What an answer means for this base.
+pub(super) fn read_answer(answer: Answer, issuer: &str, base: &FhirBase, now: UnixTime) -> Result<AccessContext, Refusal> {
+    if !answer.active {
+        return Err(Refusal::Token(TokenFault::Inactive));
     }
+    // SAL §5.6: `scope`, `client_id` and `exp` are always there; nothing is guessed where they are not.
+    let (Some(scope), Some(client_id), Some(exp)) = (answer.scope, answer.client_id, answer.exp) else {
+        tracing::error!(%issuer, "an active token was introspected without scope, client_id or exp");
+        return Err(Refusal::Unavailable(Upstream::Introspection));
+    };
+    let expires_at = UnixTime(exp);
+    if now >= expires_at + SKEW {
+        return Err(Refusal::Token(TokenFault::Expired));
+    }
+    if answer.iss.is_some_and(|iss| iss != issuer) {
+        return Err(Refusal::Token(TokenFault::Issuer));
+    }
+    // SAL-202: a token for another server is no token here.
+    let for_us = |aud: &Value| aud.as_str().is_some_and(|aud| base.is_named_by(aud));
+    let meant = match &answer.aud {
+        Some(Value::Array(all)) => all.iter().any(for_us),
+        Some(one) => for_us(one),
+        None => false,
+    };
+    if !meant {
+        return Err(Refusal::Token(TokenFault::Audience));
+    }
+    let told = Told {
+        client_id: &client_id,
+        scope: &scope,
+        patient: answer.patient.as_deref(),
+        encounter: answer.encounter.as_deref(),
+        purpose: answer.purpose_of_use.as_deref(),
+        fhir_user: answer.fhir_user.as_deref(),
+        cnf: answer.cnf.as_ref(),
+    };
+    Ok(AccessContext::new(told, expires_at, base, now))
 }
 
 /// The key whose proof must come with the token, if any: a bound token is nothing without the proof of its key, and a proof is worth

@@ -17,6 +17,7 @@ mod clinician;
 mod context;
 mod data;
 mod discovery;
+pub mod entry;
 mod dpop;
 mod faults;
 mod include;

@@ -8,6 +8,7 @@
 
 mod bundle;
 mod client;
+pub mod entry;
 mod query;
 mod resource;
 

@@ -102,7 +102,7 @@ struct Bound {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     exp: i64,
     iat: Option<i64>,
     nbf: Option<i64>,
@@ -194,7 +194,7 @@ impl Upstream {
 }
 
 impl Claims {
-    fn read(self, audience: &str, rules: &UpstreamRules, now: UnixTime) -> Result<UpstreamToken, TokenFault> {
+    pub(super) fn read(self, audience: &str, rules: &UpstreamRules, now: UnixTime) -> Result<UpstreamToken, TokenFault> {
         not_ahead([self.iat, self.nbf], rules, now)?;
         // T13: whatever `typ` says, an id_token, assertion or proof has not these, or has a nonce.
         let (Some(client_id), Some(scope), None) = (self.client_id, self.scope, self.nonce) else { return Err(TokenFault::NotAnAccessToken) };

@@ -81,8 +81,8 @@ pub(super) struct Call<'a> {
 /// An answer that was read to its end.
 pub(super) struct Answer {
     pub status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
 }
 
 /// Why one attempt gave no answer.
@@ -276,7 +276,7 @@ impl Answer {
         (wait <= longest).then_some(wait)
     }
 
-    fn asks_for_nonce(&self) -> bool {
+    pub(super) fn asks_for_nonce(&self) -> bool {
         self.status.is_client_error() && self.json().is_some_and(|body| body.get("error").and_then(Value::as_str) == Some("use_dpop_nonce"))
     }
 
@@ -294,7 +294,7 @@ impl Answer {
         if self.is_json() { serde_json::from_slice(&self.body).ok() } else { None }
     }
 
-    fn read(self, safety: Safety) -> Result<Map<String, Value>, UpstreamError> {
+    pub(super) fn read(self, safety: Safety) -> Result<Map<String, Value>, UpstreamError> {
         if self.status.is_success() {
             // A revocation is answered with nothing. RFC 7009 §2.2.
             if self.body.is_empty() {

@@ -38,7 +38,7 @@ pub struct IdTokenExpect<'a> {
 
 /// The claims, as leniently read as §3.2 of the reference says they are written.
 #[derive(Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     sub: UpstreamSubject,
     iat: i64,
     nbf: Option<i64>,
@@ -124,7 +124,7 @@ pub(super) fn not_ahead(times: impl IntoIterator<Item = Option<i64>>, rules: &Up
 }
 
 impl Claims {
-    fn check(self, expect: &IdTokenExpect<'_>, hash: Option<&str>, rules: &UpstreamRules, now: UnixTime) -> Result<UpstreamIdentity, TokenFault> {
+    pub(super) fn check(self, expect: &IdTokenExpect<'_>, hash: Option<&str>, rules: &UpstreamRules, now: UnixTime) -> Result<UpstreamIdentity, TokenFault> {
         not_ahead([Some(self.iat), self.nbf], rules, now)?;
         if UnixTime(self.iat) < now - OLDEST {
             return Err(TokenFault::Old);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Upstream;
 use super::error::{TokenFault, UpstreamError};
 use super::id_token::{not_ahead, read};
-use crate::domain::upstream::{TOKEN_ALGS, UpstreamSession, UpstreamSubject};
+use crate::domain::upstream::{TOKEN_ALGS, UpstreamRules, UpstreamSession, UpstreamSubject};
 use crate::jose::{Expect, Expiry};
 use crate::protocol::ids::{RedirectUri, TokenId};
 use crate::secret::Secret;
@@ -38,7 +38,7 @@ pub struct EndSession {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     jti: TokenId,
     iat: i64,
     exp: Option<i64>,
@@ -46,6 +46,24 @@ struct Claims {
     sid: Option<UpstreamSession>,
     nonce: Option<Value>,
     events: Map<String, Value>,
+}
+
+impl Claims {
+    /// What is left to look at once the signature holds. OIDC Back-Channel Logout §2.6.
+    pub(super) fn check(self, rules: &UpstreamRules, now: UnixTime) -> Result<LogoutNotice, TokenFault> {
+        not_ahead([Some(self.iat)], rules, now)?;
+        let until = UnixTime(self.iat) + OLDEST;
+        if now >= until {
+            return Err(TokenFault::Old);
+        }
+        let event = self.events.get(EVENT).is_some_and(Value::is_object);
+        // A nonce is what an id_token has, and forbidden here.
+        if !event || self.nonce.is_some() || (self.sub.is_none() && self.sid.is_none()) {
+            return Err(TokenFault::NotALogoutToken);
+        }
+        let good_until = self.exp.map_or(until, |exp| UnixTime(exp) + rules.leeway).max(until);
+        Ok(LogoutNotice { subject: self.sub, session: self.sid, jti: self.jti, good_until })
+    }
 }
 
 impl Upstream {
@@ -67,19 +85,7 @@ impl Upstream {
             ..Expect::default()
         };
         let claims: Claims = self.verified(&jwt, &wanted).await?.into_claims();
-        let now = self.now();
-        not_ahead([Some(claims.iat)], rules, now)?;
-        let until = UnixTime(claims.iat) + OLDEST;
-        if now >= until {
-            return Err(TokenFault::Old.into());
-        }
-        let event = claims.events.get(EVENT).is_some_and(Value::is_object);
-        // A nonce is what an id_token has, and forbidden here.
-        if !event || claims.nonce.is_some() || (claims.sub.is_none() && claims.sid.is_none()) {
-            return Err(TokenFault::NotALogoutToken.into());
-        }
-        let good_until = claims.exp.map_or(until, |exp| UnixTime(exp) + rules.leeway).max(until);
-        Ok(LogoutNotice { subject: claims.sub, session: claims.sid, jti: claims.jti, good_until })
+        Ok(claims.check(rules, self.now())?)
     }
 
     /// What ends the person's session there and brings the browser back to `back`, which must be registered; `None` where the provider has

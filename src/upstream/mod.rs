@@ -17,6 +17,7 @@ mod call;
 mod circuit;
 pub mod details;
 mod discovery;
+pub mod entry;
 mod error;
 mod flights;
 mod forward;

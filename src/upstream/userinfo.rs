@@ -14,7 +14,7 @@ use crate::jose::SigningKey;
 use crate::secret::Secret;
 
 #[derive(Deserialize)]
-struct Userinfo {
+pub(super) struct Userinfo {
     sub: UpstreamSubject,
     #[serde(rename = "helseid://claims/hpr/hpr_details")]
     details: Option<RawDetails>,
@@ -86,7 +86,13 @@ impl Upstream {
         if found.sub != *subject {
             return Err(AnswerFault::Subject.into());
         }
-        found.details.map_or(Ok(HprDetails::default()), RawDetails::read)
+        found.details()
+    }
+}
+
+impl Userinfo {
+    pub(super) fn details(self) -> Result<HprDetails, UpstreamError> {
+        self.details.map_or(Ok(HprDetails::default()), RawDetails::read)
     }
 }
 

@@ -34,6 +34,11 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("fhir", &["protocol", "jose"], "a peer: learns what a token is worth by introspection, like anyone else, and checks the proof that comes with it"),
     ("helseid", &["protocol", "jose"], "a foreign identity provider: it shares our words and none of our rules"),
     ("demo", &["protocol", "jose"], "foreign parties: they speak HTTP, so that a bug cannot agree with itself"),
+    (
+        "entry",
+        &["protocol", "jose", "domain", "config", "fetch", "fhir_client", "upstream", "audit", "http", "fhir"],
+        "lists every parser that reads from the network, for the fuzz targets and their bounded run; nobody calls it otherwise",
+    ),
     ("app", &["*"], "the composition root, the one that knows everyone"),
     (
         "cli",
@@ -48,7 +53,7 @@ const LEAVES: &[&str] = &["secret", "time", "random", "listen"];
 
 /// A foreign crate, where its types stop, and why.
 const OWNERS: &[(&str, &[&str], &str)] = &[
-    ("axum", &["http", "fhir", "helseid", "demo", "listen", "app"], "servers only; a rule that knows a request is in the wrong place"),
+    ("axum", &["http", "fhir", "helseid", "demo", "listen", "entry", "app"], "servers only; a rule that knows a request is in the wrong place"),
     ("hyper", &["listen"], "the accept loop is written once"),
     ("hyper_util", &["listen"], "the accept loop is written once"),
     ("askama", &["http", "helseid", "demo"], "whoever has pages"),
