@@ -1,6 +1,7 @@
 //! The command line. Every command says what went wrong in one sentence and ends with 0, 1 (it failed) or 2 (it was called wrongly).
 
 mod admin;
+mod audit;
 mod clients;
 mod fhir;
 mod helseid;
@@ -45,6 +46,9 @@ enum Command {
     /// Register, list and change clients
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Check and read the audit log
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Check a configuration, or print its reference
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -187,6 +191,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => on_runtime(run_server(args)),
         Command::Fhir(args) => on_runtime(fhir::run(args)),
         Command::Helseid(args) => on_runtime(helseid::run(args)),
+        Command::Audit(command) => audit::run(command),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }

@@ -7,7 +7,8 @@
 //!           │               ├─────► store ──► domain
 //!           │               ├─────► fhir_client ─► fetch   (how we read the EHR's FHIR server)
 //!           │               ├─────► fetch ─► jose          (documents of clients: their keys)
-//!           │               └─────► upstream ─► fetch      (the identity provider behind us, as its client)
+//!           │               ├─────► upstream ─► fetch      (the identity provider behind us, as its client)
+//!           │               └─────► audit ─► fetch, domain (what was decided, in a chain of hashes)
 //!           ├────► config ─► domain                        (what a file says, as domain types)
 //!           └────► fhir, helseid, demo    peers on the other side of the wire; they share words, never rules
 //!
@@ -19,6 +20,7 @@ pub mod random;
 pub mod secret;
 pub mod time;
 
+pub mod audit;
 pub mod config;
 pub mod domain;
 pub mod engine;

@@ -7,7 +7,8 @@ use axum::Router;
 use axum::body::Body;
 use tower::ServiceExt as _;
 
-use super::open::{OpenError, Opened, open};
+use super::open::{OpenError, Opened, open, open_audit};
+use crate::audit::Audit;
 use crate::config::{Config, Home, Store as StoreConfig, client_from_json};
 use crate::http::ops::{Ops, Register, Registered, router};
 use crate::http::{HttpLimits, Site};
@@ -33,7 +34,7 @@ impl From<OpenError> for OfflineError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Store(StoreError::Locked { path }) => Self::Held(path),
-            other @ (OpenError::Seal(_) | OpenError::Store(_) | OpenError::Keys { .. }) => Self::Open(other),
+            other @ (OpenError::Seal(_) | OpenError::Store(_) | OpenError::Keys { .. } | OpenError::Audit { .. }) => Self::Open(other),
         }
     }
 }
@@ -57,6 +58,7 @@ pub struct Offline {
     /// What the router wants as bearer, made for this one opening.
     token: Secret<String>,
     backend: Arc<dyn Backend>,
+    audit: Audit,
 }
 
 /// An answer of the operations router.
@@ -73,11 +75,12 @@ impl Offline {
         if config.store == StoreConfig::Memory {
             return Err(OfflineError::Memory);
         }
-        let Opened { backend, engines } = open(config, clock, random.clone()).await?;
+        let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+        let audit = open_audit(config, clock, &*random)?;
         let token = random.token();
-        let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)))).collect();
+        let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)).recorded(audit.clone()))).collect();
         let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
-        Ok(Self { router: router(ops), token, backend })
+        Ok(Self { router: router(ops), token, backend, audit })
     }
 
     /// Asks what would be asked of a running server's operations listener.
@@ -101,6 +104,7 @@ impl Offline {
     /// # Errors
     /// [`OfflineError::Close`]
     pub async fn close(self) -> Result<(), OfflineError> {
+        self.audit.close().await;
         self.backend.close().await.map_err(OfflineError::Close)
     }
 }

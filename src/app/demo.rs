@@ -320,7 +320,7 @@ fn read(path: &Path) -> Result<String, DemoError> {
 /// Only what the demo makes is wiped; whatever else lies in the directory stays.
 fn prepare(data: &Path, fresh: bool) -> Result<(), DemoError> {
     if fresh {
-        for (path, is_dir) in [(data.join("helsebro.redb"), false), (data.join("keys"), true), (data.join("hospital-keys"), true)] {
+        for (path, is_dir) in [(data.join("helsebro.redb"), false), (data.join("keys"), true), (data.join("hospital-keys"), true), (data.join("audit"), true)] {
             let wiped = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match wiped {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DemoError::File { path, error }),
@@ -376,6 +376,9 @@ path = {store:?}
 [keys]
 dir = {keys:?}
 
+[audit]
+dir = {audit:?}
+
 [[issuer]]
 url = "{issuer}"
 name = "Helsebro demo"
@@ -396,6 +399,7 @@ resource_servers = ["fhir-server", "{hospital_here}"]
         token = ops_token.expose(),
         store = format!("{data}/helsebro.redb"),
         keys = format!("{data}/keys"),
+        audit = format!("{data}/audit"),
         upstream = helseid.upstream.expose(),
         rows = helseid.rows(fhir, policy),
         clients = clients.expose(),

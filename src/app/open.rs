@@ -1,11 +1,14 @@
 //! Opening what a server stands on: the store, the keys, one engine for each issuer. The CLI does this too where no server runs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::seal_key::{SealKeyError, seal_key};
-use crate::config::{Config, Durability, Fetch, IssuerConfig, Redis as RedisConfig, RedisServers, Store as StoreConfig};
+use crate::audit::persons::{PURPOSE, Persons};
+use crate::audit::{Audit, Keeping, OnFailure, Options};
+use crate::config::{self, Config, Durability, Fetch, IssuerConfig, Redis as RedisConfig, RedisServers, Store as StoreConfig};
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache, Poster};
@@ -29,6 +32,8 @@ pub enum OpenError {
     Seal(#[from] SealKeyError),
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StoreError),
+    #[error("the audit log in {} cannot be opened: {error}", dir.display())]
+    Audit { dir: PathBuf, error: std::io::Error },
     #[error("the keys of {issuer} cannot be opened: {error}")]
     Keys { issuer: String, error: KeysError },
 }
@@ -85,6 +90,30 @@ fn redis(config: &RedisConfig) -> shared::Options {
         max_in_flight: config.max_in_flight,
         acknowledged: (config.wait_replicas > 0).then_some(shared::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
     }
+}
+
+/// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
+///
+/// # Errors
+/// [`OpenError::Audit`], [`OpenError::Seal`]
+pub fn open_audit(config: &Config, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
+    let Some(kept) = &config.audit else { return Ok(Audit::off()) };
+    let seal = seal_key(&config.keys, random)?;
+    begin_audit(kept, &seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+}
+
+fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
+    let keeping = Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
+    let on_failure = match kept.on_failure {
+        config::OnFailure::Refuse => OnFailure::Refuse,
+        config::OnFailure::Continue => OnFailure::Continue,
+    };
+    Audit::start(Options { keeping, on_failure, wait: kept.wait }, persons(seal), clock, random)
+}
+
+/// The key people are hashed under in the log.
+pub fn persons(seal: &SealKey) -> Persons {
+    Persons::new(&seal.derive(PURPOSE))
 }
 
 /// What the engines of a process have in common.

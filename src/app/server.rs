@@ -1,5 +1,6 @@
 //! A running authorization server: its listeners, and what goes on beside them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 use super::admin;
-use super::open::{OpenError, Opened, open};
-use crate::config::Config;
+use super::open::{OpenError, Opened, open, open_audit};
+use crate::audit::Audit;
+use crate::audit::forward::Receiver;
+use crate::config::{AuditForward, Config};
+use crate::domain::audit::{Action, Facts};
 use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
@@ -48,6 +52,7 @@ pub struct Running {
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     backend: Arc<dyn Backend>,
+    audit: Audit,
 }
 
 /// Listens on an address, or says which it was.
@@ -100,7 +105,8 @@ pub async fn start_beside(
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)));
+    let audit = open_audit(config, clock.clone(), &*random)?;
+    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
     let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
     let beside = match neighbour {
         Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
@@ -117,6 +123,7 @@ pub async fn start_beside(
         ..Limits::default()
     };
     let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
+    let forwarding = forward(config, &audit, &stop)?;
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
@@ -129,7 +136,19 @@ pub async fn start_beside(
     ];
     tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
     tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
-    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
+    tasks.extend(forwarding);
+    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend, audit })
+}
+
+/// Starts sending the audit log on, where it is to be.
+fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<JoinHandle<()>>, OpenError> {
+    let Some((kept, to)) = config.audit.as_ref().and_then(|kept| Some((kept, kept.forward.clone()?))) else { return Ok(None) };
+    let to = match to {
+        AuditForward::Http { url, token } => Receiver::Http { url, token },
+        AuditForward::SyslogTcp(address) => Receiver::SyslogTcp { address },
+        AuditForward::SyslogUdp(address) => Receiver::SyslogUdp { address },
+    };
+    audit.forward(to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
 }
 
 impl Running {
@@ -140,6 +159,8 @@ impl Running {
             // A task that panicked has said so already; the others still get their time.
             let _ended = task.await;
         }
+        // After the last request: its record is in.
+        self.audit.close().await;
         if let Err(error) = self.backend.close().await {
             tracing::error!(%error, "the store was not closed cleanly");
         }
@@ -184,8 +205,14 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
             }
         };
         for site in sites.iter().filter(|site| concerns(&change, site)) {
+            let known = kids(site);
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
+            }
+            let changed: Vec<String> = known.symmetric_difference(&kids(site)).cloned().collect();
+            if !changed.is_empty() {
+                let facts = Facts { keys: changed, ..Facts::default() };
+                site.audit.record_own(Action::KeyChange, Some(site.engine.rules.issuer.clone()), facts).await;
             }
         }
     }
@@ -213,6 +240,11 @@ async fn tell(site: Arc<Site>, stop: CancellationToken) {
             }
         };
     }
+}
+
+/// The keys an issuer has.
+fn kids(site: &Site) -> BTreeSet<String> {
+    site.engine.keys.entries().into_iter().map(|key| key.kid).collect()
 }
 
 /// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.

@@ -110,7 +110,7 @@ pub(super) fn store(raw: &RawStore, environment: &dyn Environment, local: bool, 
     }
 }
 
-fn path<'a>(field: &'a Field<String>, default: &'static str, found: &mut Findings) -> &'a str {
+pub(super) fn path<'a>(field: &'a Field<String>, default: &'static str, found: &mut Findings) -> &'a str {
     match field {
         Field::Given(text, place) if text.is_empty() || text.contains('\0') => {
             found.refuse_value(place, text, format!("must be a path; write \"{default}\""));

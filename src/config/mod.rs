@@ -1,5 +1,6 @@
 //! Configuration: `RawConfig` (what the file says) becomes [`Config`] (what we know to be true), or a list of everything that is wrong with it.
 
+mod audit;
 mod auth;
 mod check;
 mod client;
@@ -33,7 +34,9 @@ pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
-pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Redis, RedisServers, Server, Store};
+pub use types::{
+    Audit, AuditForward, Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, OnFailure, Redis, RedisServers, Server, Store,
+};
 
 use crate::domain::client::HelseIdNeed;
 pub use crate::domain::exchange::Direction;
@@ -80,13 +83,14 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let local = raw.issuer.get().is_some_and(|list| {
         !list.is_empty() && list.iter().all(|item| item.value.url.get().and_then(|url| Issuer::parse(url).ok()).is_some_and(|url| url.is_loopback()))
     });
-    let (none_server, none_store, none_keys, none_http, none_fetch, none_guess) = Default::default();
+    let (none_server, none_store, none_keys, none_http, none_fetch, none_guess, none_audit) = Default::default();
     let server = check::server(raw.server.get().unwrap_or(&none_server), environment, local, found);
     let store = check::store(raw.store.get().unwrap_or(&none_store), environment, local, found);
     let keys = check::keys(raw.keys.get().unwrap_or(&none_keys), environment, local, found);
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
     let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
+    let audit = audit::check(raw.audit.get().unwrap_or(&none_audit), environment, local, found);
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
     for issuer in &mut issuers {
@@ -102,7 +106,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);
-    Some(Config { server, store, keys, http, fetch, guess, issuers })
+    Some(Config { server, store, keys, http, fetch, guess, audit, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.

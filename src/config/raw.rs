@@ -17,6 +17,7 @@ raw_table! {
         http: RawHttp,
         fetch: RawFetch,
         guess: RawGuess,
+        audit: RawAudit,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
     }
@@ -86,6 +87,25 @@ raw_table! {
 raw_table! {
     /// `[guess]`
     RawGuess { client_failures: i64, address_failures: i64, window: Duration, block: Duration, longest_block: Duration }
+}
+
+raw_table! {
+    /// `[audit]`
+    RawAudit {
+        enabled: bool,
+        dir: String,
+        node: String,
+        durability: String,
+        wait: bool,
+        on_failure: String,
+        max_file_bytes: i64,
+        forward: RawForward,
+    }
+}
+
+raw_table! {
+    /// `[audit.forward]`
+    RawForward { url: String, token: RawSecret, syslog: String }
 }
 
 raw_table! {
@@ -254,6 +274,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("http", RawHttp::KEYS),
     ("fetch", RawFetch::KEYS),
     ("guess", RawGuess::KEYS),
+    ("audit", RawAudit::KEYS),
+    ("audit.forward", RawForward::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),

@@ -18,6 +18,8 @@ pub struct Config {
     pub http: Http,
     pub fetch: Fetch,
     pub guess: GuessLimits,
+    /// Nothing where no log is kept.
+    pub audit: Option<Audit>,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -151,6 +153,39 @@ pub struct Fetch {
     pub timeout: Duration,
     /// Whether such an address may lead into a private network. Loopback issuers may fetch from loopback regardless.
     pub allow_private: bool,
+}
+
+/// `[audit]`: where decisions are recorded.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    pub dir: PathBuf,
+    /// The name of this process in the records; one is made where there is none.
+    pub node: Option<String>,
+    pub durability: Durability,
+    /// Whether an answer waits until its record is written.
+    pub wait: bool,
+    pub on_failure: OnFailure,
+    pub max_file_bytes: u64,
+    pub forward: Option<AuditForward>,
+}
+
+/// What happens where a decision cannot be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    Refuse,
+    Continue,
+}
+
+/// `[audit.forward]`: where the log is sent on.
+#[derive(Clone, Debug)]
+pub enum AuditForward {
+    Http {
+        url: url::Url,
+        token: Option<Secret<String>>,
+    },
+    /// `host:port`
+    SyslogTcp(String),
+    SyslogUdp(String),
 }
 
 /// `[[issuer]]` with its clients: what the engine decides by, and how its keys grow old.

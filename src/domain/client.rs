@@ -215,6 +215,18 @@ pub enum GrantType {
     TokenExchange,
 }
 
+impl GrantType {
+    /// The word of the log; that of the wire but for the namespace of an exchange. RFC 6749 §4, RFC 8693 §2.1.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+            Self::TokenExchange => "token-exchange",
+        }
+    }
+}
+
 /// A URI that equals a registered one. Only this can be redirected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRedirect(RedirectUri);

@@ -1,5 +1,6 @@
 //! The rules: plain functions of (state, request, now). No async, no traits, no I/O.
 
+pub mod audit;
 pub mod authorization;
 pub mod backchannel;
 pub mod client;

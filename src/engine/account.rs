@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Engine;
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::consent::AppAccess;
 use crate::protocol::ids::{ClientId, Subject};
 use crate::store::{Commit, StoreError};
@@ -33,6 +35,8 @@ impl Engine {
             let at = held.value.withdrawn_at.map_or_else(|| self.now(), |before| self.now().max(before + Duration::from_secs(1)));
             let withdrawn = AppAccess { scopes: crate::protocol::scope::ScopeSet::default(), remembered: false, withdrawn_at: Some(at), ..held.value.clone() };
             if self.store.replace(&held, &withdrawn).await? == Commit::Applied {
+                trail::decided(Action::Withdraw);
+                trail::note(|facts| facts.about = Some(client.clone()));
                 return Ok(());
             }
         }

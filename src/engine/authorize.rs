@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::Engine;
 use super::par::REQUEST_URI;
 use super::start::Browser;
+use crate::audit::trail;
+use crate::domain::audit::{Action, Outcome, Person};
 use crate::domain::authorization::{self, Arrival, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
 use crate::domain::client::{Client, HelseIdNeed};
 use crate::domain::consent::AppAccess;
@@ -74,6 +76,8 @@ impl Engine {
     pub async fn check_authorize(&self, params: &Params) -> Result<Result<CheckedRequest, Box<AppRedirect>>, Stop> {
         let id = authorization::client_id(params).map_err(Stop::Refused)?;
         let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        trail::by(&client.id);
+        trail::note(|facts| facts.asked = params.get("scope").map(str::to_owned));
         // RFC 9126 §4: what stands beside the request_uri is not looked at.
         if let Some(request_uri) = params.get("request_uri").filter(|uri| uri.starts_with(REQUEST_URI)) {
             return self.pushed_request(&client, request_uri).await.map(Ok);
@@ -121,6 +125,7 @@ impl Engine {
     /// [`Stop`]
     pub async fn begin(&self, request: CheckedRequest, browser: &Browser) -> Result<Next, Stop> {
         let client = self.client(&request.client).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
+        trail::by(&client.id);
         if client.disabled {
             return Err(Stop::Refused(PageRefusal::ClientDisabled));
         }
@@ -202,6 +207,7 @@ impl Engine {
             return Err(Stop::Gone);
         }
         let client = self.client(&interaction.request.client).await?.ok_or(Stop::Gone)?;
+        trail::by(&client.id);
         if interaction.answered {
             return Err(Stop::Answered(client));
         }
@@ -245,6 +251,13 @@ impl Engine {
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
             return Err(Stop::Answered(pending.client));
         }
+        if let (Some(given), Step::Finish(_)) = (&interaction.consent, &step) {
+            trail::also(Action::Consent, Outcome::Allowed, |facts| {
+                facts.given = Some(given.to_string());
+                facts.user = interaction.user.as_ref().map(|user| Person::Reference(user.fhir_user.clone()));
+                facts.context(&interaction.context(launch));
+            });
+        }
         match step {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
             Step::Refuse(error) => {
@@ -262,6 +275,10 @@ impl Engine {
     /// # Errors
     /// [`Stop::Answered`] where another tab was quicker.
     pub async fn give_up(&self, pending: Pending, error: OAuthError) -> Result<Next, Stop> {
+        if let Step::Consent(_) = pending.step {
+            trail::about(Action::Consent);
+        }
+        trail::note(|facts| facts.user = pending.held.value.user.as_ref().map(|user| Person::Reference(user.fhir_user.clone())));
         let interaction = Interaction { answered: true, ..pending.held.value.clone() };
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
             return Err(Stop::Answered(pending.client));
@@ -274,6 +291,7 @@ impl Engine {
     async fn launch_of(&self, request: &CheckedRequest, id: &Digest, browser: &Browser) -> Result<Result<Option<Held<Launch>>, LaunchError>, StoreError> {
         let Some(handle) = &request.launch else { return Ok(Ok(None)) };
         let Some(held) = self.store.load::<Launch>(&handle.text()).await? else { return Ok(Err(LaunchError::Unknown)) };
+        trail::launch(held.id(), &held.value);
         let opened_here = browser.opened(held.id(), &held.value);
         let checked = held.value.check(&request.client, &request.base, id, opened_here, self.now());
         Ok(checked.map(|()| Some(held)))

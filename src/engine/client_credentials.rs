@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::issue::token_type;
+use crate::audit::trail;
 use crate::domain::authorization::can_be_enforced;
 use crate::domain::client::{Client, LAUNCH_CREATE};
 use crate::domain::client_auth::AuthenticatedClient;
@@ -70,6 +71,7 @@ impl Engine {
             fhir_user: None,
             context: LaunchContext::default(),
         };
+        trail::token(&claims);
         let access_token = self.keys.sign(client.access_alg(alg), ACCESS_TOKEN, &claims)?;
         Ok(TokenResponse {
             access_token,

@@ -1,6 +1,7 @@
 //! Redeeming a code. RFC 6749 §4.1.3; DESIGN §3, Code replay.
 
 use super::Engine;
+use crate::audit::trail;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Redemption};
@@ -26,6 +27,7 @@ impl Engine {
         loop {
             let standing = self.standing(&code.grant).await?.ok_or(GrantError::Unknown)?;
             let held = standing.grant;
+            trail::grant(&held.value);
             let now = self.now();
             let redeemed = match held.value.redeem(client.client(), &ask, now, &self.rules.lifetimes) {
                 Ok(redeemed) => redeemed,

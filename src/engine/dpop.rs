@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::live::ActiveToken;
+use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::dpop::{self, DpopNonce, DpopPolicy, Nonces, ProofError, ProofFor, ProvenKey};
 use crate::protocol::dpop::{ProofHeader, Scheme, ShownToken};
@@ -45,6 +46,11 @@ impl Engine {
         let shown = shown.ok_or_else(OAuthError::token_missing)?;
         let invalid = || OAuthError::token_invalid().under(shown.scheme);
         let active = self.active(shown.token).await?.ok_or_else(invalid)?;
+        trail::by(&active.claims.client_id);
+        trail::token(&active.claims);
+        if let Some(grant) = &active.grant {
+            trail::grant(grant);
+        }
         match (shown.scheme, &active.claims.cnf) {
             (Scheme::Bearer, None) => {}
             (Scheme::Bearer, Some(_)) => return Err(not_as_bound("the token is bound to a key and needs its proof")),

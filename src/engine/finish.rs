@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Engine;
 use super::authorize::{AppRedirect, Stop, error_params};
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::client::{Client, ConsentPolicy};
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::{Grant, GrantState};
@@ -84,6 +86,14 @@ impl Engine {
         if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
             return refused(OAuthError::new(ErrorCode::ServerError, "the server failed"));
         }
+        trail::decided(Action::Authorize);
+        trail::grant(&grant);
+        trail::note(|facts| {
+            facts.way = user.way.map(SessionWay::as_str);
+            facts.given = Some(grant.scopes.to_string());
+            facts.audience = Some(grant.base.to_string());
+            facts.jkt.clone_from(&grant.jkt);
+        });
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 

@@ -12,6 +12,8 @@ use super::authorize::{Next, Pending, Stop};
 use super::login::{LoginFacts, SignedIn};
 use super::start::Browser;
 use super::upstream_session::{AccessError, Bridge, SESSION_ALG, UpstreamSecrets};
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::interaction::{Interaction, LoginTrouble};
 use crate::domain::issuer::LoginWay;
 use crate::domain::session::SessionWay;
@@ -195,14 +197,14 @@ impl Engine {
         }
         match &held.value.purpose {
             AttemptPurpose::Account(base) => {
-                let came = self.arrive(bridge, &held, checked, base, None).await?;
+                let came = noted(&held.value, self.arrive(bridge, &held, checked, base, None).await?);
                 Ok(CameBack::Account(came))
             }
             AttemptPurpose::Interaction(id) => {
                 // What is asked there in passing is still open: it is no refusal yet that nobody may be shown a page.
                 let pending = self.pending_as(id, browser, |interaction| interaction.asked_in_passing = false).await?;
                 let (base, launch) = (pending.held.value.request.base.clone(), pending.launch.as_ref().map(|held| held.value.fhir_user.clone()));
-                let came = self.arrive(bridge, &held, checked, &base, launch.as_ref()).await?;
+                let came = noted(&held.value, self.arrive(bridge, &held, checked, &base, launch.as_ref()).await?);
                 let silent = held.value.mode == AttemptMode::Silent;
                 match came {
                     Ok(signed_in) => {
@@ -338,9 +340,21 @@ impl Engine {
         bridge.save(&login).await?;
         self.keep_session(session).await?;
         bridge.keep_first(&login, key, tokens);
+        trail::logged_in(session);
         tracing::info!(session = %session.id, level = %identity.level, idp = identity.idp.as_deref(), "somebody logged in at the identity provider");
         Ok(signed_in)
     }
+}
+
+/// A login that came to nothing is recorded where it did, and not again with each page that tells of it. That nobody was logged in there is
+/// no refusal: it was only asked in passing.
+fn noted(attempt: &UpstreamAttempt, came: Result<SignedIn, LoginTrouble>) -> Result<SignedIn, LoginTrouble> {
+    if let Err(trouble) = &came
+        && !(attempt.mode == AttemptMode::Silent && matches!(trouble, LoginTrouble::NoSession | LoginTrouble::MustAsk))
+    {
+        trail::also_refused(Action::Login, "login", format!("{trouble:?}"), |facts| facts.way = Some(SessionWay::HelseId.as_str()));
+    }
+    came
 }
 
 fn failed(interaction: &mut Interaction, trouble: LoginTrouble) {

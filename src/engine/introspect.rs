@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use super::Engine;
 use super::issue::fhir_user_for;
 use super::live::ActiveToken;
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::dpop::{BEARER, DPOP, ShownToken};
@@ -53,7 +55,12 @@ impl Engine {
                 (meant || active.claims.client_id == *client.id(), meant)
             }
         };
-        Ok(if may_see { self.described(&active, serves) } else { inactive() })
+        if may_see {
+            return Ok(self.described(&active, serves));
+        }
+        // What the caller is told is "inactive"; that it asked for what is none of its business is known here alone.
+        trail::also_refused(Action::Introspect, "inactive", "the token is none of this caller's", |facts| facts.token = Some(active.claims.jti.clone()));
+        Ok(inactive())
     }
 
     async fn by_token(&self, shown: ShownToken<'_>) -> Result<Caller, OAuthError> {

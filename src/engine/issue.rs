@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Engine;
 use super::keys::KeysError;
+use crate::audit::trail;
 use crate::domain::client::{Client, FhirUserForm};
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{Grant, GrantState};
@@ -90,6 +91,7 @@ impl Engine {
             fhir_user: fhir_user_for(grant, client).filter(|_| context_in_token && scopes.contains(&Scope::FhirUser)),
             context: if context_in_token { grant.context.clone() } else { LaunchContext::default() },
         };
+        trail::token(&claims);
         Ok((self.keys.sign(self.access_alg(grant, client), ACCESS_TOKEN, &claims)?, client.access_ttl.as_secs()))
     }
 

@@ -12,6 +12,8 @@ use super::brought::Taken;
 use super::keys::KeysError;
 use super::live::ActiveToken;
 use super::start::StartLink;
+use crate::audit::trail;
+use crate::domain::audit::Person;
 use crate::domain::client::{Client, LAUNCH_CREATE, Required};
 use crate::domain::issuer::{FhirServer, LONGEST_LAUNCH};
 use crate::domain::launch::{Launch, LaunchState, Start};
@@ -98,7 +100,12 @@ impl Engine {
     /// # Errors
     /// [`LaunchRefused`]
     pub async fn create_launch(&self, ehr: &Client, ask: LaunchRequest) -> Result<NewLaunch, LaunchRefused> {
+        trail::note(|facts| {
+            facts.user = Some(Person::Reference(ask.fhir_user.clone()));
+            facts.context(&ask.context);
+        });
         let client = self.launched_client(&ask).await?;
+        trail::note(|facts| facts.about = Some(client.id.clone()));
         let server = self.launched_base(&ask)?;
         let launch_url = launch_url(&client, &ask)?;
         let ttl = match ask.ttl {
@@ -152,6 +159,7 @@ impl Engine {
         if self.store.create(&id, &launch).await? == Commit::Conflict {
             return Err(StoreError::Corrupt("a launch handle of 256 random bits was there already".to_owned()).into());
         }
+        trail::launch(&id, &launch);
         Ok(NewLaunch {
             launch_url: Secret::new(launch_url.with_query(&[("iss", server.base.as_str()), ("launch", handle.expose())])),
             iss: server.base.clone(),
@@ -296,7 +304,9 @@ impl Engine {
     pub async fn end_ehr_session(&self, ehr: &Client, session: &str) -> Result<(), StoreError> {
         for server in &self.rules.fhir {
             let id = ehr_session_id(&ehr.id, &server.base, session);
-            self.end_session(&id).await?;
+            if self.end_session(&id).await? {
+                trail::note(|facts| facts.session = Some(id.clone()));
+            }
             self.end_upstream_of(&id, UpstreamEnd::EpjEnded).await?;
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use super::Engine;
 use super::start::Browser;
+use crate::audit::trail;
+use crate::domain::audit::{Action, Person};
 use crate::domain::interaction::KnownUser;
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::Launch;
@@ -49,10 +51,14 @@ impl Engine {
             return Ok(None);
         }
         let known = Reference::parse(fhir_user).ok().and_then(|fhir_user| self.rules.local_user(&fhir_user).cloned());
-        let Some(user) = known else { return Ok(None) };
+        let Some(user) = known else {
+            trail::also_refused(Action::Login, "login", "nobody on the list has this name", |facts| facts.way = Some(SessionWay::Local.as_str()));
+            return Ok(None);
+        };
         let facts = LoginFacts { fhir_user: user.fhir_user, name: Some(user.name), way: SessionWay::Local, amr: Vec::new(), auth_time: self.now() };
         let signed_in = self.new_session(base, facts);
         self.keep_session(&signed_in.session).await?;
+        trail::logged_in(&signed_in.session);
         Ok(Some(signed_in))
     }
 
@@ -95,19 +101,21 @@ impl Engine {
         user
     }
 
-    /// Ends a session: one write, and everything that hangs on it is dead from then on.
+    /// Ends a session: one write, and everything that hangs on it is dead from then on. False where there is none.
     ///
     /// # Errors
     /// A store that cannot answer.
-    pub async fn end_session(&self, id: &SessionId) -> Result<(), StoreError> {
+    pub async fn end_session(&self, id: &SessionId) -> Result<bool, StoreError> {
         loop {
-            let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(()) };
+            let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(false) };
+            trail::note(|facts| facts.user = Some(Person::Reference(held.value.fhir_user.clone())));
             if held.value.ended_at.is_some() {
-                return Ok(());
+                return Ok(true);
             }
             let ended = Session { ended_at: Some(self.now()), ..held.value.clone() };
             if self.store.replace(&held, &ended).await? == Commit::Applied {
-                return self.tell_parties(id).await;
+                self.tell_parties(id).await?;
+                return Ok(true);
             }
         }
     }

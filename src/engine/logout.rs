@@ -3,6 +3,8 @@
 use super::Engine;
 use super::live::SIGNING_ALGS;
 use super::start::Browser;
+use crate::audit::trail;
+use crate::domain::audit::{Action, Person};
 use crate::domain::client::VerifiedRedirect;
 use crate::domain::session::{Session, SessionWay};
 use crate::domain::upstream_session::UpstreamEnd;
@@ -89,6 +91,10 @@ impl Engine {
     pub async fn log_out_of(&self, id: &SessionId, hinted_at: Option<UnixTime>) -> Result<(), StoreError> {
         loop {
             let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(()) };
+            trail::note(|facts| {
+                facts.session = Some(id.clone());
+                facts.user = Some(Person::Reference(held.value.fhir_user.clone()));
+            });
             if hinted_at.is_some_and(|at| held.value.outdates(at)) {
                 return Ok(());
             }
@@ -96,6 +102,7 @@ impl Engine {
                 break;
             }
         }
+        trail::decided(Action::Logout);
         self.tell_parties(id).await?;
         // What was granted in the EPJ's sessions on the word of this login, then the login there. DESIGN §3, Ending.
         self.end_vouched_by(id).await?;

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::live::stands;
+use crate::audit::trail;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Refreshed};
@@ -26,6 +27,7 @@ impl Engine {
             if self.refresh_token(grant, token.generation).proof != token.proof {
                 return Err(GrantError::Unknown.into());
             }
+            trail::grant(grant);
             let now = self.now();
             if !stands(grant, standing.session.as_ref(), standing.access.as_ref(), now) {
                 return Err(GrantError::SessionEnded.into());

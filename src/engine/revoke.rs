@@ -1,6 +1,7 @@
 //! Revocation. RFC 7009.
 
 use super::Engine;
+use crate::audit::trail;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::grant::{EndedBecause, GrantError};
 use crate::protocol::client_auth::ClientAuth;
@@ -29,6 +30,8 @@ impl Engine {
         if let Some(refresh) = RefreshToken::parse(token) {
             self.revoke_grant_of(client, &refresh).await?;
         } else if let Some(claims) = self.signed_by_us(token) {
+            trail::token(&claims);
+            trail::note(|facts| facts.grant.clone_from(&claims.grant_id));
             if claims.client_id != *client.id() {
                 return Err(GrantError::OtherClient.into());
             }
@@ -44,6 +47,7 @@ impl Engine {
         if self.refresh_token(grant, token.generation).proof != token.proof {
             return Ok(());
         }
+        trail::grant(grant);
         if grant.client != *client.id() {
             return Err(GrantError::OtherClient.into());
         }

@@ -1,6 +1,8 @@
 //! `start_url`: the EPJ opens it in the user's browser, which from then on shows the user's session for that launch. DESIGN §3.
 
 use super::Engine;
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::consent::AppAccess;
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::{Launch, LaunchError};
@@ -87,6 +89,7 @@ impl Engine {
         let id = link.launch();
         let held: Held<Launch> = self.store.load(&id).await.map_err(Err)?.ok_or(Ok(LaunchError::Unknown))?;
         let launch = &held.value;
+        trail::launch(&id, launch);
         let secret = self.new_secret();
         let opened = launch.open(&link.token, secret.digest(), self.now()).map_err(Ok)?;
         if !self.rules.login.contains(&LoginWay::Ehr) {
@@ -98,6 +101,7 @@ impl Engine {
         if self.store.replace(&held, &opened).await.map_err(Err)? == Commit::Conflict {
             return Err(Ok(LaunchError::Spent));
         }
+        trail::decided(Action::Start);
         let location = Secret::new(launch.launch_url.with_query(&[("iss", launch.base.as_str()), ("launch", link.handle.expose())]));
         let cookie = Secret::new(format!("{id}.{}", secret.expose()));
         Ok(Started::Go { tag: launch_tag(&id), cookie, location })

@@ -1,6 +1,8 @@
 //! The token endpoint: which grant type, which client, which rule. RFC 6749 §3.2.
 
 use super::Engine;
+use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::client::GrantType;
 use crate::domain::client_auth::{AuthenticatedClient, Proof, authenticate};
 use crate::protocol::client_auth::ClientAuth;
@@ -40,6 +42,7 @@ impl Engine {
         let proven = self.proven_by(client.client(), proof, "/token").await?;
         let (key, nonce) = proven.map(|proven| (proven.key, proven.nonce)).unzip();
         let key = key.as_ref();
+        trail::by(client.id());
         let request = TokenRequest::parse(params)?;
         let grant_type = match &request {
             TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,
@@ -50,12 +53,22 @@ impl Engine {
         if !client.client().may(grant_type, &self.rules.issuer) {
             return Err(OAuthError::new(ErrorCode::UnauthorizedClient, "the client is not registered for this grant type"));
         }
+        trail::about(match grant_type {
+            GrantType::AuthorizationCode | GrantType::ClientCredentials => Action::Token,
+            GrantType::RefreshToken => Action::Refresh,
+            GrantType::TokenExchange => Action::Exchange,
+        });
+        trail::note(|facts| {
+            facts.way = Some(grant_type.as_str());
+            facts.asked = params.get("scope").map(str::to_owned);
+        });
         let tokens = match request {
             TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(client, key, code, redirect_uri, verifier).await?,
             TokenRequest::RefreshToken { token, scope } => self.refresh(client, key, token, scope).await?,
             TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(client, key, &scope, resource.as_deref())?,
             TokenRequest::TokenExchange(ask) => self.exchange(client, ask, key).await?,
         };
+        trail::note(|facts| facts.given = Some(tokens.scope.clone()));
         Ok((tokens, nonce.flatten()))
     }
 

@@ -12,6 +12,8 @@ use super::pages::{AllowedApp, AppsPage, Choice, Form, LangSwitch, LoginPage, No
 use super::reply::{append, see_other};
 use super::texts::scopes::explain;
 use super::{App, guess, request, upstream};
+use crate::audit::trail;
+use crate::domain::audit;
 use crate::domain::interaction::LoginTrouble;
 use crate::domain::issuer::LoginWay;
 use crate::domain::session::Session;
@@ -65,6 +67,10 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
 async fn withdraw(app: &App, asked: &Asked, browser: &Browser, form: &Params) -> Result<Response, StoreError> {
     let Some(session) = app.engine.browser_session(browser).await? else { return Ok(page(app, asked, browser, None).await) };
     let Some(client) = form.get(field::APP).and_then(|id| ClientId::parse(id).ok()) else { return Ok(page(app, asked, browser, None).await) };
+    trail::note(|facts| {
+        facts.session = Some(session.id.clone());
+        facts.user = Some(audit::Person::Reference(session.fhir_user.clone()));
+    });
     app.engine.withdraw(&session.subject, &client).await?;
     let name = app.engine.client(&client).await?.map_or_else(|| client.to_string(), |client| client.name.clone());
     Ok(page(app, asked, browser, Some(asked.lang.apps_withdrawn(name))).await)

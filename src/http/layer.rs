@@ -1,24 +1,36 @@
 //! Around every request: its id, the headers no answer goes without, and one line in the log.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
-use super::page::RequestId;
-use super::reply::LogNote;
+use super::page::{Asked, RequestId, Trouble, trouble};
+use super::reply::{LogNote, TokenError};
+use super::{App, audit};
+use crate::protocol::error::OAuthError;
 use crate::random::{Random, SystemRandom};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer needs to know of the server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Outer {
     /// The issuer is on https: browsers shall not come back without it. RFC 6797.
     pub https: bool,
+    /// The issuers of this host, those with the longest path first.
+    pub sites: Arc<[App]>,
+}
+
+impl Outer {
+    /// Whose route it is.
+    fn site(&self, route: &str) -> Option<&App> {
+        self.sites.iter().find(|site| route.starts_with(&site.path))
+    }
 }
 
 /// The id of a request: the caller's own where it is a plain word, else a new one.
@@ -35,7 +47,7 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     // The template, never the path itself: start links and interactions are secrets.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.run(request).await;
+    let mut response = answer(&outer, &method, &route, &id, request, next).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, value);
@@ -46,6 +58,23 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     }
     log(&response, &method, &route, &id, started);
     response
+}
+
+/// The answer, recorded where it is a decision.
+async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: Request<Body>, next: Next) -> Response {
+    let (Some(decides), Some(site)) = (audit::public(method, route), outer.site(route).filter(|site| site.audit.is_on())) else {
+        return next.run(request).await;
+    };
+    let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source: audit::source(&request) };
+    let headers = decides.page.then(|| request.headers().clone());
+    match (audit::recorded(&site.audit, decides, from, next.run(request)).await, headers) {
+        (Ok(response), _) => response,
+        (Err(unrecorded), None) => TokenError(OAuthError::unavailable(unrecorded)).into_response(),
+        (Err(unrecorded), Some(headers)) => {
+            let asked = Asked::new(site, &headers, &RequestId(id.to_owned()), None);
+            trouble(site, &asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, unrecorded.to_string())
+        }
+    }
 }
 
 /// The headers no answer goes without.
@@ -66,7 +95,7 @@ pub fn outside(mut response: Response) -> Response {
 }
 
 /// One event a request. STYLE §5: a failure is logged once, where it is rendered.
-fn log(response: &Response, method: &axum::http::Method, route: &str, id: &str, started: Instant) {
+fn log(response: &Response, method: &Method, route: &str, id: &str, started: Instant) {
     let note = response.extensions().get::<LogNote>();
     let client = note.and_then(|note| note.client.as_ref()).map(|client| client.as_str());
     let (error, reason) = (note.and_then(|note| note.error), note.and_then(|note| note.reason.as_deref()));

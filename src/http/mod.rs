@@ -1,6 +1,7 @@
 //! The public face: extract, call one engine method, render. RFC 6749, OIDC Core, SMART App Launch 2.2.
 
 mod account;
+mod audit;
 mod authorize;
 pub mod cookies;
 mod cors;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use cookies::CookieNames;
 
+use crate::audit::Audit;
 use crate::engine::Engine;
 
 /// One issuer as it is served.
@@ -41,6 +43,8 @@ pub struct Site {
     /// `frame-ancestors` of every page.
     frame_ancestors: String,
     pub limits: HttpLimits,
+    /// Where decisions are recorded.
+    pub audit: Audit,
     smart: discovery::Document,
     metadata: discovery::Document,
 }
@@ -58,7 +62,13 @@ impl Site {
         let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
         let smart = discovery::Document::new(&discovery::smart_configuration(rules));
         let metadata = discovery::Document::new(&discovery::server_metadata(rules));
-        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, smart, metadata, engine }
+        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, audit: Audit::off(), smart, metadata, engine }
+    }
+
+    /// The same, with its decisions recorded.
+    #[must_use]
+    pub fn recorded(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 }
 

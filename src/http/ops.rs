@@ -1,6 +1,7 @@
 //! The operations listener: health for everyone, administration for whoever has the token. Never the public listener.
 
 mod ask;
+mod audit;
 mod clients;
 mod keys;
 mod ready;
@@ -19,9 +20,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Site;
+use super::audit as records;
 use super::guess;
 use super::reply::NoStore;
 use super::request;
+use crate::audit::Audit;
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
@@ -57,6 +60,11 @@ pub struct Ops {
 }
 
 impl Ops {
+    /// The log of the process, which its issuers share.
+    fn audit(&self) -> Audit {
+        self.sites.first().map_or_else(Audit::off, |site| site.audit.clone())
+    }
+
     /// The issuer a request is about: the only one, or the one it names.
     fn site(&self, named: Option<&str>) -> Result<&Arc<Site>, Refusal> {
         let known = || self.sites.iter().map(|site| site.engine.rules.issuer.as_str()).collect::<Vec<_>>().join(", ");
@@ -85,10 +93,23 @@ pub fn router(ops: Ops) -> Router {
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
-        .layer(from_fn_with_state(ops.clone(), authorized));
+        .route("/audit", get(audit::tail))
+        .layer(from_fn_with_state(ops.clone(), authorized))
+        .layer(from_fn_with_state(ops.clone(), recorded));
     let open =
         Router::new().route("/health", get(health)).route("/ready", get(ready::ready)).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
     admin.merge(open).with_state(ops)
+}
+
+/// Around authorization too: whoever tries without the token is recorded.
+async fn recorded(State(ops): State<Ops>, request: Request, next: Next) -> Response {
+    let audit = ops.audit();
+    if !audit.is_on() {
+        return next.run(request).await;
+    }
+    let decides = records::operations(request.method(), request.uri().path());
+    let from = records::From { issuer: None, request: None, source: records::source(&request) };
+    records::recorded(&audit, decides, from, next.run(request)).await.unwrap_or_else(|unrecorded| Refusal::from(unrecorded).into_response())
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
@@ -121,7 +142,12 @@ fn check(ops: &Ops, headers: &HeaderMap) -> Result<(), Refusal> {
 /// need them goes on.
 async fn health(State(ops): State<Ops>) -> NoStore<serde_json::Value> {
     let upstreams: Vec<serde_json::Value> = ops.sites.iter().filter_map(|site| upstream_health(&site.engine)).collect();
-    if upstreams.is_empty() { NoStore(json!({ "status": "ok" })) } else { NoStore(json!({ "status": "ok", "upstreams": upstreams })) }
+    let mut health = serde_json::Map::from_iter([("status".to_owned(), json!("ok"))]);
+    if !upstreams.is_empty() {
+        health.insert("upstreams".to_owned(), upstreams.into());
+    }
+    health.extend(audit::health(&ops).map(|audit| ("audit".to_owned(), audit)));
+    NoStore(health.into())
 }
 
 /// The state of one provider's circuit: `closed` is good, `open` is left alone until then, `half_open` is being tried.

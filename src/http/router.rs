@@ -112,7 +112,10 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
             };
             // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
             let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
-            (authority, router.layer(timeout).layer(from_fn_with_state(Outer { https }, around)))
+            let mut here: Vec<App> = sites.iter().filter(|site| site.engine.rules.issuer.authority() == authority).cloned().collect();
+            here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
+            let outer = Outer { https, sites: here.into() };
+            (authority, router.layer(timeout).layer(from_fn_with_state(outer, around)))
         })
         .collect();
     Router::new().fallback(any(to_issuer)).with_state(Arc::new(by_authority)).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))

@@ -24,13 +24,21 @@ pub enum SealError {
 
 /// The key that private keys in the store are sealed under. NIST SP 800-38D; random nonces are good for 2^32 seals per key: at
 /// one a second, which is a thousand logins an hour at HelseID, for more than a century.
-pub struct SealKey(LessSafeKey);
+pub struct SealKey(LessSafeKey, aws_hmac::Key);
 
 impl SealKey {
     /// # Errors
     /// [`SealError::KeyLength`] unless there are 32 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SealError> {
-        UnboundKey::new(&AES_256_GCM, bytes).map(|key| Self(LessSafeKey::new(key))).map_err(|_| SealError::KeyLength)
+        let sealing = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::KeyLength)?;
+        Ok(Self(LessSafeKey::new(sealing), aws_hmac::Key::new(aws_hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// A key for another purpose, which tells nothing of this one: HMAC-SHA-256 over the purpose's name (NIST SP 800-108).
+    pub fn derive(&self, purpose: &str) -> Secret<[u8; 32]> {
+        let mut key = [0u8; 32];
+        key.copy_from_slice(aws_hmac::sign(&self.1, format!("helsebro derive {purpose}").as_bytes()).as_ref());
+        Secret::new(key)
     }
 
     /// Seals `plain` for one place: `context` (issuer, record, key id) must be the same when it is opened, so that nothing sealed can be
@@ -131,6 +139,13 @@ mod tests {
             assert_eq!(key(1).open(b"c", &altered).unwrap_err(), expected, "byte {at}");
             assert!(key(1).open(b"c", &sealed[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn each_purpose_has_a_key_of_its_own() {
+        assert_eq!(key(1).derive("a").expose(), key(1).derive("a").expose());
+        assert_ne!(key(1).derive("a").expose(), key(1).derive("b").expose());
+        assert_ne!(key(1).derive("a").expose(), key(2).derive("a").expose());
     }
 
     #[test]

@@ -19,18 +19,27 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("fetch", &["protocol", "jose"], "documents of clients: key sets above all"),
     ("fhir_client", &["protocol", "fetch"], "how we read the EHR's FHIR server; references are words, TLS settings come from fetch"),
     ("upstream", &["protocol", "jose", "domain", "fetch"], "the identity provider behind us, as its client; what its answers are worth is domain's word"),
-    ("engine", &["protocol", "jose", "domain", "store", "fetch", "fhir_client", "upstream"], "the use cases: load, ask domain, commit, answer"),
+    ("audit", &["protocol", "jose", "domain", "fetch"], "records of decisions: their form is domain's, and sending them on is a fetch the other way"),
+    (
+        "engine",
+        &["protocol", "jose", "domain", "store", "fetch", "fhir_client", "upstream", "audit"],
+        "the use cases: load, ask domain, commit, answer; what is learned on the way is noted for the record (audit)",
+    ),
     (
         "http",
-        &["protocol", "jose", "domain", "store", "fhir_client", "upstream", "engine"],
+        &["protocol", "jose", "domain", "store", "fhir_client", "upstream", "audit", "engine"],
         "renders what engine answers: algorithm names in metadata (jose), outages and the operations view of the store (store), \
-         the picker's search words (fhir_client), the state of the upstream (upstream)",
+         the picker's search words (fhir_client), the state of the upstream (upstream), a record where it answers (audit)",
     ),
     ("fhir", &["protocol", "jose"], "a peer: learns what a token is worth by introspection, like anyone else, and checks the proof that comes with it"),
     ("helseid", &["protocol", "jose"], "a foreign identity provider: it shares our words and none of our rules"),
     ("demo", &["protocol", "jose"], "foreign parties: they speak HTTP, so that a bug cannot agree with itself"),
     ("app", &["*"], "the composition root, the one that knows everyone"),
-    ("cli", &["config", "store", "app"], "starts what app composes, reads what config checks, and tells a store in use from a broken one"),
+    (
+        "cli",
+        &["config", "domain", "store", "audit", "app"],
+        "starts what app composes, reads what config checks, tells a store in use from a broken one, and reads logs (audit, domain)",
+    ),
     ("main", &["cli"], "one line"),
 ];
 
@@ -46,7 +55,11 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("jsonwebtoken", &["jose"], "its provider is ours and set once a process"),
     ("rsa", &["jose"], "it encodes keys; it must never come near a signature"),
     ("aws_lc_rs", &["jose", "secret", "random", "demo", "helseid"], "digests, chance and signatures; the demo app seals its own cookie"),
-    ("reqwest", &["fetch", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"], "whoever calls out, and the command line to a running server"),
+    (
+        "reqwest",
+        &["fetch", "audit", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"],
+        "whoever calls out, and the command line to a running server",
+    ),
     ("redb", &["store"], "one back end among several"),
     ("redis", &["store"], "another one"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),

@@ -88,6 +88,11 @@ impl Place {
         Self { origin: format!("http://{public}"), http, said: Arc::default(), config, _dir: dir }
     }
 
+    /// Where everything of it lies.
+    pub fn dir(&self) -> &Path {
+        self._dir.path()
+    }
+
     /// Starts the server and waits until it answers.
     pub async fn start(&self) -> Held {
         let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_helsebro")));

@@ -3,6 +3,7 @@
 
 mod account;
 mod architecture;
+mod audit;
 mod authorize;
 mod backchannel;
 mod cli;

@@ -16,6 +16,7 @@ pub(super) use to_upstream::AtUpstream;
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;
+use crate::audit::trail;
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::exchange::{Ask, Direction, ExchangeRefusal, ExchangeRow, Subject};
@@ -94,6 +95,7 @@ impl Engine {
         let subject = crate::secret::Digest::of(&subject).text();
         match &outcome {
             Ok((row, response)) => {
+                trail::note(|facts| (facts.way, facts.row) = (Some(row.direction.as_str()), Some(row.name.to_string())));
                 tracing::info!(caller = %caller.id(), direction = %row.direction, row = row.name, target = ask.target, scope = response.scope, subject, "token exchanged");
             }
             // A target that no row has is the caller's text: it is not written into our log.
@@ -129,6 +131,7 @@ impl Engine {
         } else {
             return Err(ExchangeRefusal::Subject.into());
         };
+        trail::note(|facts| facts.way = Some(direction.as_str()));
         let asked = Ask {
             direction,
             issuer,

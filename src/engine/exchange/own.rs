@@ -2,6 +2,7 @@
 
 use super::super::live::{SIGNING_ALGS, stands};
 use super::{Basis, Engine, Failed, Found};
+use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Permit, Semantics, Subject, permit};
 use crate::jose::{Expect, UnverifiedJwt, Verified, verify};
@@ -66,6 +67,9 @@ impl Engine {
             may_write: true,
             bound_to: claims.cnf.as_ref().map(|cnf| cnf.jkt.clone()),
         };
+        if let Some(grant) = &active.grant {
+            trail::grant(grant);
+        }
         let auth = active.grant.as_ref().and_then(|grant| grant.auth.clone());
         let basis = Basis { sub: claims.sub.clone(), grant: active.grant, sid: claims.sid.clone(), auth, sources, act: claims.act.clone() };
         Ok(Found { facts, basis })

@@ -7,6 +7,7 @@ use serde_json::Map;
 use super::super::issue::fhir_user_for;
 use super::own::audience_client;
 use super::{Basis, Engine, Failed};
+use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::exchange::{Direction, ExchangeRefusal, Permit};
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, Confirmation, IdTokenClaims};
@@ -53,6 +54,7 @@ impl Engine {
             fhir_user: at_home.filter(|_| in_token && scopes.contains(&Scope::FhirUser)).and_then(|grant| fhir_user_for(grant, caller)),
             context: if in_token { context.clone() } else { LaunchContext::default() },
         };
+        trail::token(&claims);
         let alg = caller.access_alg(server.and_then(|server| server.access_token_alg));
         Ok(TokenResponse {
             access_token: self.keys.sign(alg, ACCESS_TOKEN, &claims)?,
@@ -91,6 +93,10 @@ impl Engine {
             profile: None,
             name: None,
         };
+        trail::note(|facts| {
+            facts.audience = Some(claims.aud.to_string());
+            facts.acting(claims.act.as_ref());
+        });
         Ok(TokenResponse {
             access_token: self.keys.sign(target.id_token_alg, "JWT", &claims)?,
             token_type: NOT_APPLICABLE,

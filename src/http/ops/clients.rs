@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{Ops, Refusal, Registered, ask};
+use crate::audit::trail;
 use crate::domain::client::{Client, ClientAuthMethod, ClientKeys};
 use crate::engine::Engine;
 use crate::engine::clients::ClientsError;
@@ -32,6 +33,7 @@ pub async fn add(State(ops): State<Ops>, uri: Uri, request: Request<Body>) -> Re
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(members, "issuer")?, "issuer")?)?.engine;
     let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules).map_err(Refusal::metadata)?;
     let id = client.id.clone();
+    change(engine, &id);
     engine.add_client(client).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, "a client was registered");
     let mut answer = current(engine, &id).await?;
@@ -80,6 +82,7 @@ pub async fn rotate_secret(State(ops): State<Ops>, id: Id, request: Request<Body
     let query = ask::query(request.uri(), &["issuer", "immediately"])?;
     let engine = &ops.site(query.get("issuer"))?.engine;
     let (id, immediately) = (client(id)?, ask::flag(&query, "immediately")?);
+    change(engine, &id);
     ask::members(request, &[]).await?;
     let fresh = engine.rotate_client_secret(&id, immediately).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, immediately, "a client secret was made");
@@ -93,7 +96,15 @@ fn client(id: Id) -> Result<ClientId, Refusal> {
 
 fn asked<'a>(ops: &'a Ops, id: Id, uri: &Uri) -> Result<(&'a Engine, ClientId), Refusal> {
     let query = ask::query(uri, &["issuer"])?;
-    Ok((&ops.site(query.get("issuer"))?.engine, client(id)?))
+    let (engine, id) = (&ops.site(query.get("issuer"))?.engine, client(id)?);
+    change(engine, &id);
+    Ok((engine, id))
+}
+
+/// Notes whom a change is about.
+fn change(engine: &Engine, id: &ClientId) {
+    trail::at(&engine.rules.issuer);
+    trail::note(|facts| facts.about = Some(id.clone()));
 }
 
 async fn current(engine: &Engine, id: &ClientId) -> Result<Map<String, Value>, Refusal> {

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Ops, Refusal, ask};
+use crate::audit::trail;
 use crate::domain::keys::{DEFAULT_ALGS, KeyEntry, KeyState, RevokedKey};
 use crate::engine::Engine;
 use crate::engine::keys::{Revocation, Suspect};
@@ -32,6 +33,7 @@ pub async fn rotate(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     let query = ask::query(&uri, &["issuer"])?;
     let members = ask::members(request, &["issuer", "alg", "emergency", "kid"]).await?;
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(&members, "issuer")?, "issuer")?)?.engine;
+    trail::at(&engine.rules.issuer);
     let algs = alg(&members)?.map_or_else(|| DEFAULT_ALGS.to_vec(), |alg| vec![alg]);
     let kid = ask::text(&members, "kid")?;
     match (members.get("emergency"), kid) {
@@ -51,6 +53,7 @@ pub async fn rotate(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     not_underway(&before, &algs, now)?;
     engine.keys.rotate(&algs).await?;
     let fresh: Vec<KeyEntry> = engine.keys.entries().into_iter().filter(|key| before.iter().all(|known| known.kid != key.kid)).collect();
+    trail::note(|facts| facts.keys = fresh.iter().map(|key| key.kid.clone()).collect());
     Ok(NoStore(json!({ "issuer": engine.rules.issuer, "rotated": fresh.iter().filter_map(|key| entry(engine, key)).collect::<Vec<_>>() })))
 }
 
@@ -70,6 +73,7 @@ pub async fn import(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     let Some(Value::String(pkcs8)) = members.remove("pkcs8") else { return Err(Refusal::invalid("pkcs8 must be a text: the PEM, or the base64 of the DER")) };
     let pkcs8 = Secret::new(pkcs8);
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(&members, "issuer")?, "issuer")?)?.engine;
+    trail::at(&engine.rules.issuer);
     let at_once = match ask::text(&members, "sign")? {
         None | Some("next") => false,
         Some("now") => true,
@@ -82,12 +86,15 @@ pub async fn import(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     engine.keys.refresh().await?;
     not_underway(&engine.keys.entries(), &[key.alg()], engine.now())?;
     engine.keys.import(&key, at_once).await?;
+    trail::note(|facts| (facts.way, facts.keys) = (Some("import"), vec![key.kid().to_owned()]));
     let taken = engine.keys.entries().into_iter().find(|entry| entry.kid == key.kid());
     Ok(NoStore(json!({ "issuer": engine.rules.issuer, "imported": taken.and_then(|key| entry(engine, &key)) })))
 }
 
 async fn revoked(engine: &Engine, suspect: &Suspect) -> Result<NoStore<Value>, Refusal> {
+    trail::at(&engine.rules.issuer);
     let Revocation { revoked, signing } = engine.keys.revoke(suspect).await?;
+    trail::note(|facts| (facts.way, facts.keys) = (Some("revoke"), revoked.clone()));
     let signing: Vec<Value> = signing.iter().map(|(alg, kid)| json!({ "alg": alg, "kid": kid })).collect();
     Ok(NoStore(json!({ "issuer": engine.rules.issuer, "revoked": revoked, "signing": signing })))
 }

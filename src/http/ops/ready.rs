@@ -19,6 +19,8 @@ pub async fn ready(State(ops): State<Ops>) -> Response {
         let issuer = &site.engine.rules.issuer;
         problems.extend(wrong_with(&site.engine).await.into_iter().map(|(part, problem)| json!({ "issuer": issuer, "part": part, "problem": problem })));
     }
+    // Where it may go on without a log, it is ready without one.
+    problems.extend(ops.audit().refuses().map(|unrecorded| json!({ "part": "audit", "problem": unrecorded.to_string() })));
     if problems.is_empty() {
         return NoStore(json!({ "status": "ready" })).into_response();
     }

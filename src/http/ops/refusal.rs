@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::domain::keys::RingError;
+use crate::audit::Unrecorded;
 use crate::engine::clients::ClientsError;
 use crate::engine::keys::KeysError;
 use crate::http::guess;
@@ -69,6 +70,10 @@ impl Refusal {
         Self { challenge, guess: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "that is not the operations token") }
     }
 
+    pub fn unavailable(description: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
+    }
+
     fn failed(error: &dyn std::error::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", error.to_string())
     }
@@ -88,7 +93,13 @@ impl From<BodyError> for Refusal {
 /// An operator may read what is wrong with the store: its errors hold nothing of what is stored.
 impl From<StoreError> for Refusal {
     fn from(down: StoreError) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", down.to_string())
+        Self::unavailable(down.to_string())
+    }
+}
+
+impl From<Unrecorded> for Refusal {
+    fn from(unrecorded: Unrecorded) -> Self {
+        Self::unavailable(unrecorded.to_string())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod app;
 mod ask;
+mod audit;
 mod bare;
 mod browser;
 mod ehr;

@@ -1,0 +1,215 @@
+//! Where a request is answered, its record is made: what was learned on the way, and what became of it, in the words of the request log.
+//!
+//! No answer leaves before its record is queued, so that what cannot be recorded is not given.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::Response;
+
+use super::reply::LogNote;
+use crate::audit::trail::{Shared, Trail, follow, lock};
+use crate::audit::{Audit, Unrecorded};
+use crate::domain::audit::{Action, AuditEvent, Outcome};
+use crate::listen::PeerAddr;
+use crate::protocol::ids::Issuer;
+
+/// Answers whose refusal is recorded where it happens, and which are shown again whenever the page is.
+const SHOWN_AGAIN: &str = "login";
+
+/// What a route decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decides {
+    action: Action,
+    /// Every success is a decision; else only one that says so.
+    always: bool,
+    /// A page in a browser.
+    pub page: bool,
+}
+
+/// What the route of an issuer decides about; nothing for what tells everybody the same. `route` is the path as it stands in the router.
+pub(super) fn public(method: &Method, route: &str) -> Option<Decides> {
+    if *method == Method::OPTIONS {
+        return None;
+    }
+    let (api, page) = (|action, always| Some(Decides { action, always, page: false }), |action| Some(Decides { action, always: false, page: true }));
+    if route.contains("/gateway/{row}") {
+        return api(Action::Gateway, true);
+    }
+    match route.rsplit_once('/').map(|(_, last)| last)? {
+        "token" => api(Action::Token, true),
+        "introspect" => api(Action::Introspect, false),
+        "revoke" => api(Action::Revoke, true),
+        "userinfo" => api(Action::UserInfo, true),
+        "par" => api(Action::PushedRequest, true),
+        "launches" => api(Action::Launch, true),
+        "end-session" => api(Action::EndSession, true),
+        "authorize" => page(Action::Authorize),
+        "{id}" => page(Action::Authorize),
+        "{link}" => page(Action::Start),
+        "callback" => page(Action::Login),
+        "apps" => page(Action::Withdraw),
+        "logout" if route.ends_with("/upstream/logout") => api(Action::UpstreamLogout, true),
+        "logout" => page(Action::Logout),
+        _ => None,
+    }
+}
+
+/// What a request to the operations listener decides about. Looking on is recorded where it is refused.
+pub(super) fn operations(method: &Method, path: &str) -> Decides {
+    let action = match (method, path.trim_matches('/').split('/').collect::<Vec<_>>().as_slice()) {
+        (&Method::POST, ["clients"]) => Action::ClientAdd,
+        (&Method::DELETE, ["clients", _]) => Action::ClientRemove,
+        (&Method::POST, ["clients", _, "disable"]) => Action::ClientDisable,
+        (&Method::POST, ["clients", _, "enable"]) => Action::ClientEnable,
+        (&Method::POST, ["clients", _, "rotate-secret"]) => Action::ClientSecret,
+        (&Method::POST, ["keys", "rotate" | "import"] | ["keys", _, "revoke"]) => Action::KeyRotate,
+        _ => Action::Operate,
+    };
+    Decides { action, always: action != Action::Operate, page: false }
+}
+
+/// What is known of a request before anybody looked into it.
+pub(super) struct From<'a> {
+    pub issuer: Option<Issuer>,
+    pub request: Option<&'a str>,
+    pub source: Option<IpAddr>,
+}
+
+/// The address at the other end of the connection.
+pub(super) fn source(request: &Request<Body>) -> Option<IpAddr> {
+    request.extensions().get::<PeerAddr>().map(|PeerAddr(peer)| peer.ip())
+}
+
+/// Serves a request and records what became of it.
+///
+/// # Errors
+/// [`Unrecorded`]: nothing can be recorded, so nothing is given. The request was not served, or its answer is withheld.
+pub(super) async fn recorded(audit: &Audit, decides: Decides, from: From<'_>, serve: impl Future<Output = Response>) -> Result<Response, Unrecorded> {
+    if decides.action.grants()
+        && let Some(refused) = audit.refuses()
+    {
+        return Err(refused);
+    }
+    let trail = Trail::shared(decides.action, from.issuer, decides.always);
+    let mut record = Record { audit, trail: Arc::clone(&trail), request: from.request, source: from.source, done: false };
+    let response = follow(trail, serve).await;
+    for event in record.answered(&response) {
+        audit.record(event).await?;
+    }
+    Ok(response)
+}
+
+/// A record in the making. Dropped before its time, as when the peer goes away, it records what was decided until then.
+struct Record<'a> {
+    audit: &'a Audit,
+    trail: Shared,
+    request: Option<&'a str>,
+    source: Option<IpAddr>,
+    done: bool,
+}
+
+impl Record<'_> {
+    /// What is to be recorded, now that there is an answer.
+    fn answered(&mut self, response: &Response) -> Vec<AuditEvent> {
+        let note = response.extensions().get::<LogNote>();
+        {
+            let mut trail = lock(&self.trail);
+            if trail.facts.client.is_none() {
+                trail.facts.client = note.and_then(|note| note.client.clone());
+            }
+        }
+        self.done = true;
+        self.events(refusal(response, note))
+    }
+
+    /// Everything that was decided, in the order it was.
+    fn events(&self, refused: Option<Outcome>) -> Vec<AuditEvent> {
+        let mut trail = lock(&self.trail);
+        let more = std::mem::take(&mut trail.more);
+        let last = refused.or(trail.decided.then_some(Outcome::Allowed)).map(|outcome| (trail.action, outcome, std::mem::take(&mut trail.facts)));
+        more.into_iter()
+            .chain(last)
+            .map(|(action, outcome, facts)| AuditEvent {
+                time: self.audit.now(),
+                action,
+                outcome,
+                issuer: trail.issuer.clone(),
+                request: self.request.map(Arc::from),
+                source: self.source,
+                facts,
+            })
+            .collect()
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            let given_up =
+                Outcome::Refused { error: "cancelled", reason: "the connection ended before the answer; what had been done until then is done".to_owned() };
+            for event in self.events(Some(given_up)) {
+                self.audit.record_now(event);
+            }
+        }
+    }
+}
+
+/// Why the answer is a refusal, if it is one.
+fn refusal(response: &Response, note: Option<&LogNote>) -> Option<Outcome> {
+    let status = response.status();
+    let error = match note.and_then(|note| note.error) {
+        Some(SHOWN_AGAIN) => return None,
+        Some(error) => error,
+        None if status.is_client_error() || status.is_server_error() => "http",
+        None => return None,
+    };
+    let reason = note.and_then(|note| note.reason.clone()).unwrap_or_else(|| status.to_string());
+    Some(Outcome::Refused { error, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_says_what_it_decides_about() {
+        let action = |route: &str| public(&Method::POST, route).map(|decides| decides.action);
+        for (route, expected) in [
+            ("/token", Some(Action::Token)),
+            ("/clinic/token", Some(Action::Token)),
+            ("/launches", Some(Action::Launch)),
+            ("/launches/end-session", Some(Action::EndSession)),
+            ("/start/{link}", Some(Action::Start)),
+            ("/interaction/{id}", Some(Action::Authorize)),
+            ("/gateway/{row}", Some(Action::Gateway)),
+            ("/clinic/gateway/{row}/{*rest}", Some(Action::Gateway)),
+            ("/upstream/callback", Some(Action::Login)),
+            ("/upstream/logout", Some(Action::UpstreamLogout)),
+            ("/logout", Some(Action::Logout)),
+            ("/jwks", None),
+            ("/.well-known/smart-configuration", None),
+            ("-", None),
+        ] {
+            assert_eq!(action(route), expected, "{route}");
+        }
+        assert_eq!(public(&Method::OPTIONS, "/token"), None);
+    }
+
+    #[test]
+    fn an_operator_s_request_says_what_it_changes() {
+        for (method, path, expected) in [
+            (Method::POST, "/clients", Action::ClientAdd),
+            (Method::GET, "/clients", Action::Operate),
+            (Method::DELETE, "/clients/a", Action::ClientRemove),
+            (Method::POST, "/clients/a/rotate-secret", Action::ClientSecret),
+            (Method::POST, "/keys/rotate", Action::KeyRotate),
+            (Method::GET, "/nothing", Action::Operate),
+        ] {
+            assert_eq!(operations(&method, path).action, expected, "{path}");
+        }
+    }
+}
