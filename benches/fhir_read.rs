@@ -89,6 +89,7 @@ fn servers() {
             ops_token: SystemRandom.token(),
             cors_origins: Origins::default(),
             introspection_cache: Duration::from_secs(60),
+            documentation: None,
             data: DataSource::BuiltIn,
             kept: None,
             switches: Switches::default(),

@@ -195,6 +195,7 @@ pub async fn start_on(options: &DemoOptions, store: Option<config::Store>) -> Re
         ops_token: ops_token.clone(),
         cors_origins: Origins { of_all: Vec::new(), of_clients: of_clients.collect() },
         introspection_cache: Duration::ZERO,
+        documentation: None,
         data: DataSource::BuiltIn,
         kept: Some(Kept { path: options.data.join("fhir.ndjson"), fresh: options.fresh, sync: false }),
         switches: Switches {

@@ -120,6 +120,7 @@ impl DemoHospital {
             ops_token: random.token(),
             cors_origins: Origins::default(),
             introspection_cache: Duration::ZERO,
+            documentation: None,
             data: DataSource::Text(records(known)),
             kept: None,
             switches: Switches::default(),

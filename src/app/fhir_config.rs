@@ -59,6 +59,7 @@ struct RawFhirServer {
     #[serde(default)]
     client_origins: BTreeMap<String, Vec<String>>,
     introspection_cache: Option<String>,
+    documentation: Option<String>,
     data: Option<Vec<String>>,
     kept: Option<String>,
     #[serde(default)]
@@ -109,6 +110,7 @@ struct RawSwitches {
     refuse_for_deceased: bool,
     professional_category: bool,
     dpop_nonce_always: bool,
+    dpop_required: RawFor,
     protect_addresses: bool,
 }
 
@@ -200,6 +202,7 @@ impl From<RawSwitches> for Switches {
             refuse_for_deceased: raw.refuse_for_deceased,
             professional_category: raw.professional_category,
             dpop_nonce_always: raw.dpop_nonce_always,
+            dpop_required: raw.dpop_required.into(),
             protect_addresses: raw.protect_addresses,
             refuse_national_id_in_url: raw.refuse_national_id_in_url,
             terminology_aliases: raw.terminology_aliases,
@@ -327,6 +330,7 @@ impl Checking<'_> {
             self.origins(&self.root.key("client_origins").key(client_id), origins);
         }
         let introspection_cache = self.cache(raw.introspection_cache.as_deref());
+        let documentation = raw.documentation.and_then(|text| self.page("documentation", text));
         let data = match raw.data {
             None => DataSource::BuiltIn,
             Some(paths) => DataSource::Paths(paths.iter().map(|path| self.environment.resolve(path)).collect()),
@@ -343,6 +347,7 @@ impl Checking<'_> {
             ops_token: ops_token?,
             cors_origins: Origins { of_all: raw.cors_origins, of_clients: raw.client_origins },
             introspection_cache: introspection_cache?,
+            documentation,
             data,
             kept: raw.kept.as_deref().map(|path| Kept { path: self.environment.resolve(path), fresh: false, sync: true }),
             switches: raw.switches.into(),
@@ -362,6 +367,11 @@ impl Checking<'_> {
         let fits =
             url::Url::parse(&text).is_ok_and(|url| url.fragment().is_none() && (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))));
         if fits { Some(text) } else { self.refuse_value("introspection_endpoint", &text, "must be https, or http on loopback: our credentials go there") }
+    }
+
+    fn page(&mut self, key: &str, text: String) -> Option<String> {
+        let fits = url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if fits { Some(text) } else { self.refuse_value(key, &text, "must be the https address of a page; write \"https://epj.example/fhir-docs\"") }
     }
 
     pub(super) fn address(&mut self, key: &str, text: Option<&str>, port: u16) -> Option<SocketAddr> {

@@ -101,6 +101,9 @@ pub struct AddArgs {
     /// Whether its tokens are bound to a key (DPoP, RFC 9449)
     #[arg(long, value_name = "WHEN", value_parser = ["required", "optional", "off"])]
     dpop: Option<String>,
+    /// Whether its authorization requests must be pushed (PAR, RFC 9126)
+    #[arg(long, value_name = "WHEN", value_parser = ["required", "optional"])]
+    par: Option<String>,
     /// Context it cannot work without; may be repeated
     #[arg(long, value_name = "CONTEXT", value_delimiter = ',', value_parser = ["patient", "encounter"])]
     requires: Vec<String>,
@@ -204,6 +207,7 @@ fn registration(args: &AddArgs) -> Result<Value, AdminError> {
         ("consent", &args.consent),
         ("profile", &args.profile),
         ("dpop", &args.dpop),
+        ("par", &args.par),
         ("access_ttl", &args.access_ttl),
         ("refresh_ttl", &args.refresh_ttl),
     ];

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::FhirConfig;
 use super::dpop::ALGS;
 use super::include;
-use super::overlay::Switches;
+use super::overlay::{For, Switches};
 use super::refusal::{Refusal, Upstream};
 use super::route::{is_written, offered};
 use super::table::TypeRow;
@@ -138,16 +139,17 @@ fn resource(row: &'static TypeRow, switches: &Switches) -> Value {
 }
 
 /// RFC 9728 §2. Without `smart` the scopes are left out.
-pub fn protected_resource(base: &FhirBase, issuer: &Issuer, smart: Option<&Value>) -> Value {
-    let mut document = json!({
-        "resource": base.as_str(),
-        "authorization_servers": [issuer.as_str()],
-        "bearer_methods_supported": ["header"],
-        "dpop_signing_alg_values_supported": ALGS,
-        "resource_name": "Helsebro FHIR mock"
-    });
-    if let (Some(fields), Some(scopes)) = (document.as_object_mut(), smart.and_then(|smart| smart.get("scopes_supported"))) {
-        fields.insert("scopes_supported".to_owned(), scopes.clone());
-    }
-    document
+pub fn protected_resource(config: &FhirConfig, smart: Option<&Value>, switches: &Switches) -> Value {
+    let mut members = Map::from_iter([
+        ("resource".to_owned(), config.base.as_str().into()),
+        ("authorization_servers".to_owned(), json!([config.issuer.as_str()])),
+        // RFC 6750 §2.1 alone; SAL-216.
+        ("bearer_methods_supported".to_owned(), json!(["header"])),
+        ("dpop_signing_alg_values_supported".to_owned(), json!(ALGS)),
+        ("resource_name".to_owned(), "Helsebro FHIR mock".into()),
+    ]);
+    members.extend(smart.and_then(|smart| smart.get("scopes_supported")).map(|scopes| ("scopes_supported".to_owned(), scopes.clone())));
+    members.extend(config.documentation.as_ref().map(|page| ("resource_documentation".to_owned(), page.as_str().into())));
+    members.extend((switches.dpop_required == For::Everybody).then(|| ("dpop_bound_access_tokens_required".to_owned(), true.into())));
+    Value::Object(members)
 }

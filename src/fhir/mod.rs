@@ -73,6 +73,8 @@ pub struct FhirConfig {
     pub cors_origins: Origins,
     /// How long a positive introspection answer is used again, in whole seconds; zero asks every time. Never beyond the token's `exp`.
     pub introspection_cache: Duration,
+    /// A page for people about this server, as its metadata name it. RFC 9728 §2.
+    pub documentation: Option<String>,
     pub data: DataSource,
     /// Where writes are kept; in memory without.
     pub kept: Option<Kept>,

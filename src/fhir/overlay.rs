@@ -98,6 +98,8 @@ pub struct Switches {
     pub professional_category: bool,
     /// A proof of possession needs a nonce of this server. RFC 9449 §9.
     pub dpop_nonce_always: bool,
+    /// A token that is bound to no key is refused. The metadata say so where it is for everybody. RFC 9728 §2.
+    pub dpop_required: For,
     /// Address and what leads to it are left out where the record is labelled V (all of it) or R (the postal address). fhir-server.md §15.
     pub protect_addresses: bool,
 }

@@ -27,6 +27,8 @@ pub enum TokenFault {
     Bound,
     #[error("token is not bound to a key")]
     NotBound,
+    #[error("only tokens that are bound to a key are taken here")]
+    MustBeBound,
     #[error("token is bound to something else than a key")]
     BoundOtherwise,
     #[error("the proof is of another key than the token")]
@@ -151,6 +153,7 @@ impl Refusal {
                     | TokenFault::Issuer
                     | TokenFault::Bound
                     | TokenFault::NotBound
+                    | TokenFault::MustBeBound
                     | TokenFault::BoundOtherwise
                     | TokenFault::OtherKey => "security",
                 },

@@ -34,7 +34,7 @@ use super::dpop::{self, Proofs};
 use super::faults::{Effect, Faults};
 use super::introspect::{Introspector, check_binding, read_authorization};
 use super::journal::{Entry, Journal};
-use super::overlay::Switches;
+use super::overlay::{For, Switches};
 use super::refusal::{Refusal, TokenFault, Upstream};
 use super::resource::Resource;
 use super::route::{Interaction, Route};
@@ -196,6 +196,15 @@ impl Server {
         if response.status() != StatusCode::UNAUTHORIZED {
             return;
         }
+        let headers = response.headers_mut();
+        // Where no bearer token is taken, none is asked for.
+        if self.switches().dpop_required == For::Everybody && headers.get_all(WWW_AUTHENTICATE).iter().count() > 1 {
+            let bound: Vec<HeaderValue> = headers.get_all(WWW_AUTHENTICATE).iter().filter(|value| value.as_bytes().starts_with(b"DPoP ")).cloned().collect();
+            headers.remove(WWW_AUTHENTICATE);
+            for challenge in bound {
+                headers.append(WWW_AUTHENTICATE, challenge);
+            }
+        }
         rewrite_challenges(response, |challenge| format!(r#"{challenge}, resource_metadata="{}""#, self.metadata_url));
     }
 
@@ -312,10 +321,15 @@ impl Server {
             (Scheme::DPoP, Refusal::Token(fault)) => Refusal::BoundToken(fault),
             (_, refusal) => refusal,
         })?;
+        let switches = self.switches();
+        if context.binding == Binding::Nothing && scheme == Scheme::Bearer && switches.dpop_required.holds(&context.client_id) {
+            tracing::info!(switch = "dpop_required", client_id = &*context.client_id, "a token without a key was refused");
+            return Err(Refusal::BoundToken(TokenFault::MustBeBound));
+        }
         if let Some(jkt) = check_binding(scheme, &context).map_err(Refusal::BoundToken)? {
             let origin = self.config.base.as_str().strip_suffix(self.under.as_str()).unwrap_or_default();
             let url = format!("{origin}{}", parts.uri.path());
-            let wants_nonce = self.switches().dpop_nonce_always;
+            let wants_nonce = switches.dpop_nonce_always;
             let request = dpop::Request { headers: &parts.headers, method: parts.method.as_str(), url: &url, token: &token, jkt, wants_nonce };
             self.proofs.check(request, self.clock.now()).map_err(|refused| match refused {
                 dpop::Refused::Proof(fault) => Refusal::Proof(fault),
@@ -342,7 +356,7 @@ impl Server {
 
     async fn protected_resource(&self, parts: &Parts) -> Result<Response, Refusal> {
         let smart = self.smart.get().await.ok();
-        let document = protected_resource(&self.config.base, &self.config.issuer, smart.as_deref().map(|document| &document.value));
+        let document = protected_resource(&self.config, smart.as_deref().map(|document| &document.value), &self.switches());
         Ok(wire::open_document(&parts.headers, document.to_string().into(), "application/json"))
     }
 }

@@ -126,6 +126,8 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
         ("end_session_endpoint".to_owned(), rules.issuer.at("/logout").into()),
         ("backchannel_logout_supported".to_owned(), true.into()),
         ("backchannel_logout_session_supported".to_owned(), true.into()),
+        // RFC 9728 §4: the FHIR servers these tokens are for.
+        ("protected_resources".to_owned(), json!(rules.fhir.iter().map(|server| &server.base).collect::<Vec<_>>())),
         ("subject_types_supported".to_owned(), json!(["public"])),
         ("id_token_signing_alg_values_supported".to_owned(), json!(DEFAULT_ALGS)),
         ("claims_supported".to_owned(), json!(claims)),

@@ -23,7 +23,7 @@ const FORM: &str = "logout";
 const CONTINUED: &str = "continued";
 
 /// What of the request the confirmation form carries on.
-const CARRIED: &[&str] = &["id_token_hint", "client_id", "post_logout_redirect_uri", "state"];
+const CARRIED: &[&str] = &["id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"];
 
 pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
     let headers = request.headers().clone();

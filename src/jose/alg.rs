@@ -70,8 +70,12 @@ impl Alg {
         }
     }
 
-    /// `None` for every name we do not verify, `none` and `HS256` among them. Names are case-sensitive (RFC 7515 §4.1.1).
+    /// `None` for every name we do not verify, `none` and `HS256` among them. Names are case-sensitive (RFC 7515 §4.1.1). `Ed25519` is what
+    /// RFC 9864 §2.2 calls `EdDSA` on the one curve we have: others may say it, and we go on saying what everybody reads.
     pub fn parse(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDSA);
+        }
         Self::ALL.iter().copied().find(|alg| alg.as_str() == name)
     }
 
@@ -139,7 +143,8 @@ mod tests {
             assert_eq!(Alg::parse(alg.as_str()), Some(*alg));
             assert_eq!(serde_json::to_value(alg).unwrap(), alg.as_str());
         }
-        for name in ["none", "None", "", "HS256", "HS384", "rs256", "ES512", "Ed25519", "EDDSA", "RS256 "] {
+        assert_eq!(Alg::parse("Ed25519"), Some(Alg::EdDSA), "RFC 9864");
+        for name in ["none", "None", "", "HS256", "HS384", "rs256", "ES512", "Ed448", "ED25519", "ed25519", "EDDSA", "RS256 "] {
             assert_eq!(Alg::parse(name), None, "{name}");
         }
     }

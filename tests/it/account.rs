@@ -353,3 +353,48 @@ async fn a_logout_posted_from_elsewhere_comes_back_with_its_cookies() {
     let done = browser.submit(&asked, &[]).await.is(200);
     assert!(done.text().contains("Du er logget ut"), "{}", done.text());
 }
+
+/// OIDC RP-Initiated Logout §2, §3: what helps nobody harms nobody, and the language lasts as long as the asking.
+#[tokio::test]
+async fn a_logout_says_more_than_it_must() {
+    let world = world().await;
+    let once = app(&world, "once", "openid");
+    let bye = "http://127.0.0.1:4567/bye";
+    // `logout_hint` says who, and proves nothing: with an id_token nobody is asked, without one the person is.
+    let (mut browser, tokens) = signed_in(&once).await;
+    let ask = logout(&world, &[("logout_hint", "lege@example.com"), ("client_id", "once"), ("post_logout_redirect_uri", bye), ("state", "s"), ("ui_locales", "en")]);
+    let page = browser.get(&ask).await.is(200);
+    assert!(page.text().contains("Do you want to log out?"), "{}", page.text());
+    // A forged answer is asked again, in the language that was asked for.
+    let again = browser.submit(&page, &[("csrf", "x")]).await.is(200);
+    assert!(again.text().contains("Do you want to log out?"), "{}", again.text());
+    assert!(world.is_active(tokens.access()).await);
+    let page = browser.submit(&again, &[]).await.is(303);
+    assert_eq!(page.reply.header("location"), Some("http://127.0.0.1:4567/bye?state=s"));
+    assert!(!world.is_active(tokens.access()).await);
+    let (mut browser, tokens) = signed_in(&once).await;
+    let hint = ("id_token_hint", tokens.text("id_token"));
+    let page = browser.get(&logout(&world, &[hint, ("logout_hint", "somebody else"), ("post_logout_redirect_uri", bye), ("state", "s")])).await.is(303);
+    assert_eq!(page.reply.header("location"), Some("http://127.0.0.1:4567/bye?state=s"));
+
+    // A client_id that is not the hint's is asked about, and what the hint's own client registered is followed for nobody: §2, §3.
+    let (mut browser, tokens) = signed_in(&once).await;
+    let hint = ("id_token_hint", tokens.text("id_token"));
+    for form in [&[hint, ("client_id", "open"), ("post_logout_redirect_uri", bye)][..], &[hint, ("client_id", "nobody"), ("post_logout_redirect_uri", bye), ("state", "s")]] {
+        let form: Vec<(String, String)> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let page = browser.post(&format!("{}/logout", world.issuer()), &form).await.is(200);
+        assert!(page.text().contains("Vil du logge ut?") && world.is_active(tokens.access()).await, "{form:?}: {}", page.text());
+    }
+    let page = browser.get(&logout(&world, &[hint, ("client_id", "open"), ("post_logout_redirect_uri", bye)])).await.is(200);
+    let page = browser.submit(&page, &[]).await;
+    assert_eq!((page.reply.status, page.reply.header("location")), (200, None));
+    // A state without anywhere to go is nobody's business, and an id_token from a POST of another site needs no cookie.
+    let (_, tokens) = signed_in(&once).await;
+    let form = [("id_token_hint", tokens.text("id_token")), ("post_logout_redirect_uri", bye), ("state", "s"), ("ui_locales", "en")];
+    let form: Vec<(String, String)> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let page = world.browser().post(&format!("{}/logout", world.issuer()), &form).await.is(303);
+    assert_eq!(page.reply.header("location"), Some("http://127.0.0.1:4567/bye?state=s"));
+    assert!(!world.is_active(tokens.access()).await);
+    let page = world.browser().get(&logout(&world, &[("state", "only")])).await.is(200);
+    assert!(page.reply.header("location").is_none() && !page.reply.body.contains("only"));
+}

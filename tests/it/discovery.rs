@@ -325,6 +325,7 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
         {
             let reply = world.get(&path).await.is(200);
             assert_eq!(reply.json()["issuer"], json!(issuer), "{path}");
+            assert_eq!(reply.json()["protected_resources"], json!([format!("{issuer}/fhir")]), "RFC 9728 §4: its own alone");
             seen.insert(reply.body);
         }
         assert_eq!(seen.len(), 1);

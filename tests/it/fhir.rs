@@ -6,6 +6,7 @@ mod discovery;
 mod dpop;
 mod history;
 mod levers;
+mod metadata;
 mod nav;
 mod oracle;
 mod overlays;

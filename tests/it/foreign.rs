@@ -241,7 +241,7 @@ mod node {
     /// RFC 8037.
     #[tokio::test(flavor = "multi_thread")]
     async fn jose_signs_and_verifies_on_ed25519() {
-        play("node/eddsa.mjs", 3).await;
+        play("node/eddsa.mjs", 4).await;
     }
 
     /// RFC 8693.

@@ -156,6 +156,8 @@ fn shown(engine: &Engine, client: &Client) -> Map<String, Value> {
     say("end_with_session", json!(client.end_with_session));
     say("launch_trust", json!(client.launch_trust));
     say("dpop", json!(client.dpop));
+    say("par", json!(client.par));
+    say("helseid", json!(client.helseid));
     say("refresh_context", json!(client.refresh_context));
     members
 }

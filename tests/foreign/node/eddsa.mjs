@@ -1,8 +1,9 @@
-// npm jose with Ed25519 (RFC 8037): a backend service signs its assertion and its proof of possession with it, and verifies the token it gets by our key set.
+// npm jose and openid-client with Ed25519 (RFC 8037), by its old name and by that of RFC 9864: a backend service signs its assertion and its proof of possession with it, and verifies the token it gets by our key set.
 import assert from 'node:assert/strict';
 import { createHash, randomUUID } from 'node:crypto';
 import test from 'node:test';
 import { calculateJwkThumbprint, createRemoteJWKSet, exportJWK, generateKeyPair, importJWK, jwtVerify, SignJWT } from 'jose';
+import * as client from 'openid-client';
 import { facts, introspect } from './lib/demo.mjs';
 
 const { client_id, private_jwk } = facts.clients['extra-eddsa'];
@@ -43,4 +44,16 @@ await test('the FHIR server takes the proof', async () => {
   const ath = createHash('sha256').update(token).digest('base64url');
   const response = await fetch(`${url}?_count=1`, { headers: { authorization: `DPoP ${token}`, dpop: await proof('GET', url, { ath }) } });
   assert.equal(response.status, 200, await response.text());
+});
+
+await test('under its name of RFC 9864 it is the same algorithm, in assertions and in proofs', async () => {
+  // openid-client calls it so whatever the key does.
+  const key = await importJWK({ ...private_jwk, alg: 'Ed25519' }, 'Ed25519');
+  const auth = client.PrivateKeyJwt({ key, kid: private_jwk.kid });
+  const server = await client.discovery(new URL(facts.issuer), client_id, undefined, auth, { execute: [client.allowInsecureRequests] });
+  const DPoP = client.getDPoPHandle(server, await client.randomDPoPKeyPair('Ed25519'));
+  const tokens = await client.clientCredentialsGrant(server, { scope: 'system/Patient.rs' }, { DPoP });
+  assert.equal((await introspect(tokens.access_token)).cnf.jkt, await DPoP.calculateThumbprint());
+  const response = await client.fetchProtectedResource(server, tokens.access_token, new URL(`${facts.fhir}/Patient?_count=1`), 'GET', undefined, undefined, { DPoP });
+  assert.equal(response.status, 200);
 });

@@ -79,6 +79,7 @@ async fn fhir_of(issuer: &str, data: DataSource, clock: Arc<FixedClock>) -> Stri
         ops_token: Secret::new(SECRET.to_owned()),
         cors_origins: Origins::default(),
         introspection_cache: Duration::ZERO,
+        documentation: None,
         data,
         kept: None,
         switches: Switches::default(),

@@ -167,6 +167,7 @@ impl World {
             ops_token: Secret::new(OPS.to_owned()),
             cors_origins: Origins { of_all: vec![ORIGIN.to_owned()], ..Origins::default() },
             introspection_cache: Duration::from_secs(5),
+            documentation: None,
             data: DataSource::BuiltIn,
             kept: None,
             switches: Switches::default(),
