@@ -65,6 +65,8 @@ pub struct Bench {
     /// Everything that is written while it runs.
     pub work: PathBuf,
     pub helsebro: PathBuf,
+    /// How much more of a core is asked for than others get: 0 to 19.
+    pub claim: i8,
 }
 
 impl Bench {
@@ -105,9 +107,10 @@ fn end(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-fn on_core(core: &str, program: &Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(program).stdin(Stdio::null()).stdout(Stdio::null());
+/// A program on one core, with a claim on it. Whoever may not claim runs like everybody else: `nice` says so and goes on.
+pub fn on_core(core: &str, claim: i8, program: &Path) -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", &(-claim).to_string(), "taskset", "-c", core]).arg(program).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
@@ -136,7 +139,7 @@ impl Bench {
 
     fn hello(&self, core: &str) -> Result<Running, Failed> {
         let port = free_port()?;
-        let mut command = on_core(core, &std::env::current_exe()?);
+        let mut command = on_core(core, self.claim, &std::env::current_exe()?);
         command.args(["hello", &port.to_string()]);
         self.running(command, port, "/", BTreeMap::new(), Vec::new())
     }
@@ -161,7 +164,7 @@ impl Bench {
             Place::Memory => "kind = \"memory\"".to_owned(),
             Place::Process => format!("path = {:?}\ndurability = \"process\"", dir.join("store.redb")),
             Place::Redis => {
-                let (redis, child) = redis(&dir)?;
+                let (redis, child) = self.redis(&dir)?;
                 children.push(child);
                 format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{redis}/\"")
             }
@@ -169,7 +172,7 @@ impl Bench {
         };
         let config = self.config(port, ops, &store, base)?;
         fs::write(dir.join("helsebro.toml"), config)?;
-        let mut command = on_core(core, &self.helsebro);
+        let mut command = on_core(core, self.claim, &self.helsebro);
         command.arg("serve").arg("--config").arg(dir.join("helsebro.toml"));
         let mut known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
@@ -246,7 +249,7 @@ access_token_alg = "ES256"
                 secret("fhir-server")
             ),
         )?;
-        let mut command = on_core(SERVER_CORE, &self.helsebro);
+        let mut command = on_core(SERVER_CORE, self.claim, &self.helsebro);
         command.arg("fhir").arg("--config").arg(dir.join("fhir.toml"));
         let mut fhir = self.running(command, port, "/fhir/metadata", BTreeMap::new(), Vec::new())?;
         let nobody =
@@ -256,6 +259,19 @@ access_token_alg = "ES256"
         fhir.known = std::mem::take(&mut issuer.known);
         fhir.children.append(&mut issuer.children);
         Ok(fhir)
+    }
+
+    /// Redis in memory, on the second core: its processor time is not the server's.
+    fn redis(&self, dir: &Path) -> Result<(u16, Child), Failed> {
+        let port = free_port()?;
+        let mut command = on_core(OTHER_CORE, self.claim, Path::new("redis-server"));
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("redis-server: {error}"))?;
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok((port, child))
     }
 
     fn peer(&self, tokens: &str) -> Result<Running, Failed> {
@@ -276,7 +292,7 @@ access_token_alg = "ES256"
         }
         let port = free_port()?;
         let (format, alg) = tokens.split_once(':').ok_or("the peer's tokens are FORMAT:ALG")?;
-        let mut command = on_core(SERVER_CORE, Path::new("node"));
+        let mut command = on_core(SERVER_CORE, self.claim, Path::new("node"));
         command.arg(here.join("server.mjs")).args([&port.to_string(), format, alg]).arg(self.keys()).arg("900");
         let known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
@@ -292,7 +308,7 @@ access_token_alg = "ES256"
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         // What a server says is written, and thrown away.
         let begun = Instant::now();
-        let child = command.stderr(File::create("/dev/null")?).spawn().map_err(|error| format!("taskset: {error}"))?;
+        let child = command.stderr(File::create("/dev/null")?).spawn().map_err(|error| format!("{command:?}: {error}"))?;
         let pid = child.id();
         let mut running = Running { pid, address, setup_address: address, known, started_in: Duration::ZERO, children };
         running.children.insert(0, child);
@@ -316,17 +332,4 @@ fn answers(address: SocketAddr, path: &str) -> bool {
     let asked = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes());
     let mut start = [0; 12];
     asked.is_ok() && stream.read_exact(&mut start).is_ok() && start.ends_with(b" 200")
-}
-
-/// Redis in memory, on the second core: its processor time is not the server's.
-fn redis(dir: &Path) -> Result<(u16, Child), Failed> {
-    let port = free_port()?;
-    let mut command = on_core(OTHER_CORE, Path::new("redis-server"));
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir).stderr(Stdio::null());
-    let child = command.spawn().map_err(|error| format!("redis-server: {error}"))?;
-    let begun = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() && begun.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok((port, child))
 }
