@@ -38,7 +38,7 @@ Options:
   --rounds N         5 where left out
   --seconds N        Of each run: 2 where left out
   --connections N    32 where left out
-  --claim N          How much more of the cores than others get, 0 to 19 (root only): for a busy machine
+  --first            Go before everything else on the two cores, for a busy machine (root only)
   --list             The questions, and nothing else";
 
 fn main() -> ExitCode {
@@ -97,7 +97,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
     let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
-    let (mut only, mut writes, mut claim) = (Vec::new(), true, 0);
+    let (mut only, mut writes, mut first) = (Vec::new(), true, false);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -111,7 +111,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
             "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 50),
             "--seconds" => plan.measured = Duration::from_secs_f64(value()?.parse::<f64>()?.clamp(0.2, 60.0)),
             "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 1024),
-            "--claim" => claim = value()?.parse::<i8>()?.clamp(0, 19),
+            "--first" => first = true,
             "--list" => {
                 questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
                 return Ok(());
@@ -124,7 +124,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     }
     // The yardstick is always asked: without it nothing has a measure.
     questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
-    let bench = Bench { work: root.join("target/bench"), root: root.clone(), helsebro: helsebro.canonicalize()?, claim };
+    let bench = Bench { work: root.join("target/bench"), root: root.clone(), helsebro: helsebro.canonicalize()?, first };
     std::fs::create_dir_all(&bench.work)?;
     let found = rounds::measure(&bench, &questions, &plan)?;
     let tables = report::tables(&questions, &found);

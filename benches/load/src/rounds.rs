@@ -158,18 +158,18 @@ fn drive(bench: &Bench, running: &Running, question: &Question, place: Place, co
     };
     let path = bench.work.join("errand.json");
     std::fs::write(&path, serde_json::to_string(&errand)?)?;
-    let answer = this_program(OTHER_CORE, bench.claim, &["drive"], Some(&path))?;
+    let answer = this_program(OTHER_CORE, bench.first, &["drive"], Some(&path))?;
     Ok(serde_json::from_str(&answer)?)
 }
 
 fn pieces(bench: &Bench) -> Result<BTreeMap<String, f64>, Failed> {
-    Ok(serde_json::from_str(&this_program(SERVER_CORE, bench.claim, &["pieces"], Some(&bench.keys()))?)?)
+    Ok(serde_json::from_str(&this_program(SERVER_CORE, bench.first, &["pieces"], Some(&bench.keys()))?)?)
 }
 
 /// What this program prints with other arguments, on a core of its own.
-fn this_program(core: &str, claim: i8, arguments: &[&str], path: Option<&Path>) -> Result<String, Failed> {
-    let mut command = on_core(core, claim, &std::env::current_exe()?);
-    let output = command.args(arguments).args(path).stdout(Stdio::piped()).output().map_err(|error| format!("nice: {error}"))?;
+fn this_program(core: &str, first: bool, arguments: &[&str], path: Option<&Path>) -> Result<String, Failed> {
+    let mut command = on_core(core, first, &std::env::current_exe()?);
+    let output = command.args(arguments).args(path).stdout(Stdio::piped()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }

@@ -65,8 +65,8 @@ pub struct Bench {
     /// Everything that is written while it runs.
     pub work: PathBuf,
     pub helsebro: PathBuf,
-    /// How much more of a core is asked for than others get: 0 to 19.
-    pub claim: i8,
+    /// Whether what is measured and what measures go before everything else on their cores.
+    pub first: bool,
 }
 
 impl Bench {
@@ -107,10 +107,14 @@ fn end(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-/// A program on one core, with a claim on it. Whoever may not claim runs like everybody else: `nice` says so and goes on.
-pub fn on_core(core: &str, claim: i8, program: &Path) -> Command {
-    let mut command = Command::new("nice");
-    command.args(["-n", &(-claim).to_string(), "taskset", "-c", core]).arg(program).stdin(Stdio::null()).stdout(Stdio::null());
+/// A program on one core; before everything else there where it is `first`.
+pub fn on_core(core: &str, first: bool, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]);
+    if first {
+        command.args(["chrt", "--fifo", "1"]);
+    }
+    command.arg(program).stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
@@ -139,7 +143,7 @@ impl Bench {
 
     fn hello(&self, core: &str) -> Result<Running, Failed> {
         let port = free_port()?;
-        let mut command = on_core(core, self.claim, &std::env::current_exe()?);
+        let mut command = on_core(core, self.first, &std::env::current_exe()?);
         command.args(["hello", &port.to_string()]);
         self.running(command, port, "/", BTreeMap::new(), Vec::new())
     }
@@ -172,7 +176,7 @@ impl Bench {
         };
         let config = self.config(port, ops, &store, base)?;
         fs::write(dir.join("helsebro.toml"), config)?;
-        let mut command = on_core(core, self.claim, &self.helsebro);
+        let mut command = on_core(core, self.first, &self.helsebro);
         command.arg("serve").arg("--config").arg(dir.join("helsebro.toml"));
         let mut known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
@@ -249,7 +253,7 @@ access_token_alg = "ES256"
                 secret("fhir-server")
             ),
         )?;
-        let mut command = on_core(SERVER_CORE, self.claim, &self.helsebro);
+        let mut command = on_core(SERVER_CORE, self.first, &self.helsebro);
         command.arg("fhir").arg("--config").arg(dir.join("fhir.toml"));
         let mut fhir = self.running(command, port, "/fhir/metadata", BTreeMap::new(), Vec::new())?;
         let nobody =
@@ -264,7 +268,7 @@ access_token_alg = "ES256"
     /// Redis in memory, on the second core: its processor time is not the server's.
     fn redis(&self, dir: &Path) -> Result<(u16, Child), Failed> {
         let port = free_port()?;
-        let mut command = on_core(OTHER_CORE, self.claim, Path::new("redis-server"));
+        let mut command = on_core(OTHER_CORE, self.first, Path::new("redis-server"));
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| format!("redis-server: {error}"))?;
         let begun = Instant::now();
@@ -292,7 +296,8 @@ access_token_alg = "ES256"
         }
         let port = free_port()?;
         let (format, alg) = tokens.split_once(':').ok_or("the peer's tokens are FORMAT:ALG")?;
-        let mut command = on_core(SERVER_CORE, self.claim, Path::new("node"));
+        // Never first: its helper threads would starve.
+        let mut command = on_core(SERVER_CORE, false, Path::new("node"));
         command.arg(here.join("server.mjs")).args([&port.to_string(), format, alg]).arg(self.keys()).arg("900");
         let known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
