@@ -1,5 +1,6 @@
 //! Where log events go: standard error, as text or JSON. What is written there is decided where it happens; secrets are not loggable types.
 
+mod json;
 mod lines;
 
 use tracing::level_filters::LevelFilter;
@@ -7,6 +8,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::json::Json;
 pub use self::lines::Lines;
 use crate::config::{LogFormat, Server};
 
@@ -36,7 +38,7 @@ pub fn for_server(server: &Server) -> Lines {
     let registry = tracing_subscriber::registry().with(targets(server.log_level));
     let _already = match server.log {
         LogFormat::Text => registry.with(layer).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(layer.event_format(Json)).try_init(),
     };
     lines
 }

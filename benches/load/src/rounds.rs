@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::drive::Outcome;
 use crate::question::{Place, Question};
-use crate::server::{Bench, OTHER_CORE, Running, SERVER_CORE, on_core};
+use crate::server::{Bench, OTHER_CORE, Running, SERVER_CORE, Turn, on_core};
 use crate::{Failed, machine};
 
 /// How much is measured.
@@ -158,17 +158,21 @@ fn drive(bench: &Bench, running: &Running, question: &Question, place: Place, co
     };
     let path = bench.work.join("errand.json");
     std::fs::write(&path, serde_json::to_string(&errand)?)?;
-    let answer = this_program(OTHER_CORE, bench.first, &["drive"], Some(&path))?;
+    let answer = this_program(OTHER_CORE, turn(bench), &["drive"], Some(&path))?;
     Ok(serde_json::from_str(&answer)?)
 }
 
 fn pieces(bench: &Bench) -> Result<BTreeMap<String, f64>, Failed> {
-    Ok(serde_json::from_str(&this_program(SERVER_CORE, bench.first, &["pieces"], Some(&bench.keys()))?)?)
+    Ok(serde_json::from_str(&this_program(SERVER_CORE, turn(bench), &["pieces"], Some(&bench.keys()))?)?)
+}
+
+fn turn(bench: &Bench) -> Turn {
+    if bench.first { Turn::First } else { Turn::Waits }
 }
 
 /// What this program prints with other arguments, on a core of its own.
-fn this_program(core: &str, first: bool, arguments: &[&str], path: Option<&Path>) -> Result<String, Failed> {
-    let mut command = on_core(core, first, &std::env::current_exe()?);
+fn this_program(core: &str, turn: Turn, arguments: &[&str], path: Option<&Path>) -> Result<String, Failed> {
+    let mut command = on_core(core, turn, &std::env::current_exe()?);
     let output = command.args(arguments).args(path).stdout(Stdio::piped()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());

@@ -107,12 +107,25 @@ fn end(child: &mut Child) {
     let _reaped = child.wait();
 }
 
-/// A program on one core; before everything else there where it is `first`.
-pub fn on_core(core: &str, first: bool, program: &Path) -> Command {
+/// Who goes first on a core, where anybody does.
+#[derive(Clone, Copy, Debug)]
+pub enum Turn {
+    /// What is measured, and what measures.
+    First,
+    /// What has to answer on the generator's core, which never rests.
+    BeforeThat,
+    /// Like everything else.
+    Waits,
+}
+
+/// A program on one core.
+pub fn on_core(core: &str, turn: Turn, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", core]);
-    if first {
-        command.args(["chrt", "--fifo", "1"]);
+    match turn {
+        Turn::First => drop(command.args(["chrt", "--fifo", "1"])),
+        Turn::BeforeThat => drop(command.args(["chrt", "--fifo", "2"])),
+        Turn::Waits => {}
     }
     command.arg(program).stdin(Stdio::null()).stdout(Stdio::null());
     command
@@ -128,6 +141,15 @@ fn secret(client: &str) -> String {
 }
 
 impl Bench {
+    /// The turn of what is started here: the generator is not.
+    fn turn(&self, core: &str) -> Turn {
+        match (self.first, core == SERVER_CORE) {
+            (true, true) => Turn::First,
+            (true, false) => Turn::BeforeThat,
+            (false, _) => Turn::Waits,
+        }
+    }
+
     /// Starts what a question is asked of. `tokens`: of the peer.
     ///
     /// # Errors
@@ -143,7 +165,7 @@ impl Bench {
 
     fn hello(&self, core: &str) -> Result<Running, Failed> {
         let port = free_port()?;
-        let mut command = on_core(core, self.first, &std::env::current_exe()?);
+        let mut command = on_core(core, self.turn(core), &std::env::current_exe()?);
         command.args(["hello", &port.to_string()]);
         self.running(command, port, "/", BTreeMap::new(), Vec::new())
     }
@@ -176,7 +198,7 @@ impl Bench {
         };
         let config = self.config(port, ops, &store, base)?;
         fs::write(dir.join("helsebro.toml"), config)?;
-        let mut command = on_core(core, self.first, &self.helsebro);
+        let mut command = on_core(core, self.turn(core), &self.helsebro);
         command.arg("serve").arg("--config").arg(dir.join("helsebro.toml"));
         let mut known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
@@ -253,7 +275,7 @@ access_token_alg = "ES256"
                 secret("fhir-server")
             ),
         )?;
-        let mut command = on_core(SERVER_CORE, self.first, &self.helsebro);
+        let mut command = on_core(SERVER_CORE, self.turn(SERVER_CORE), &self.helsebro);
         command.arg("fhir").arg("--config").arg(dir.join("fhir.toml"));
         let mut fhir = self.running(command, port, "/fhir/metadata", BTreeMap::new(), Vec::new())?;
         let nobody =
@@ -268,7 +290,7 @@ access_token_alg = "ES256"
     /// Redis in memory, on the second core: its processor time is not the server's.
     fn redis(&self, dir: &Path) -> Result<(u16, Child), Failed> {
         let port = free_port()?;
-        let mut command = on_core(OTHER_CORE, self.first, Path::new("redis-server"));
+        let mut command = on_core(OTHER_CORE, self.turn(OTHER_CORE), Path::new("redis-server"));
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]).arg(dir).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| format!("redis-server: {error}"))?;
         let begun = Instant::now();
@@ -297,7 +319,7 @@ access_token_alg = "ES256"
         let port = free_port()?;
         let (format, alg) = tokens.split_once(':').ok_or("the peer's tokens are FORMAT:ALG")?;
         // Never first: its helper threads would starve.
-        let mut command = on_core(SERVER_CORE, false, Path::new("node"));
+        let mut command = on_core(SERVER_CORE, Turn::Waits, Path::new("node"));
         command.arg(here.join("server.mjs")).args([&port.to_string(), format, alg]).arg(self.keys()).arg("900");
         let known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),

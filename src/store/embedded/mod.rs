@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::disk::{Medium, StoreFile};
 use self::layout::{RECORDS, kind_prefix, record, record_key};
-use self::recent::Recent;
+use self::recent::{Known, Recent};
 use self::writer::{Job, Task, Writer};
 use super::{Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
@@ -127,21 +127,37 @@ impl Shared {
         if let State::Down(why) = &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             return Err(why.clone());
         }
-        let moment = match self.recent.all(&keys) {
-            Ok(records) => return Ok(records),
-            Err(moment) => moment,
+        let moment = match self.recent.known(&keys) {
+            Known::All(records) => return Ok(records),
+            Known::Some(known, moment) => {
+                let missing: Vec<Vec<u8>> = keys.iter().zip(&known).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key.clone()).collect();
+                let read = self.look_up(&missing)?;
+                let together = self.recent.is_still(moment);
+                self.recent.learn(moment, missing, &read);
+                if together {
+                    let mut read = read.into_iter();
+                    return Ok(known.into_iter().map(|slot| slot.unwrap_or_else(|| read.next().flatten())).collect());
+                }
+                moment
+            }
+            Known::Nothing(moment) => moment,
         };
-        let records = self.read(|transaction| {
+        let records = self.look_up(&keys)?;
+        self.recent.learn(moment, keys, &records);
+        Ok(records)
+    }
+
+    /// What the file says, in one transaction.
+    fn look_up(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Record>>, StoreError> {
+        self.read(|transaction| {
             let table = transaction.open_table(RECORDS)?;
             keys.iter()
                 .map(|key| match table.get(key.as_slice())? {
                     Some(value) => Ok(Some(record(value.value())?)),
                     None => Ok(None),
                 })
-                .collect::<Result<Vec<_>, Failed>>()
-        })?;
-        self.recent.learn(moment, keys, &records);
-        Ok(records)
+                .collect()
+        })
     }
 
     fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {

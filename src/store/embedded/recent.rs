@@ -34,24 +34,51 @@ pub(super) struct Moment(u64);
 struct State {
     slots: Cache<Vec<u8>, Slot, Weight>,
     changes: u64,
+    /// A commit is under way: the file may say what is not known here yet.
+    committing: bool,
+}
+
+/// What is known of the records that were asked for.
+pub(super) enum Known {
+    /// All of them, as of one moment.
+    All(Vec<Slot>),
+    /// Some of them, as of that moment. They go together with what the file says only where [`Recent::is_still`] that moment afterwards.
+    Some(Vec<Option<Slot>>, Moment),
+    /// None of them, or none that would go together with what the file says now.
+    Nothing(Moment),
 }
 
 pub(super) struct Recent(Mutex<State>);
 
 impl Recent {
     pub fn new() -> Self {
-        Self(Mutex::new(State { slots: Cache::with_weighter((KEPT_BYTES / 512) as usize, KEPT_BYTES, Weight), changes: 0 }))
+        Self(Mutex::new(State { slots: Cache::with_weighter((KEPT_BYTES / 512) as usize, KEPT_BYTES, Weight), changes: 0, committing: false }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All of the records as of one moment, or that moment where not all of them are known.
-    pub fn all(&self, keys: &[Vec<u8>]) -> Result<Vec<Slot>, Moment> {
+    pub fn known(&self, keys: &[Vec<u8>]) -> Known {
         let state = self.state();
-        let known: Option<Vec<Slot>> = keys.iter().map(|key| state.slots.get(key).cloned()).collect();
-        known.ok_or(Moment(state.changes))
+        let known: Vec<Option<Slot>> = keys.iter().map(|key| state.slots.get(key).cloned()).collect();
+        let moment = Moment(state.changes);
+        match known.iter().filter(|slot| slot.is_some()).count() {
+            all if all == keys.len() => Known::All(known.into_iter().flatten().collect()),
+            some if some > 0 && !state.committing => Known::Some(known, moment),
+            _ => Known::Nothing(moment),
+        }
+    }
+
+    /// Whether nothing has changed since, nor is about to.
+    pub fn is_still(&self, moment: Moment) -> bool {
+        let state = self.state();
+        Moment(state.changes) == moment && !state.committing
+    }
+
+    /// A commit begins. [`Recent::changed`] or [`Recent::forget`] ends it.
+    pub fn commits(&self) {
+        self.state().committing = true;
     }
 
     /// Keeps what was read from the file, unless it changed since `moment`: what was read is then perhaps what was there before.
@@ -68,6 +95,7 @@ impl Recent {
     pub fn changed(&self, changes: Vec<(Vec<u8>, Slot)>) {
         let mut state = self.state();
         state.changes += 1;
+        state.committing = false;
         for (key, slot) in changes {
             state.slots.insert(key, slot);
         }
@@ -77,6 +105,7 @@ impl Recent {
     pub fn forget(&self) {
         let mut state = self.state();
         state.changes += 1;
+        state.committing = false;
         state.slots.clear();
     }
 }
@@ -96,24 +125,47 @@ mod tests {
         text.as_bytes().to_vec()
     }
 
-    #[test]
-    fn a_reader_that_was_overtaken_teaches_nothing() {
-        let recent = Recent::new();
-        let Err(moment) = recent.all(&[key("a")]) else { panic!("nothing is known yet") };
-        recent.changed(vec![(key("a"), slot(2))]);
-        recent.learn(moment, vec![key("a")], &[slot(1)]);
-        assert!(recent.all(&[key("a")]).is_ok_and(|found| found == [slot(2)]));
+    fn moment(recent: &Recent) -> Moment {
+        let Known::Nothing(moment) = recent.known(&[key("nobody knows")]) else { panic!("it is not known") };
+        moment
+    }
+
+    fn all(recent: &Recent, keys: &[&str]) -> Option<Vec<Slot>> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|text| key(text)).collect();
+        if let Known::All(slots) = recent.known(&keys) { Some(slots) } else { None }
     }
 
     #[test]
-    fn all_or_nothing_and_absence_counts() {
+    fn a_reader_that_was_overtaken_teaches_nothing() {
         let recent = Recent::new();
-        let Err(moment) = recent.all(&[key("a"), key("b")]) else { panic!("nothing is known yet") };
-        recent.learn(moment, vec![key("a")], &[None]);
-        assert!(recent.all(&[key("a")]).is_ok_and(|found| found == [None]));
-        assert!(recent.all(&[key("a"), key("b")]).is_err());
+        let before = moment(&recent);
+        recent.changed(vec![(key("a"), slot(2))]);
+        recent.learn(before, vec![key("a")], &[slot(1)]);
+        assert_eq!(all(&recent, &["a"]), Some(vec![slot(2)]));
+    }
+
+    #[test]
+    fn absence_counts_and_what_is_forgotten_is_not_known() {
+        let recent = Recent::new();
+        recent.learn(moment(&recent), vec![key("a")], &[None]);
+        assert_eq!(all(&recent, &["a"]), Some(vec![None]));
+        assert_eq!(all(&recent, &["a", "b"]), None);
         recent.forget();
-        assert!(recent.all(&[key("a")]).is_err());
+        assert_eq!(all(&recent, &["a"]), None);
+    }
+
+    #[test]
+    fn a_part_goes_together_with_the_file_only_while_nothing_changes() {
+        let recent = Recent::new();
+        recent.learn(moment(&recent), vec![key("a")], &[slot(1)]);
+        let part = |recent: &Recent| if let Known::Some(_, moment) = recent.known(&[key("a"), key("b")]) { Some(moment) } else { None };
+        let seen = part(&recent).unwrap();
+        assert!(recent.is_still(seen));
+        recent.commits();
+        assert!(!recent.is_still(seen) && part(&recent).is_none(), "the file may say more than is known here");
+        recent.changed(vec![(key("b"), slot(3))]);
+        assert!(!recent.is_still(seen), "something changed");
+        assert_eq!(all(&recent, &["a", "b"]), Some(vec![slot(1), slot(3)]));
     }
 
     #[test]

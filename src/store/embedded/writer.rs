@@ -167,6 +167,7 @@ impl<M: Medium> Writer<M> {
             }
         }
         if counts.iter().any(|count| *count > 0) {
+            self.shared.recent.commits();
             write.commit()?;
             self.shared.recent.changed(changes);
         } else {
