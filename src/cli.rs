@@ -106,6 +106,21 @@ enum ConfigCommand {
     },
     /// Print every key with its default and unit
     Reference,
+    /// Say which rules a client lives under, and where each comes from
+    Explain {
+        /// The client
+        #[arg(value_name = "CLIENT_ID")]
+        client: String,
+        /// The configuration
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Client files beside it, as given to `serve`
+        #[arg(long, value_name = "FILE")]
+        clients: Vec<PathBuf>,
+        /// Which issuer of the file, where several have the client
+        #[arg(long, value_name = "URL")]
+        at: Option<String>,
+    },
     /// Say which row of the exchange policy permits a token exchange, or why none does
     ExplainExchange(ExplainArgs),
 }
@@ -157,6 +172,11 @@ pub fn run() -> ExitCode {
         Command::Config(ConfigCommand::Reference) => print(config::reference(), true),
         Command::Config(ConfigCommand::Check { file }) => {
             let (report, ok) = config::check_report(&file);
+            print(&report, ok)
+        }
+        Command::Config(ConfigCommand::Explain { client, config, clients, at }) => {
+            let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
+            let (report, ok) = config::explain_client(&config, &clients, at.as_deref(), &client);
             print(&report, ok)
         }
         Command::Config(ConfigCommand::ExplainExchange(args)) => {

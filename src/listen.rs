@@ -1,6 +1,12 @@
-//! The accept loop everything serves with: bounded in connections, header size and header time, and drained when told to stop.
+//! The accept loop everything serves with: bounded in connections, also of one peer, in header size and header time, and in how long a
+//! peer may take nothing of its answer; drained when told to stop.
 //! HTTP/1.1 only; whoever needs TLS or HTTP/2 puts a proxy before it. RFC 9112.
 
+mod network;
+mod seats;
+mod stall;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,15 +14,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+pub use network::Network;
+use seats::{Seat, Seats};
+use stall::Stall;
 
 /// Pause after an accept that failed because the machine is out of something (file descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -30,8 +42,12 @@ pub struct Limits {
     /// The longest time from the end of one answer, or from connecting, to the end of the next request's headers. It is therefore
     /// also how long an idle connection is kept.
     pub header_timeout: Duration,
+    /// How long a peer may take none of what is sent to it.
+    pub write_timeout: Duration,
     /// Connections served at once; those beyond wait in the operating system's queue.
     pub max_connections: usize,
+    /// Of which one [`Network`] may have so many; those beyond are closed at once, for a queue has only one order.
+    pub max_connections_per_address: usize,
     /// Request line and headers together, in bytes (at least 8192 count); more is answered with 431. RFC 6585 §5.
     pub max_header_bytes: usize,
     /// Header fields of a request; more is answered with 431.
@@ -40,7 +56,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { header_timeout: Duration::from_secs(30), max_connections: 4096, max_header_bytes: 64 * 1024, max_headers: 100 }
+        Self {
+            header_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            max_connections: 4096,
+            max_connections_per_address: 1024,
+            max_header_bytes: 64 * 1024,
+            max_headers: 100,
+        }
     }
 }
 
@@ -89,6 +112,7 @@ impl From<Listener> for TcpListener {
 pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
     let listener = listener.into();
     let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let seats = Seats::new(limits.max_connections_per_address);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
@@ -104,11 +128,15 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
             () = stop.cancelled() => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let Some((stream, peer, seat)) = accepted else { continue };
-        let connection = connection(stream, peer, service.clone(), http.clone(), stop.clone());
+        let Some((stream, peer, room)) = accepted else { continue };
+        let Some(seat) = seats.take(Network::of(peer.ip())) else {
+            tracing::debug!(%peer, "closed: this peer has as many connections as it may");
+            continue;
+        };
+        let connection = connection(Stall::new(stream, limits.write_timeout), peer, service.clone(), http.clone(), stop.clone());
         connections.spawn(async move {
             connection.await;
-            drop(seat);
+            drop::<(OwnedSemaphorePermit, Seat)>((room, seat));
         });
     }
 
@@ -122,10 +150,14 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
 }
 
 /// The next connection together with its seat; `None` after a failure that says nothing about the next attempt.
-async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let seat = Arc::clone(room).acquire_owned().await.ok()?;
+async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let room = Arc::clone(room).acquire_owned().await.ok()?;
     match tcp.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, seat)),
+        Ok((stream, peer)) => {
+            // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
+            let _ = stream.set_nodelay(true);
+            Some((stream, peer, room))
+        }
         // The peer went away while it waited.
         Err(gone) if matches!(gone.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => None,
         Err(error) => {
@@ -136,12 +168,10 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, 
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, service: Router, http: http1::Builder, stop: CancellationToken) {
-    // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
-    let _ = stream.set_nodelay(true);
-    let service = service.map_request(move |mut request: http::Request<Incoming>| {
+async fn connection(stream: Stall<TcpStream>, peer: SocketAddr, service: Router, http: http1::Builder, stop: CancellationToken) {
+    let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(PeerAddr(peer));
-        request.map(Body::new)
+        answer(service.clone(), request.map(Body::new))
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let ended = tokio::select! {
@@ -155,6 +185,17 @@ async fn connection(stream: TcpStream, peer: SocketAddr, service: Router, http: 
         // The peer's doing, mostly: malformed requests, time-outs, resets.
         tracing::debug!(%peer, %error, "connection ended early");
     }
+}
+
+async fn answer(service: Router, request: http::Request<Body>) -> Result<Response, Infallible> {
+    // A length beside a transfer coding is gone when we see the request; two parties that read such a message differently have nothing
+    // to disagree about where nothing follows it. RFC 9112 §6.1.
+    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = service.oneshot(request).await?;
+    if is_last {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 #[cfg(test)]

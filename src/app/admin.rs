@@ -8,7 +8,7 @@ use axum::body::Body;
 use tower::ServiceExt as _;
 
 use super::open::{OpenError, Opened, open};
-use crate::config::{Config, Store as StoreConfig, client_from_json};
+use crate::config::{Config, Home, Store as StoreConfig, client_from_json};
 use crate::http::ops::{Ops, Register, Registered, router};
 use crate::http::{HttpLimits, Site};
 use crate::random::Random;
@@ -18,7 +18,7 @@ use crate::time::Clock;
 
 /// How registrations are checked: as the configuration checks them.
 pub fn register(random: Arc<dyn Random>) -> Register {
-    Arc::new(move |value, issuer| match client_from_json(value, issuer, &*random) {
+    Arc::new(move |value, rules| match client_from_json(value, Home::of(rules), &*random) {
         Ok(made) => Ok(Registered { client: made.client, secret: made.secret, reminders: made.reminders }),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
     })

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::demo_clients::{DemoClients, JOURNAL, Places, asks};
 use super::demo_helseid::{DemoHelseid, HelseidPorts};
+use super::demo_hospital::{self, Beside, DemoHospital, Known};
 use super::helseid_server::{self, HelseidRunning, HelseidStartError};
 use super::server::{self, Listeners, Running, StartError, bind};
 use crate::config::{self, Findings, SystemEnvironment, Text};
@@ -39,6 +40,7 @@ use crate::time::{Clock, SystemClock};
 /// The ready launches of the data set, and the journals they open.
 const INDEX: &str = include_str!("../../data/bundles/index.json");
 const JOURNALS: &str = include_str!("../../data/bundles/patients.ndjson");
+const DIRECTORY: &str = include_str!("../../data/bundles/00-directory.json");
 
 /// What the demo is asked to do.
 #[derive(Clone, Debug)]
@@ -53,7 +55,7 @@ pub struct DemoOptions {
     pub json: Option<PathBuf>,
     /// Clients to add or replace.
     pub clients: Option<PathBuf>,
-    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}` and `{fhir}` in it stand for the demo's.
+    /// `[[issuer.exchange]]` and `[[issuer.trusted]]` rows besides the demo's own, or in the place of those that permit the same. `{issuer}`, `{fhir}` and `{sample_api}` in it stand for the demo's.
     pub policy: Option<PathBuf>,
 }
 
@@ -125,6 +127,14 @@ fn url(listener: &Listener) -> String {
 /// # Errors
 /// [`DemoError`]
 pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
+    start_on(options, None).await
+}
+
+/// The same, with another store than the file in its directory.
+///
+/// # Errors
+/// [`DemoError`]
+pub async fn start_on(options: &DemoOptions, store: Option<config::Store>) -> Result<Demo, DemoError> {
     let clock = SystemClock::shared();
     let shared_clock: Arc<dyn Clock> = clock.clone();
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -136,17 +146,33 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
     let ready = epj::ready_launches(INDEX, JOURNALS)?;
     let ours: Vec<&str> = ready.iter().map(|launch| launch.fhir_user.as_str()).collect();
     let helseid = DemoHelseid::make(ports.helseid, &issuer, &app, &ours, &*random)?;
+    // The first patient goes on to the hospital, where another is known too, and the second is not.
+    let known: Vec<&str> = ready.iter().step_by(2).take(2).map(|launch| launch.patient.as_str()).collect();
+    let beside = Beside {
+        issuer: &issuer,
+        fhir: &fhir_base,
+        app: &app,
+        public: &ports.server.public,
+        ops: &ports.server.ops,
+        fhir_listener: &ports.fhir,
+        data: &options.data,
+    };
+    let practitioner = ours.first().copied().unwrap_or_default();
+    let hospital = DemoHospital::make(&beside, &Known { patients: &known, practitioner, records: [JOURNALS, DIRECTORY] }, &*random)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
-    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base);
-    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &policy, &clients.toml);
+    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base).replace("{sample_api}", &helseid.sample_api);
+    let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &hospital, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;
     let extra_environment = options.clients.as_deref().map(SystemEnvironment::of_file);
     let extra: Vec<(String, String)> = extra.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
     let texts: Vec<Text<'_>> = extra.iter().zip(&extra_environment).map(|((file, text), environment)| Text { file, text, environment }).collect();
     let main = Text { file: "the demo's configuration", text: toml.expose(), environment: &environment };
-    let checked = config::check(main, &texts).map_err(|found| DemoError::Config(Box::new(found)))?;
+    let mut checked = config::check(main, &texts).map_err(|found| DemoError::Config(Box::new(found)))?;
+    if let Some(store) = store {
+        checked.config.store = store;
+    }
 
     let client_secret = |id: &str| clients.facts.get(id).and_then(|client| client.client_secret.clone()).unwrap_or_else(|| Secret::new(String::new()));
     let rules = checked.config.issuers.first().map(|issuer| &issuer.rules);
@@ -174,6 +200,8 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         },
     };
     let (fhir_router, fhir_ops_router) = fhir::router(fhir_config, shared_clock.clone(), random.clone())?;
+    let (hospital_router, _its_levers) = fhir::router(hospital.fhir, shared_clock.clone(), random.clone())?;
+    let fhir_router = fhir_router.route_service(demo_hospital::UNDER, hospital_router.into_service());
     let epj_config = EpjConfig {
         public_url: epj_url.clone(),
         issuer: issuer.clone(),
@@ -209,6 +237,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
         epj: epj_url,
         app,
         sample_api: Some(helseid.sample_api.clone()),
+        hospital: Some(hospital.facts),
         clients: clients.facts,
         users: users.into_iter().map(|(fhir_user, name)| UserFacts { name, helseid_user: helseid.user(&fhir_user), fhir_user }).collect(),
         patients: ready
@@ -217,7 +246,7 @@ pub async fn start(options: &DemoOptions) -> Result<Demo, DemoError> {
             .collect(),
     };
     let helseid = helseid_server::start(helseid.parts, shared_clock.clone(), random.clone()).await?;
-    let server = server::start(&checked.config, ports.server, shared_clock, random, Some(clock.clone())).await?;
+    let server = server::start_beside(&checked.config, Some(&hospital.config), ports.server, shared_clock, random, Some(clock.clone())).await?;
     let stop = CancellationToken::new();
     let party = |listener: Listener, router: Router| tokio::spawn(serve(listener, router, Limits::default(), stop.clone(), Duration::from_secs(2)));
     let parties = vec![party(ports.fhir, fhir_router), party(ports.fhir_ops, fhir_ops_router), party(ports.epj, epj_router), party(ports.app, app_router)];
@@ -244,9 +273,10 @@ impl Demo {
     pub fn where_to_go(&self) -> String {
         let facts = &self.facts;
         let helseid = facts.helseid.as_ref().map(|helseid| helseid.issuer.as_str()).unwrap_or_default();
+        let hospital = facts.hospital.as_ref().map(|hospital| hospital.issuer.as_str()).unwrap_or_default();
         format!(
-            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nHelseID, the mock  {}/.well-known/openid-configuration\nOperations         {}/health\n",
-            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, helseid, facts.ops
+            "The EPJ            {}   open a patient, then an app\nThe app            {}\nAuthorization      {}/.well-known/openid-configuration\nFHIR               {}/metadata\nAllowed apps       {}/account/apps\nHelseID, the mock  {}/.well-known/openid-configuration\nThe hospital       {}/.well-known/openid-configuration\nOperations         {}/health\n",
+            facts.epj, facts.app, facts.issuer, facts.fhir, facts.issuer, helseid, hospital, facts.ops
         )
     }
 
@@ -263,7 +293,8 @@ impl Demo {
 
 /// The apps on the EPJ page: the one that runs here, and those that were brought along. The other presets have nobody behind their addresses.
 fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
-    let brought = |client: &Client| client.id.as_str() == "syk-inn" || !presets.facts.contains_key(client.id.as_str());
+    let ours = |id: &str| presets.facts.contains_key(id) || demo_hospital::CLIENTS.contains(&id);
+    let brought = |client: &Client| client.id.as_str() == "syk-inn" || !ours(client.id.as_str());
     let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
     launched
         .map(|(client, launch_url)| OfferedApp {
@@ -288,7 +319,7 @@ fn read(path: &Path) -> Result<String, DemoError> {
 /// Only what the demo makes is wiped; whatever else lies in the directory stays.
 fn prepare(data: &Path, fresh: bool) -> Result<(), DemoError> {
     if fresh {
-        for (path, is_dir) in [(data.join("helsebro.redb"), false), (data.join("keys"), true)] {
+        for (path, is_dir) in [(data.join("helsebro.redb"), false), (data.join("keys"), true), (data.join("hospital-keys"), true)] {
             let wiped = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match wiped {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DemoError::File { path, error }),
@@ -325,6 +356,7 @@ fn config_text(
     ops_token: &Secret<String>,
     users: &BTreeSet<(String, String)>,
     helseid: &DemoHelseid,
+    hospital: &DemoHospital,
     policy: &str,
     clients: &Secret<String>,
 ) -> Secret<String> {
@@ -350,13 +382,14 @@ login = ["ehr", "helseid", "local"]
 
 [[issuer.fhir]]
 base = "{fhir}"
-resource_servers = ["fhir-server"]
+resource_servers = ["fhir-server", "{hospital_here}"]
 
 {users}{upstream}
-{rows}
+{rows}{hospital_row}
 {policy}
 
-{clients}"#,
+{clients}
+{hospital_clients}"#,
         public = listeners.public.local_addr(),
         ops = listeners.ops.local_addr(),
         token = ops_token.expose(),
@@ -365,5 +398,8 @@ resource_servers = ["fhir-server"]
         upstream = helseid.upstream.expose(),
         rows = helseid.rows(fhir, policy),
         clients = clients.expose(),
+        hospital_here = demo_hospital::AS_CLIENT,
+        hospital_row = hospital.row,
+        hospital_clients = hospital.clients.expose(),
     ))
 }

@@ -9,6 +9,7 @@ use crate::demo::epj::{Asked, JOURNAL_SCOPES};
 use crate::demo::facts::ClientFacts;
 use crate::http::texts::scopes::explain;
 use crate::jose::{Alg, KeyError, SigningKey};
+use crate::protocol::claims::HELSEID;
 use crate::protocol::lang::Lang;
 use crate::protocol::scope::ScopeSet;
 use crate::random::Random;
@@ -35,7 +36,7 @@ pub struct Places<'a> {
 
 /// What an app may ask for, as the consent page would put it about the patient who is open.
 pub fn asks(scopes: &ScopeSet) -> Vec<Asked> {
-    let said = |scope, lang| explain(scope, lang, true);
+    let said = |scope, lang| explain(scope, lang, true, HELSEID);
     let both = scopes.iter().filter_map(|scope| said(scope, Lang::Nb).zip(said(scope, Lang::En)));
     both.map(|(nb, en)| Asked { nb: nb.sentence, en: en.sentence, scope: nb.detail }).collect()
 }

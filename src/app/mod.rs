@@ -4,6 +4,7 @@ pub mod admin;
 pub mod demo;
 mod demo_clients;
 mod demo_helseid;
+mod demo_hospital;
 pub mod fhir_config;
 pub mod fhir_server;
 pub mod helseid_config;

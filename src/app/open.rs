@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::seal_key::{SealKeyError, seal_key};
-use crate::config::{Config, Durability, Fetch, IssuerConfig, Store as StoreConfig};
+use crate::config::{Config, Durability, Fetch, IssuerConfig, Redis as RedisConfig, RedisServers, Store as StoreConfig};
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
-use crate::fetch::{FetchLimits, JwksCache};
+use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
+use crate::store::redis::{self as shared, Redis};
 use crate::store::{Backend, Store, StoreError};
 use crate::time::Clock;
 use crate::upstream::Upstream;
@@ -53,6 +54,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
             };
             Arc::new(Embedded::open(path, durability)?)
         }
+        StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), Arc::clone(&clock), Arc::clone(&random)).await?),
     };
     let shared = Shared { backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
     let mut engines = Vec::new();
@@ -60,6 +62,29 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
     }
     Ok(Opened { backend, engines })
+}
+
+/// What the configuration says, as the store wants it.
+fn redis(config: &RedisConfig) -> shared::Options {
+    let node = |(host, port): &(String, u16)| shared::Node { host: host.clone(), port: *port };
+    let servers = match &config.servers {
+        RedisServers::Socket { path } => shared::Servers::Socket { path: path.clone(), database: 0 },
+        RedisServers::One { host, port, database } => shared::Servers::One { node: shared::Node { host: host.clone(), port: *port }, database: *database },
+        RedisServers::Sentinel { sentinels, primary, database } => {
+            shared::Servers::Sentinel { sentinels: sentinels.iter().map(node).collect(), primary: primary.clone(), database: *database }
+        }
+        RedisServers::Cluster { members } => shared::Servers::Cluster { members: members.iter().map(node).collect() },
+    };
+    shared::Options {
+        servers,
+        tls: config.tls.then(|| shared::Tls { authorities: config.authorities.clone() }),
+        login: shared::Login { username: config.username.clone(), password: config.password.clone() },
+        sentinel_login: shared::Login { username: config.sentinel_username.clone(), password: config.sentinel_password.clone() },
+        prefix: config.key_prefix.clone(),
+        response_timeout: config.response_timeout,
+        max_in_flight: config.max_in_flight,
+        acknowledged: (config.wait_replicas > 0).then_some(shared::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
+    }
 }
 
 /// What the engines of a process have in common.
@@ -74,7 +99,7 @@ struct Shared<'a> {
 impl Shared<'_> {
     async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
         let store = Store::new(Arc::clone(self.backend), Arc::clone(self.clock), config.url().as_str().into());
-        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap };
+        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age };
         let keys = Keys::open(config.url().clone(), store.clone(), Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random), schedule).await?;
         let limits = FetchLimits {
             max_bytes: self.fetch.max_bytes,
@@ -91,6 +116,7 @@ impl Shared<'_> {
             keys,
             clock: Arc::clone(self.clock),
             random: Arc::clone(self.random),
+            poster: Poster::new(limits.clone()),
             client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
             fhir,
             upstream,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
@@ -17,11 +19,15 @@ use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::store::Backend;
+use crate::store::{Backend, Change, Kind};
 use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
 const TEND_EVERY: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether an app is still to be told of a logout: while there are such, and where there are none. A logout is told at once.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+const TELL_SELDOM: Duration = Duration::from_secs(15);
 
 /// How many records one sweep forgets at most, so that it never holds the writer for long.
 const SWEEP_AT_ONCE: usize = 1000;
@@ -77,21 +83,52 @@ pub async fn start(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
+    start_beside(config, None, Listeners { public, ops }, clock, random, test_clock).await
+}
+
+/// The same with a neighbour: the issuers of another configuration, with a store and keys of their own, which answer on the same public listener under
+/// their hosts. The operations listener knows nothing of them.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_beside(
+    config: &Config,
+    neighbour: Option<&Config>,
+    Listeners { public, ops }: Listeners,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    test_clock: Option<Arc<SystemClock>>,
+) -> Result<Running, StartError> {
     let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| Arc::new(Site::new(engine, admin::limits(config)))).collect();
+    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)));
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
+    let beside = match neighbour {
+        Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
+        None => None,
+    };
+    let (beside, beside_backend) = beside.map(|opened| (opened.engines.into_iter().map(site).collect::<Vec<_>>(), opened.backend)).unzip();
+    let beside = beside.unwrap_or_default();
     let stop = CancellationToken::new();
-    let listening = Limits { header_timeout: config.http.header_timeout, max_connections: config.http.max_connections, ..Limits::default() };
-    let public_router: Router = router::service(&sites, config.http.request_timeout);
+    let listening = Limits {
+        header_timeout: config.http.header_timeout,
+        write_timeout: config.http.write_timeout,
+        max_connections: config.http.max_connections,
+        max_connections_per_address: config.http.max_connections_per_address,
+        ..Limits::default()
+    };
+    let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
-        tokio::spawn(tend(sites, Arc::clone(&backend), clock, stop.clone())),
+        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock.clone(), stop.clone())),
     ];
+    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
+    tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
     Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend })
 }
 
@@ -109,21 +146,72 @@ impl Running {
     }
 }
 
+/// How often keys are looked after where other nodes may have changed them: what they told may have been lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What other nodes changed of what is kept in memory here, or that it is time to look. Nobody else changes a store that tells nothing.
+async fn changed(changes: &mut Option<broadcast::Receiver<Change>>) -> Change {
+    let Some(changes) = changes else { return std::future::pending().await };
+    match tokio::time::timeout(LOOK_EVERY, changes.recv()).await {
+        Ok(Ok(change)) => change,
+        Ok(Err(RecvError::Lagged(_))) => Change::Missed,
+        // The store was closed, so this ends soon.
+        Ok(Err(RecvError::Closed)) => std::future::pending().await,
+        Err(_) => Change::Missed,
+    }
+}
+
+/// Whether an issuer keeps something in memory that this may have changed. Clients are read each time; keys are not.
+fn concerns(change: &Change, site: &Site) -> bool {
+    match change {
+        Change::Missed => true,
+        Change::Of(key) => key.kind == Kind::KeyRing && *key.space == *site.engine.rules.issuer.as_str(),
+    }
+}
+
 /// Forgets what has expired and follows the keys, until the server stops.
 async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut changes = backend.changes();
     loop {
-        tokio::select! {
+        let change = tokio::select! {
             () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        sweep(&*backend, clock.now()).await;
-        for site in &sites {
+            change = changed(&mut changes) => change,
+            _ = every.tick() => {
+                sweep(&*backend, clock.now()).await;
+                Change::Missed
+            }
+        };
+        for site in sites.iter().filter(|site| concerns(&change, site)) {
             if let Err(error) = site.engine.tend().await {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
         }
+    }
+}
+
+/// Tells the apps of an issuer of logouts, until the server stops. What is under way then is told at the next start, or by another node.
+async fn tell(site: Arc<Site>, stop: CancellationToken) {
+    let mut pause = TELL_AGAIN;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = site.engine.logout_happened() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        let told = tokio::select! {
+            () = stop.cancelled() => return,
+            told = site.engine.deliver_logouts() => told,
+        };
+        pause = match told {
+            Ok(0) => TELL_SELDOM,
+            Ok(_) => TELL_AGAIN,
+            Err(error) => {
+                tracing::warn!(issuer = %site.engine.rules.issuer, %error, "apps could not be told of logouts");
+                TELL_SELDOM
+            }
+        };
     }
 }
 

@@ -56,6 +56,25 @@ pub struct Target {
     pub output: Output,
 }
 
+impl Target {
+    /// Whether a private key may travel there: to this machine, or under TLS.
+    ///
+    /// # Errors
+    /// [`AdminError::InTheOpen`]
+    pub fn keeps_secrets(&self) -> Result<(), AdminError> {
+        let Some(ops) = self.ops.as_deref() else { return Ok(()) };
+        // What is no address is said elsewhere.
+        let Ok(url) = url::Url::parse(ops) else { return Ok(()) };
+        let here = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => true,
+        };
+        if here || url.scheme() == "https" { Ok(()) } else { Err(AdminError::InTheOpen(ops.to_owned())) }
+    }
+}
+
 /// Why an administration command failed: what happened, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
@@ -75,6 +94,8 @@ pub enum AdminError {
     AnyPort,
     #[error("{at} does not answer: {why}; look whether the server runs and --ops or server.ops_listen is where it listens")]
     Silent { at: String, why: String },
+    #[error("a private key is not sent to {0}, which is another machine, without TLS: run this where the server runs")]
+    InTheOpen(String),
     #[error("what answers at {0} is not the operations listener of this server: look at --ops or server.ops_listen")]
     Stranger(String),
     #[error(

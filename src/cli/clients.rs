@@ -77,6 +77,9 @@ pub struct AddArgs {
     /// Where a logout may lead; may be repeated
     #[arg(long, value_name = "URL")]
     post_logout_redirect_uri: Vec<String>,
+    /// Where it is told that a session has ended
+    #[arg(long, value_name = "URL")]
+    backchannel_logout_uri: Option<String>,
     /// An origin whose scripts may call the token endpoint, besides those of the redirect URIs; may be repeated
     #[arg(long, value_name = "ORIGIN")]
     cors_origin: Vec<String>,
@@ -197,6 +200,7 @@ fn registration(args: &AddArgs) -> Result<Value, AdminError> {
         ("auth", &args.auth),
         ("scopes", &args.scopes),
         ("jwks_uri", &args.jwks_uri),
+        ("backchannel_logout_uri", &args.backchannel_logout_uri),
         ("consent", &args.consent),
         ("profile", &args.profile),
         ("dpop", &args.dpop),

@@ -6,7 +6,7 @@ use super::problem::{Findings, Place};
 use super::raw::RawClient;
 use super::read::{Field, OneOrMany};
 use super::secrets::{MAKE_ONE, Source};
-use super::values::{ALGS, required, word};
+use super::values::{ALGS, allowed_by, required, word};
 use crate::domain::client::{ClientAuthMethod, ClientKeys, Profile};
 use crate::jose::{Alg, Jwk, JwkError, JwkSet};
 use crate::protocol::ids::{Issuer, is_loopback};
@@ -102,8 +102,8 @@ fn secrets(raw: &RawClient, issuer: &Issuer, source: Source<'_>, found: &mut Fin
 }
 
 fn algs(field: &Field<OneOrMany>, profile: Profile, found: &mut Findings) -> Vec<Alg> {
-    // FAPI 2.0 §5.4.1 knows PS256 and ES256; SMART wants RS384 and ES384 at least (SAL-100) and forbids no other (NAV §3.4).
-    let allowed: &[(&str, Alg)] = if profile == Profile::Fapi2 { &[("PS256", Alg::PS256), ("ES256", Alg::ES256)] } else { ALGS };
+    // FAPI 2.0 §5.4.1 knows few; SMART wants RS384 and ES384 at least (SAL-100) and forbids no other (NAV §3.4).
+    let allowed: Vec<(&'static str, Alg)> = allowed_by(profile, ALGS);
     let Field::Given(OneOrMany(items), place) = field else { return allowed.iter().map(|(_, alg)| *alg).collect() };
     if items.is_empty() {
         found.refuse(place, "is empty, so no signature would be accepted; leave it out to accept all we know");
@@ -113,7 +113,7 @@ fn algs(field: &Field<OneOrMany>, profile: Profile, found: &mut Findings) -> Vec
         if item.value == "none" || item.value.starts_with("HS") {
             found.refuse_value(&item.place, &item.value, "is no signature of a private key; write \"ES384\" or \"RS384\" (SAL-100)");
         } else {
-            algs.extend(word(&item.value, &item.place, allowed, found));
+            algs.extend(word(&item.value, &item.place, &allowed, found));
         }
     }
     algs
@@ -172,7 +172,7 @@ fn registered_keys(json: &serde_json::Value, place: &Place, found: &mut Findings
             JwkError::Symmetric => "; send an EC or RSA key (SAL-009)",
             JwkError::NoKid => "; give it a name of its own (SAL-008)",
             JwkError::Use => "; its use must be \"sig\" (RFC 7517 §4.2)",
-            JwkError::Kind => "; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+            JwkError::Kind => "; send a key on P-256, P-384 or Ed25519, or an RSA key (SAL-008)",
             JwkError::Malformed | JwkError::Algorithm | JwkError::Rsa | JwkError::Point => " (RFC 7518 §6)",
             JwkError::NotASet | JwkError::DuplicateKid => "",
         };

@@ -1,14 +1,16 @@
-//! The tables about the process itself: `[server]`, `[store]`, `[keys]`, `[http]`, `[fetch]`.
+//! The tables about the process itself: `[server]`, `[store]`, `[keys]`, `[http]`, `[fetch]`, `[guess]`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::problem::Findings;
-use super::raw::{RawFetch, RawHttp, RawKeys, RawServer, RawStore};
+use super::raw::{RawFetch, RawGuess, RawHttp, RawKeys, RawServer, RawStore};
 use super::read::{Field, RawSecret};
+use super::redis::{for_redis_alone, redis};
 use super::secrets::{Environment, Source};
 use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
 use super::values::{duration, number, parsed, word_or};
+use crate::domain::guess::GuessLimits;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -65,14 +67,30 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-pub(super) fn store(raw: &RawStore, environment: &dyn Environment, found: &mut Findings) -> Store {
+/// `local`: every issuer is on loopback, so secrets may stand in the file.
+pub(super) fn store(raw: &RawStore, environment: &dyn Environment, local: bool, found: &mut Findings) -> Store {
     #[derive(Clone, Copy, PartialEq)]
     enum Kind {
         Embedded,
         Memory,
+        Redis,
     }
     let durability = word_or(&raw.durability, Durability::PowerLoss, &[("power-loss", Durability::PowerLoss), ("process", Durability::Process)], found);
-    match word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("memory", Kind::Memory)], found) {
+    let kind = word_or(&raw.kind, Kind::Embedded, &[("embedded", Kind::Embedded), ("redis", Kind::Redis), ("memory", Kind::Memory)], found);
+    if kind != Kind::Redis {
+        for (place, _) in for_redis_alone(raw).into_iter().filter(|(_, given)| *given) {
+            found.refuse(place, "is for Redis; leave it out, or write kind = \"redis\"");
+        }
+    }
+    match kind {
+        Kind::Redis => {
+            for (place, absent) in [(raw.path.place(), raw.path.is_absent()), (raw.durability.place(), raw.durability.is_absent())] {
+                if !absent {
+                    found.refuse(place, "has no meaning with Redis; leave it out, or write kind = \"embedded\"");
+                }
+            }
+            Store::Redis(Box::new(redis(raw, environment, local, found)))
+        }
         Kind::Embedded => {
             if durability == Durability::Process {
                 found.warn(raw.durability.place(), "\"process\" loses the last moments at a power cut: a spent code or assertion may be good once more");
@@ -115,13 +133,39 @@ pub(super) fn keys(raw: &RawKeys, environment: &dyn Environment, local: bool, fo
 
 pub(super) fn http(raw: &RawHttp, found: &mut Findings) -> Http {
     const KIB: usize = 1024;
+    let max_connections = number(&raw.max_connections, 4096, 16..=65536, "connections", found);
+    let per_address = number(&raw.max_connections_per_address, 1024.min(max_connections), 1..=65536, "connections", found);
+    if per_address > max_connections {
+        let place = raw.max_connections_per_address.place();
+        found.refuse_value(place, per_address.to_string(), format!("is more than max_connections, which is {max_connections}"));
+    }
     Http {
         max_body_bytes: number(&raw.max_body_bytes, KIB * KIB, 64 * KIB..=16 * KIB * KIB, "bytes", found),
         max_authorize_bytes: number(&raw.max_authorize_bytes, 64 * KIB, 64 * KIB..=KIB * KIB, "bytes", found),
-        max_connections: number(&raw.max_connections, 4096, 16..=65536, "connections", found),
+        max_connections,
+        max_connections_per_address: per_address,
         header_timeout: duration(&raw.header_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
         request_timeout: duration(&raw.request_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
+        write_timeout: duration(&raw.write_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
     }
+}
+
+pub(super) fn guess(raw: &RawGuess, found: &mut Findings) -> GuessLimits {
+    let default = GuessLimits::default();
+    let mut failures = |field, default| u32::try_from(number(field, default as usize, 10..=1_000_000, "failures", found)).unwrap_or(default);
+    let per_client = failures(&raw.client_failures, default.per_client);
+    let per_address = failures(&raw.address_failures, default.per_address.max(per_client));
+    if per_address < per_client {
+        let place = raw.address_failures.place();
+        found.refuse_value(place, per_address.to_string(), format!("is less than client_failures, which is {per_client}: it would be passed first"));
+    }
+    let window = duration(&raw.window, default.window, SECOND..=3600 * SECOND, "", found);
+    let block = duration(&raw.block, default.block, SECOND..=3600 * SECOND, "", found);
+    let longest_block = duration(&raw.longest_block, default.longest_block.max(block), SECOND..=24 * 3600 * SECOND, "", found);
+    if longest_block < block {
+        found.refuse(raw.longest_block.place(), "is shorter than block, with which it begins");
+    }
+    GuessLimits { per_client, per_address, window, block, longest_block }
 }
 
 pub(super) fn fetch(raw: &RawFetch, found: &mut Findings) -> Fetch {

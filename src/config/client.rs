@@ -9,13 +9,14 @@ use super::problem::{Findings, Place};
 use super::raw::RawClient;
 use super::read::{Field, Layer as _, Placed, RawSecret, Read as _};
 use super::secrets::Source;
-use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{PROFILES, SIGNING_ALGS, allowed_by, duration, each_once, origin, parsed, required, word, word_or};
 use crate::domain::client::{
-    Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LAUNCH_CREATE, LaunchTrust, Profile, Required, introspect_scope,
+    Client, ClientAuthMethod, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, HelseIdNeed, LAUNCH_CREATE, LaunchTrust, ParPolicy, Profile, Required,
+    introspect_scope,
 };
 use crate::domain::dpop::DpopPolicy;
-use crate::domain::issuer::SELF_CLIENT;
-use crate::jose::Alg;
+use crate::domain::issuer::{IssuerRules, SELF_CLIENT};
+use crate::domain::keys::LONGEST_TOKEN_LIFE;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri, is_loopback};
 use crate::protocol::scope::{Level, Scope, ScopeSet};
 use crate::random::Random;
@@ -26,6 +27,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// SAL-116.
 const BACKEND_TTL: Duration = Duration::from_secs(5 * 60);
 
+const PAR: &[(&str, ParPolicy)] = &[("required", ParPolicy::Required), ("optional", ParPolicy::Optional)];
 const DPOP: &[(&str, DpopPolicy)] = &[("required", DpopPolicy::Required), ("optional", DpopPolicy::Optional), ("off", DpopPolicy::Off)];
 
 /// A client registered over the administration API.
@@ -38,13 +40,27 @@ pub struct Registration {
     pub reminders: Vec<String>,
 }
 
+/// Where a client is registered, and what that gives it where it says nothing itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Home<'a> {
+    pub issuer: &'a Issuer,
+    pub profile: Profile,
+}
+
+impl<'a> Home<'a> {
+    pub fn of(rules: &'a IssuerRules) -> Self {
+        Self { issuer: &rules.issuer, profile: rules.profile }
+    }
+}
+
 /// Checks a client that arrives as JSON, with the member names of `[[client]]`.
 ///
 /// A confidential client with a secret brings none (outside loopback it must not): one of 256 bits is made.
 ///
 /// # Errors
 /// Every problem at once; none of them holds a secret.
-pub fn client_from_json(value: &serde_json::Value, issuer: &Issuer, random: &dyn Random) -> Result<Registration, Vec<super::Problem>> {
+pub fn client_from_json(value: &serde_json::Value, home: Home<'_>, random: &dyn Random) -> Result<Registration, Vec<super::Problem>> {
+    let issuer = home.issuer;
     let mut found = Findings::default();
     let raw = RawClient::read(&super::node::Node::from_json(value), &mut found).map(|raw| with_preset(raw, &Place::default(), &mut found));
     let mut made = None;
@@ -61,7 +77,10 @@ pub fn client_from_json(value: &serde_json::Value, issuer: &Issuer, random: &dyn
             found.refuse_value(place, named, format!("is not the issuer asked; leave it out, or write \"{issuer}\""));
         }
         let source = if made.is_some() { Source::Made } else { Source::Request };
-        check(&raw, &Place::default(), issuer, source, &mut found)
+        if raw.helseid.get().is_some_and(|need| need == "required") {
+            found.warn(raw.helseid.place(), "has a meaning once an \"identity\" row names the client, which only a [[client]] of the configuration can be");
+        }
+        check(&raw, &Place::default(), home, source, &mut found)
     });
     match client {
         Some(client) if found.problems.is_empty() => {
@@ -82,7 +101,8 @@ pub(super) fn with_preset(raw: RawClient, at: &Place, found: &mut Findings) -> R
 }
 
 /// Checks one client of one issuer, its preset already filled in. `None` where it is too broken to build.
-pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source<'_>, found: &mut Findings) -> Option<Client> {
+pub(super) fn check(raw: &RawClient, at: &Place, home: Home<'_>, source: Source<'_>, found: &mut Findings) -> Option<Client> {
+    let issuer = home.issuer;
     let loopback = issuer.is_loopback();
     let id = required(&raw.client_id, "write client_id = \"…\"", found).and_then(|(text, place)| client_id(text, place, found));
     let name = match &raw.name {
@@ -93,18 +113,22 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         Field::Given(name, _) => Some(name.clone()),
         Field::Absent(_) | Field::Wrong(_) => None,
     };
-    let profile = word_or(&raw.profile, Profile::Smart, &[("smart", Profile::Smart), ("oidc", Profile::Oidc), ("fapi2", Profile::Fapi2)], found);
+    let profile = word_or(&raw.profile, home.profile, PROFILES, found);
     let auth = auth::check(raw, issuer, profile, source, found);
 
     let redirect_uris = uris(&raw.redirect_uris, loopback, true, found);
     let launch_urls = uris(&raw.launch_urls, loopback, false, found);
     let post_logout_redirect_uris = uris(&raw.post_logout_redirect_uris, loopback, true, found);
+    let backchannel_logout_uri = match &raw.backchannel_logout_uri {
+        Field::Given(text, place) => uri(&Placed { value: text.clone(), place: place.clone() }, loopback, false, found),
+        Field::Absent(_) | Field::Wrong(_) => None,
+    };
     let mut cors_origins: BTreeSet<String> = redirect_uris.iter().filter_map(script_origin).collect();
     cors_origins.extend(each_once(&raw.cors_origins, found).into_iter().filter_map(|item| origin(item, loopback, found)));
 
     let scopes = scopes(&raw.scopes, issuer, found);
     let backend = scopes.has_level(Level::System);
-    let longest = if backend { BACKEND_TTL } else { HOUR };
+    let longest = if backend { BACKEND_TTL } else { LONGEST_TOKEN_LIFE };
     let default_ttl = if backend || redirect_uris.is_empty() { BACKEND_TTL } else { HOUR };
     let why = if backend { "SAL-116: short-lived where system/ scopes are" } else { "SAL §7.6" };
     let access_ttl = duration(&raw.access_ttl, default_ttl, SECOND..=longest, why, found);
@@ -114,12 +138,16 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
     let requires = each_once(&raw.requires, found).into_iter().filter_map(|item| word(&item.value, &item.place, required_context, found)).collect();
     let launch_trust = word_or(&raw.launch_trust, LaunchTrust::Session, &[("session", LaunchTrust::Session), ("handle", LaunchTrust::Handle)], found);
     let consents = &[("pre-approved", ConsentPolicy::PreApproved), ("once", ConsentPolicy::Once), ("always", ConsentPolicy::Always)];
+    let signing_algs = allowed_by(profile, SIGNING_ALGS);
     let access_token_alg = match &raw.access_token_alg {
-        Field::Given(text, place) => word(text, place, SIGNING_ALGS, found),
+        Field::Given(text, place) => word(text, place, &signing_algs, found),
         Field::Absent(_) | Field::Wrong(_) => None,
     };
-    // FAPI 2.0 §5.4.1 has no RS256.
-    let id_token_default = if profile == Profile::Fapi2 { Alg::ES256 } else { Alg::RS256 };
+    // FAPI 2.0 §5.3.2.1, §5.3.2.2: tokens bound to a key, and pushed requests alone.
+    let (dpop_default, par_default) = match profile {
+        Profile::Smart | Profile::Oidc => (DpopPolicy::Optional, ParPolicy::Optional),
+        Profile::Fapi2 => (DpopPolicy::Required, ParPolicy::Required),
+    };
     let id = id?;
     let client = Client {
         name: name.unwrap_or_else(|| id.to_string()),
@@ -129,6 +157,7 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         redirect_uris,
         launch_urls,
         post_logout_redirect_uris,
+        backchannel_logout_uri,
         scopes,
         consent: word_or(&raw.consent, ConsentPolicy::Once, consents, found),
         profile,
@@ -138,13 +167,15 @@ pub(super) fn check(raw: &RawClient, at: &Place, issuer: &Issuer, source: Source
         access_ttl,
         refresh_ttl,
         access_token_alg,
-        id_token_alg: word_or(&raw.id_token_signed_response_alg, id_token_default, SIGNING_ALGS, found),
+        id_token_alg: word_or(&raw.id_token_signed_response_alg, profile.default_alg(), &signing_algs, found),
         code_replay: word_or(&raw.code_replay, CodeReplay::Revoke, &[("revoke", CodeReplay::Revoke), ("refuse", CodeReplay::Refuse)], found),
         end_with_session: raw.end_with_session.get().copied().unwrap_or(false),
         launch_trust,
-        dpop: word_or(&raw.dpop, DpopPolicy::Optional, DPOP, found),
+        dpop: word_or(&raw.dpop, dpop_default, DPOP, found),
+        par: word_or(&raw.par, par_default, PAR, found),
         refresh_context: raw.refresh_context.get().copied().unwrap_or(false),
         may_act: each_once(&raw.may_act, found).into_iter().filter_map(|item| parsed(&item.value, &item.place, ClientId::parse, found)).collect(),
+        helseid: word_or(&raw.helseid, HelseIdNeed::Optional, &[("optional", HelseIdNeed::Optional), ("required", HelseIdNeed::Required)], found),
         disabled: raw.disabled.get().copied().unwrap_or(false),
     };
     rules(raw, &client, auth::outline(raw).is_some(), at, issuer, found);
@@ -175,6 +206,9 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
         }
         if client.profile != Profile::Smart {
             found.refuse(raw.profile.place(), "needs a client that can authenticate; write auth = \"private_key_jwt\", or profile = \"smart\"");
+        }
+        if client.helseid == HelseIdNeed::Required {
+            found.refuse(raw.helseid.place(), "\"required\" is for confidential clients only: a public one never gets the HelseID scope (DESIGN §3)");
         }
         if client.launch_trust == LaunchTrust::Handle {
             found.refuse(raw.launch_trust.place(), "\"handle\" is for confidential clients only (DESIGN §3); write launch_trust = \"session\"");
@@ -217,11 +251,36 @@ fn rules(raw: &RawClient, client: &Client, auth_known: bool, at: &Place, issuer:
     if scopes.has_level(Level::User) && raw.preset.get().is_some_and(|preset| preset == "nav-validator") && !issuer.is_loopback() {
         found.warn(at, "may do whatever its user may, with no secret: keep the validator to test systems (NAV §8)");
     }
-    if client.profile == Profile::Fapi2 && client.dpop != DpopPolicy::Required {
-        found.warn(raw.dpop.place(), "should be \"required\": fapi2 has no tokens that are not bound to a key (FAPI 2.0 §5.3.2.1)");
+    if client.profile == Profile::Fapi2 {
+        fapi2(raw, client, found);
+    }
+    if client.backchannel_logout_uri.is_some() && !scopes.contains(&Scope::OpenId) {
+        found.warn(raw.backchannel_logout_uri.place(), "is never used: without openid the client gets no id_token, and so no session to be told of");
+    }
+    if raw.backchannel_logout_session_required.get() == Some(&true) && raw.backchannel_logout_uri.is_absent() {
+        found.refuse(raw.backchannel_logout_session_required.place(), "says how to be told and backchannel_logout_uri, which says where, is missing");
     }
     if client.refresh_context {
         found.warn(raw.refresh_context.place(), "repeats patient and encounter at refresh, which SMART leaves out (SAL-328)");
+    }
+}
+
+/// What FAPI 2.0 leaves no choice in, besides how the client authenticates and what is signed with.
+fn fapi2(raw: &RawClient, client: &Client, found: &mut Findings) {
+    if client.dpop != DpopPolicy::Required {
+        found.refuse(raw.dpop.place(), "must be \"required\": fapi2 has no tokens that are not bound to a key (FAPI 2.0 §5.3.2.1)");
+    }
+    if client.par != ParPolicy::Required {
+        found.refuse(raw.par.place(), "must be \"required\": fapi2 has no authorization requests that are not pushed (FAPI 2.0 §5.3.2.2)");
+    }
+    if client.launch_trust == LaunchTrust::Handle {
+        found.refuse(raw.launch_trust.place(), "must be \"session\": under fapi2 nobody is let in without having shown who they are (FAPI 2.0 §5.3.2.2)");
+    }
+    for item in raw.redirect_uris.get().into_iter().flatten() {
+        let private = RedirectUri::parse(&item.value).is_ok_and(|uri| !matches!(uri.url().scheme(), "https" | "http"));
+        if private {
+            found.refuse_value(&item.place, &item.value, "must be https under fapi2 (FAPI 2.0 §5.3.2.2)");
+        }
     }
 }
 
@@ -288,7 +347,7 @@ fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut
         "http" if is_loopback(&url) => format!("must be https: {value} is allowed where the issuer is on loopback too (RFC 9700 §2.6)"),
         "http" => format!("must be https (RFC 9700 §2.6); write \"{}\"", value.replacen("http:", "https:", 1)),
         _ if private_schemes => return Some(uri),
-        _ => "must be https: it is opened in a browser (SAL-004)".to_owned(),
+        _ => "must be https (SAL-004)".to_owned(),
     };
     found.refuse_value(place, value, text);
     None

@@ -8,15 +8,17 @@ use url::Url;
 
 use super::problem::{Findings, Place};
 use super::raw::{RawFhir, RawIssuer, RawUser};
-use super::read::{Field, Placed};
+use super::read::{Field, Placed, print_duration};
 use super::secrets::Environment;
 use super::trusted;
 use super::types::{IssuerConfig, KeySchedule, Server};
 use super::upstream;
-use super::values::{SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use super::values::{PROFILES, SIGNING_ALGS, duration, each_once, origin, parsed, required, word, word_or};
+use crate::domain::client::Profile;
 use crate::domain::dpop::DpopNonce;
+use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
-use crate::domain::keys::DEFAULT_OVERLAP;
+use crate::domain::keys::{DEFAULT_MAX_AGE, DEFAULT_OVERLAP, SPREADING};
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
 
@@ -116,7 +118,10 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         trusted: trusted::check(&raw.trusted, &url, environment, found),
         clients: BTreeMap::new(),
         dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
+        profile: word_or(&raw.profile, Profile::Smart, PROFILES, found),
+        require_par: raw.require_par.get().copied().unwrap_or(false),
         upstream: None,
+        guess: GuessLimits::default(),
         issuer: url,
     };
     IssuerConfig { rules, keys: key_schedule(raw, found) }
@@ -152,6 +157,8 @@ fn lifetimes(raw: &RawIssuer, found: &mut Findings) -> Lifetimes {
         launch: duration(&raw.launch_ttl, default.launch, SECOND..=LONGEST_LAUNCH, "SAL-013", found),
         start: duration(&raw.start_ttl, default.start, SECOND..=LONGEST_LAUNCH, "SAL §7.4", found),
         interaction: duration(&raw.interaction_ttl, default.interaction, MINUTE..=HOUR, "SAL §7.4", found),
+        // FAPI 2.0 §5.3.2.2: `expires_in` below 600.
+        pushed: duration(&raw.par_ttl, default.pushed, 5 * SECOND..=599 * SECOND, "FAPI 2.0 §5.3.2.2", found),
         session: duration(&raw.session_ttl, default.session, MINUTE..=DAY, "", found),
         refresh_reuse: duration(&raw.refresh_reuse_window, default.refresh_reuse, Duration::ZERO..=MINUTE, "SAL §7.6", found),
         code_replay: default.code_replay,
@@ -162,7 +169,18 @@ fn key_schedule(raw: &RawIssuer, found: &mut Findings) -> KeySchedule {
     let keys = KeySchedule {
         rotation: duration(&raw.key_rotation, 90 * DAY, HOUR..=365 * DAY, "", found),
         overlap: duration(&raw.key_overlap, DEFAULT_OVERLAP, DEFAULT_OVERLAP..=7 * DAY, "NAV-040: others keep our keys for ten minutes", found),
+        max_age: duration(&raw.jwks_max_age, DEFAULT_MAX_AGE, Duration::ZERO..=DAY, "", found),
     };
+    if (DEFAULT_OVERLAP..keys.max_age + SPREADING).contains(&keys.overlap) {
+        let shortest = print_duration(keys.max_age + SPREADING);
+        let place = if let Field::Given(_, place) = &raw.jwks_max_age { place } else { raw.key_overlap.place() };
+        found.refuse(
+            place,
+            format!(
+                "is too long for this key_overlap: who kept the set would meet a key that is not in it; make key_overlap \"{shortest}\" at least (NAV-040)"
+            ),
+        );
+    }
     if keys.overlap >= keys.rotation {
         found.refuse(raw.key_overlap.place(), "must be shorter than key_rotation: the next key is published while this one still signs");
     }

@@ -5,12 +5,15 @@ mod check;
 mod client;
 mod exchange;
 mod explain;
+mod explain_client;
+mod helseid;
 mod issuer;
 mod node;
 mod presets;
 mod problem;
 mod raw;
 mod read;
+mod redis;
 mod report;
 mod secrets;
 mod trusted;
@@ -22,17 +25,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use client::{Registration, client_from_json};
+pub use client::{Home, Registration, client_from_json};
 pub use explain::{ExchangeQuestion, explain_exchange};
+pub use explain_client::explain_client;
 pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
-pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Server, Store};
+pub use types::{Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, Redis, RedisServers, Server, Store};
 
+use crate::domain::client::HelseIdNeed;
 pub use crate::domain::exchange::Direction;
 use crate::protocol::ids::{ClientId, Issuer};
+use helseid::Need;
 use raw::{RawClient, RawClients, RawConfig};
 use read::{Field, Placed};
 use secrets::Source;
@@ -74,44 +80,61 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let local = raw.issuer.get().is_some_and(|list| {
         !list.is_empty() && list.iter().all(|item| item.value.url.get().and_then(|url| Issuer::parse(url).ok()).is_some_and(|url| url.is_loopback()))
     });
-    let (none_server, none_store, none_keys, none_http, none_fetch) = Default::default();
+    let (none_server, none_store, none_keys, none_http, none_fetch, none_guess) = Default::default();
     let server = check::server(raw.server.get().unwrap_or(&none_server), environment, local, found);
-    let store = check::store(raw.store.get().unwrap_or(&none_store), environment, found);
+    let store = check::store(raw.store.get().unwrap_or(&none_store), environment, local, found);
     let keys = check::keys(raw.keys.get().unwrap_or(&none_keys), environment, local, found);
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
+    let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
+    for issuer in &mut issuers {
+        issuer.rules.guess = guess;
+    }
     let all_known = found.problems.len() == before;
-    add_clients(raw.client, &mut issuers, all_known, environment, found);
+    let mut needs = add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {
         if let Some(raw) = RawClients::parse(file.file, file.text, found) {
-            add_clients(raw.client, &mut issuers, all_known, file.environment, found);
+            needs.extend(add_clients(raw.client, &mut issuers, all_known, file.environment, found));
         }
     }
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
-    Some(Config { server, store, keys, http, fetch, issuers })
+    helseid::check_all(&needs, &issuers, found);
+    Some(Config { server, store, keys, http, fetch, guess, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.
 ///
 /// `all_known` is false where something about the issuers was wrong: a client that names one we could not read is then not to blame.
-fn add_clients(list: Field<Vec<Placed<RawClient>>>, issuers: &mut [IssuerConfig], all_known: bool, environment: &dyn Environment, found: &mut Findings) {
-    let Field::Given(list, _) = list else { return };
+/// Answers which of them cannot do without HelseID, for a look at them once the rest is known.
+fn add_clients(
+    list: Field<Vec<Placed<RawClient>>>,
+    issuers: &mut [IssuerConfig],
+    all_known: bool,
+    environment: &dyn Environment,
+    found: &mut Findings,
+) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let Field::Given(list, _) = list else { return needs };
     let mut seen: BTreeSet<(Issuer, ClientId)> = BTreeSet::new();
     for Placed { value, place } in list {
         let raw = client::with_preset(value, &place, found);
         let Some(index) = issuer_of(&raw, issuers, all_known, found) else { continue };
         let Some(issuer) = issuers.get_mut(index) else { continue };
-        let Some(client) = client::check(&raw, &place, &issuer.rules.issuer, Source::File(environment), found) else { continue };
+        let Some(client) = client::check(&raw, &place, Home::of(&issuer.rules), Source::File(environment), found) else { continue };
         let who = (issuer.url().clone(), client.id.clone());
         if !seen.insert(who) {
             found.refuse_value(raw.client_id.place(), client.id.as_str(), "is the name of another client of this issuer; names are unique (RFC 6749 §2.2)");
             continue;
         }
+        if client.helseid == HelseIdNeed::Required {
+            needs.push(Need { issuer: issuer.url().clone(), client: client.id.clone(), place: raw.helseid.place().clone() });
+        }
         issuer.rules.clients.insert(client.id.clone(), Arc::new(client));
     }
+    needs
 }
 
 /// Which issuer a client belongs to: the only one, or the one it names.
@@ -142,7 +165,8 @@ pub fn load_clients(text: Text<'_>, config: &mut Config) -> Result<Vec<Problem>,
     let mut found = Findings::default();
     let mut issuers = config.issuers.clone();
     if let Some(raw) = RawClients::parse(text.file, text.text, &mut found) {
-        add_clients(raw.client, &mut issuers, true, text.environment, &mut found);
+        let needs = add_clients(raw.client, &mut issuers, true, text.environment, &mut found);
+        helseid::check_all(&needs, &issuers, &mut found);
     }
     let found = found.sorted();
     if found.problems.is_empty() {

@@ -16,6 +16,7 @@ raw_table! {
         keys: RawKeys,
         http: RawHttp,
         fetch: RawFetch,
+        guess: RawGuess,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
     }
@@ -41,7 +42,22 @@ raw_table! {
 
 raw_table! {
     /// `[store]`
-    RawStore { kind: String, path: String, durability: String }
+    RawStore {
+        kind: String,
+        path: String,
+        durability: String,
+        url: String,
+        username: String,
+        password: RawSecret,
+        sentinel_username: String,
+        sentinel_password: RawSecret,
+        ca_file: String,
+        key_prefix: String,
+        response_timeout_ms: i64,
+        max_in_flight: i64,
+        wait_replicas: i64,
+        wait_timeout_ms: i64,
+    }
 }
 
 raw_table! {
@@ -51,12 +67,25 @@ raw_table! {
 
 raw_table! {
     /// `[http]`
-    RawHttp { max_body_bytes: i64, max_authorize_bytes: i64, max_connections: i64, header_timeout: Duration, request_timeout: Duration }
+    RawHttp {
+        max_body_bytes: i64,
+        max_authorize_bytes: i64,
+        max_connections: i64,
+        max_connections_per_address: i64,
+        header_timeout: Duration,
+        request_timeout: Duration,
+        write_timeout: Duration,
+    }
 }
 
 raw_table! {
     /// `[fetch]`
     RawFetch { max_bytes: i64, timeout: Duration, allow_private: bool }
+}
+
+raw_table! {
+    /// `[guess]`
+    RawGuess { client_failures: i64, address_failures: i64, window: Duration, block: Duration, longest_block: Duration }
 }
 
 raw_table! {
@@ -71,11 +100,15 @@ raw_table! {
         launch_ttl: Duration,
         start_ttl: Duration,
         interaction_ttl: Duration,
+        par_ttl: Duration,
         session_ttl: Duration,
         refresh_reuse_window: Duration,
         dpop_nonce: String,
+        profile: String,
+        require_par: bool,
         key_rotation: Duration,
         key_overlap: Duration,
+        jwks_max_age: Duration,
         fhir: Vec<Placed<RawFhir>>,
         user: Vec<Placed<RawUser>>,
         exchange: Vec<Placed<RawExchange>>,
@@ -143,6 +176,8 @@ raw_table! {
         max_auth_age: Duration,
         leeway: Duration,
         userinfo: String,
+        claim: String,
+        claim_issuer: String,
         timeout: Duration,
         retries: i64,
         longest_wait: Duration,
@@ -173,6 +208,8 @@ raw_table! {
         redirect_uris: Texts,
         launch_urls: Texts,
         post_logout_redirect_uris: Texts,
+        backchannel_logout_uri: String,
+        backchannel_logout_session_required: bool,
         cors_origins: Texts,
         scopes: String,
         requires: Texts,
@@ -187,8 +224,10 @@ raw_table! {
         end_with_session: bool,
         launch_trust: String,
         dpop: String,
+        par: String,
         refresh_context: bool,
         may_act: Texts,
+        helseid: String,
         disabled: bool,
     }
 }
@@ -214,6 +253,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("keys", RawKeys::KEYS),
     ("http", RawHttp::KEYS),
     ("fetch", RawFetch::KEYS),
+    ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),

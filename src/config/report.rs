@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::problem::Findings;
 use super::read::print_duration;
-use super::types::{Config, Keys, Store};
+use super::types::{Config, Keys, RedisServers, Store};
 use super::{Checked, Text, check, load};
 use crate::domain::client::ConsentPolicy;
 use crate::domain::issuer::LoginWay;
@@ -43,10 +43,22 @@ pub(super) fn summary(config: &Config) -> String {
     out
 }
 
+/// Where Redis is. There is no secret in it.
+fn place(servers: &RedisServers) -> String {
+    let listed = |nodes: &[(String, u16)]| nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(", ");
+    match servers {
+        RedisServers::Socket { path } => format!("at {}", path.display()),
+        RedisServers::One { host, port, database } => format!("at {host}:{port}, database {database}"),
+        RedisServers::Sentinel { sentinels, primary, .. } => format!("the primary {primary:?} of the Sentinels {}", listed(sentinels)),
+        RedisServers::Cluster { members } => format!("the cluster of {}", listed(members)),
+    }
+}
+
 fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
     writeln!(out, "Listens on {}; operations on {}.", config.server.listen, config.server.ops_listen)?;
     match &config.store {
         Store::Embedded { path, .. } => writeln!(out, "Remembers in {}.", path.display())?,
+        Store::Redis(redis) => writeln!(out, "Remembers in Redis, {}.", place(&redis.servers))?,
         Store::Memory => writeln!(out, "Remembers nothing once it stops.")?,
     }
     match &config.keys {

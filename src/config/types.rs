@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::IssuerRules;
 use crate::protocol::ids::Issuer;
 use crate::secret::Secret;
@@ -16,6 +17,7 @@ pub struct Config {
     pub keys: Keys,
     pub http: Http,
     pub fetch: Fetch,
+    pub guess: GuessLimits,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -55,6 +57,57 @@ pub enum Store {
     },
     /// Forgotten when the process ends.
     Memory,
+    /// Shared by several nodes.
+    Redis(Box<Redis>),
+}
+
+/// `[store]` with `kind = "redis"`.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    pub servers: RedisServers,
+    pub tls: bool,
+    /// PEM of the authorities that are trusted in place of the system's.
+    pub authorities: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<Secret<String>>,
+    pub sentinel_username: Option<String>,
+    pub sentinel_password: Option<Secret<String>>,
+    pub key_prefix: String,
+    pub response_timeout: Duration,
+    pub max_in_flight: u32,
+    /// How many replicas must have what spends or revokes; 0 waits for none.
+    pub wait_replicas: usize,
+    pub wait_timeout: Duration,
+}
+
+/// Two are the same store if they are the same place, whoever asks there.
+impl PartialEq for Redis {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.servers, self.tls, &self.key_prefix) == (&other.servers, other.tls, &other.key_prefix)
+    }
+}
+
+impl Eq for Redis {}
+
+/// How the servers stand together; hosts with ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisServers {
+    Socket { path: PathBuf },
+    One { host: String, port: u16, database: i64 },
+    Sentinel { sentinels: Vec<(String, u16)>, primary: String, database: i64 },
+    Cluster { members: Vec<(String, u16)> },
+}
+
+impl RedisServers {
+    /// The hosts of the file; there may be more behind them.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let (one, several) = match self {
+            Self::Socket { .. } => (None, None),
+            Self::One { host, .. } => (Some(host), None),
+            Self::Sentinel { sentinels: nodes, .. } | Self::Cluster { members: nodes } => (None, Some(nodes)),
+        };
+        one.into_iter().chain(several.into_iter().flatten().map(|(host, _)| host)).map(String::as_str)
+    }
 }
 
 /// What an acknowledged write survives. DESIGN §3, The store.
@@ -81,10 +134,14 @@ pub struct Http {
     pub max_authorize_bytes: usize,
     /// Served at once; those beyond wait.
     pub max_connections: usize,
+    /// Of which one address (IPv6: one /64) may have so many; those beyond are closed.
+    pub max_connections_per_address: usize,
     /// From the end of one answer, or from connecting, to the end of the next request's head: also how long an idle connection is kept.
     pub header_timeout: Duration,
     /// From the head to the end of the answer.
     pub request_timeout: Duration,
+    /// How long a peer may take none of what is sent to it.
+    pub write_timeout: Duration,
 }
 
 /// `[fetch]`: limits on documents we fetch because a client registered their address (`jwks_uri`).
@@ -117,4 +174,6 @@ pub struct KeySchedule {
     pub rotation: Duration,
     /// How long a new key is published before it signs; shorter than `rotation`. NAV-040.
     pub overlap: Duration,
+    /// How long others may keep the published set; shorter than `overlap`.
+    pub max_age: Duration,
 }

@@ -9,9 +9,12 @@ use super::raw::RawUpstream;
 use super::read::{Field, Placed, RawSecret};
 use super::secrets::{Environment, Source};
 use super::values::{duration, each_once, number, parsed, required, word_or};
+use crate::domain::client::{LAUNCH_CREATE, introspect_scope};
 use crate::domain::upstream::{CALLBACK_PATH, CLIENT_ALGS, Patience, RequestObject, RequestObjectTyp, SecurityLevel, Tenancy, UpstreamRules, UserinfoScheme};
 use crate::jose::SigningKey;
+use crate::protocol::claims::HELSEID;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
+use crate::protocol::scope::Scope;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -55,10 +58,14 @@ pub(super) fn check(raw: &RawUpstream, own: &Issuer, environment: &dyn Environme
     let userinfo_scheme = word_or(&raw.userinfo, UserinfoScheme::Bearer, &[("bearer", UserinfoScheme::Bearer), ("dpop", UserinfoScheme::Dpop)], found);
     let max_auth_age = duration(&raw.max_auth_age, 12 * HOUR, MINUTE..=24 * HOUR, "", found);
     let leeway = duration(&raw.leeway, 5 * SECOND, Duration::ZERO..=5 * SECOND, "", found);
+    let claim = claim(&raw.claim, own, found);
+    let claim_issuer = raw.claim_issuer.get().filter(|text| is_claim_issuer(text, raw.claim_issuer.place(), found)).cloned();
     let (issuer, client_id, client_key, api_audience) = (issuer?, client_id?, client_key?, api_audience?);
     // The login's own access token is for our API.
     resources.insert(api_audience.clone());
     Some(UpstreamRules {
+        claim,
+        claim_issuer: claim_issuer.unwrap_or_else(|| issuer.to_string()),
         issuer,
         client_id,
         client_key,
@@ -77,6 +84,25 @@ pub(super) fn check(raw: &RawUpstream, own: &Issuer, environment: &dyn Environme
         userinfo_scheme,
         patience,
     })
+}
+
+/// The name of the HelseID scope and claim: one that is neither a scope nor a claim of another meaning.
+fn claim(field: &Field<String>, own: &Issuer, found: &mut Findings) -> String {
+    let Field::Given(text, place) = field else { return HELSEID.to_owned() };
+    let fits = text.bytes().all(|b| (0x21..=0x7e).contains(&b) && !matches!(b, b'"' | b'\\'));
+    let free = text != LAUNCH_CREATE && *text != introspect_scope(own);
+    if !fits || !free || !matches!(Scope::parse(text), Ok(Scope::Extension(_))) {
+        found.refuse_value(place, text, format!("must be a URI of its own, or a name that begins with \"__\"; write \"{HELSEID}\""));
+    }
+    text.clone()
+}
+
+fn is_claim_issuer(text: &str, place: &Place, found: &mut Findings) -> bool {
+    let fits = (1..=255).contains(&text.len()) && text.bytes().all(|b| (0x21..=0x7e).contains(&b));
+    if !fits {
+        found.refuse_value(place, text, "must be 1 to 255 visible ASCII characters: the app compares it with what it was told");
+    }
+    fits
 }
 
 /// The surest first.

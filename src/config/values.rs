@@ -8,6 +8,7 @@ use url::Url;
 
 use super::problem::{Findings, Place, nearest};
 use super::read::{Field, Placed, print_duration};
+use crate::domain::client::Profile;
 use crate::jose::Alg;
 use crate::protocol::ids::is_loopback;
 
@@ -21,10 +22,20 @@ pub(super) const ALGS: &[(&str, Alg)] = &[
     ("PS512", Alg::PS512),
     ("ES256", Alg::ES256),
     ("ES384", Alg::ES384),
+    ("EdDSA", Alg::EdDSA),
 ];
 
 /// What we sign with: every issuer has a key for each of these.
-pub(super) const SIGNING_ALGS: &[(&str, Alg)] = &[("RS256", Alg::RS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384)];
+pub(super) const SIGNING_ALGS: &[(&str, Alg)] =
+    &[("RS256", Alg::RS256), ("PS256", Alg::PS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384), ("EdDSA", Alg::EdDSA)];
+
+/// What rules a client lives under.
+pub(super) const PROFILES: &[(&str, Profile)] = &[("smart", Profile::Smart), ("oidc", Profile::Oidc), ("fapi2", Profile::Fapi2)];
+
+/// Those a profile has.
+pub(super) fn allowed_by(profile: Profile, algs: &[(&'static str, Alg)]) -> Vec<(&'static str, Alg)> {
+    algs.iter().copied().filter(|(_, alg)| profile.allows(*alg)).collect()
+}
 
 /// The meaning of one word out of a few.
 pub(super) fn word<T: Copy>(text: &str, place: &Place, words: &[(&'static str, T)], found: &mut Findings) -> Option<T> {

@@ -26,6 +26,9 @@ pub struct DemoFacts {
     /// Left out while no sample API runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_api: Option<String>,
+    /// Another system, which knows some of the patients by other ids. Left out while none runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hospital: Option<HospitalFacts>,
     /// By client id.
     pub clients: BTreeMap<String, ClientFacts>,
     pub users: Vec<UserFacts>,
@@ -39,6 +42,17 @@ pub struct HelseIdFacts {
     pub admin: String,
     #[serde(serialize_with = "exposed")]
     pub admin_secret: Secret<String>,
+}
+
+/// An authorization server beside the first, with a FHIR server of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct HospitalFacts {
+    pub issuer: String,
+    pub fhir: String,
+    /// The app that exchanges there, as the first issuer knows it.
+    pub portal: ClientFacts,
+    /// The hospital's own clients by id; the one that is not `fhir-server` is the same app.
+    pub clients: BTreeMap<String, ClientFacts>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -118,6 +132,7 @@ mod tests {
             epj: "http://127.0.0.1:9405".into(),
             app: "http://127.0.0.1:9406".into(),
             sample_api: Some("http://127.0.0.1:9408".into()),
+            hospital: None,
             clients: BTreeMap::from([("syk-inn".to_owned(), basic), ("lab-sync".to_owned(), keyed)]),
             users: vec![UserFacts { name: "lege-fastlege".into(), fhir_user: "Practitioner/lege-fastlege".into(), helseid_user: Some("u1".into()) }],
             patients: vec![PatientFacts {

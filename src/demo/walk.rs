@@ -4,10 +4,12 @@
 mod app;
 mod browser;
 mod fault;
+mod fault_bridge;
 mod form;
 mod guard;
 mod hand;
 mod helseid;
+mod hospital;
 mod portal;
 mod report;
 #[cfg(test)]
@@ -60,7 +62,7 @@ pub struct WalkSummary {
 }
 
 /// Walks one launch through by hand and two through the demo app, logs out of the EPJ, then logs in at HelseID where there is one, exchanges
-/// tokens in each direction and logs out there. Prints each step as it is done.
+/// tokens in each direction and logs out there; last, where there is a hospital beside, exchanges a token there. Prints each step as it is done.
 ///
 /// `clock` is the demo's own; `colour` is the caller's decision. Output that cannot be written is lost, not an error: the steps count.
 pub async fn walk(facts: &DemoFacts, clock: Arc<dyn Clock>, random: Arc<dyn Random>, out: &mut (dyn Write + Send), colour: bool) -> WalkSummary {
@@ -126,9 +128,12 @@ impl<'a> Walker<'a> {
         self.through_the_app(&cast, &grant).await?;
         self.report.heading("The doctor leaves");
         self.the_end(&cast, &grant).await?;
-        let Some(there) = self.there(&cast) else { return Ok(()) };
-        self.report.heading("With HelseID, in both directions");
-        self.with_helseid(&cast, &grant.at, &grant.ehr_token, &there).await
+        if let Some(there) = self.there(&cast) {
+            self.report.heading("With HelseID, in both directions");
+            self.with_helseid(&cast, &grant.at, &grant.ehr_token, &there).await?;
+        }
+        self.goes_on(&cast, &grant.at, &grant.ehr_token).await;
+        Ok(())
     }
 
     fn cast(&mut self) -> Result<Cast<'a>, Stop> {

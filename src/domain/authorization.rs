@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
 use super::dpop::DpopPolicy;
 use super::issuer::{FhirServer, IssuerRules};
-use crate::protocol::claims::HELSEID;
+use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Subject};
@@ -83,6 +83,9 @@ pub struct CheckedRequest {
     /// What the login shall have been, by our own names for it; wished for, not demanded. OIDC Core §3.1.2.1.
     #[serde(default)]
     pub acr_values: Vec<String>,
+    /// What it asks of single claims. OIDC Core §5.5.
+    #[serde(default)]
+    pub claims: ClaimsRequest,
     pub login_hint: Option<String>,
     /// The user an `id_token_hint` of ours speaks of. OIDC Core §3.1.2.1.
     #[serde(default)]
@@ -91,6 +94,26 @@ pub struct CheckedRequest {
     /// Standalone: whether a patient or an encounter must be in context.
     pub wants_patient: bool,
     pub wants_encounter: bool,
+    /// The pushed request this is, and that its answer uses up. RFC 9126 §7.3.
+    #[serde(default)]
+    pub pushed: Option<Digest>,
+}
+
+impl CheckedRequest {
+    /// Whether an answer about this user is none the app takes: `id_token_hint`, or `sub` in `claims`. OIDC Core §3.1.2.1, §3.1.2.2.
+    pub fn is_about_somebody_else(&self, user: &Subject) -> bool {
+        self.hinted.as_ref().is_some_and(|hinted| hinted != user)
+            || self.claims.sub.as_ref().is_some_and(|wanted| !wanted.iter().any(|sub| sub == user.as_str()))
+    }
+}
+
+/// Which way a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// With the browser, at the authorization endpoint.
+    Browser,
+    /// From the client itself, at the endpoint for pushed requests. RFC 9126 §2.1.
+    Pushed,
 }
 
 /// Where an error goes once the redirect URI is known to be the client's.
@@ -115,8 +138,10 @@ pub enum PageRefusal {
     RedirectMissing,
     #[error("redirect_uri is not one of those registered for the client")]
     RedirectUnregistered,
-    #[error("client_id or redirect_uri was sent twice")]
+    #[error("client_id, redirect_uri or request_uri was sent twice")]
     Repeated,
+    #[error("request_uri is unknown, has expired, was answered before, or is another client's")]
+    NotPushed,
 }
 
 /// A refused authorization request.
@@ -131,7 +156,7 @@ pub enum Refusal {
 /// # Errors
 /// The client cannot be told.
 pub fn client_id(params: &Params) -> Result<ClientId, PageRefusal> {
-    if params.is_repeated("client_id") || params.is_repeated("redirect_uri") {
+    if ["client_id", "redirect_uri", "request_uri"].iter().any(|name| params.is_repeated(name)) {
         return Err(PageRefusal::Repeated);
     }
     let id = params.get("client_id").ok_or(PageRefusal::ClientMissing)?;
@@ -142,7 +167,7 @@ pub fn client_id(params: &Params) -> Result<ClientId, PageRefusal> {
 ///
 /// # Errors
 /// [`Refusal`]: a page while the redirect URI is in doubt, an error redirect from then on.
-pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<CheckedRequest, Refusal> {
+pub fn check(params: &Params, client: &Client, rules: &IssuerRules, arrival: Arrival) -> Result<CheckedRequest, Refusal> {
     if client.disabled {
         return Err(Refusal::Page(PageRefusal::ClientDisabled));
     }
@@ -167,8 +192,8 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         Some(_) => return Err(wrong(OAuthError::new(ErrorCode::UnsupportedResponseType, "response_type must be code"))),
     }
     unsupported(params).map_err(&wrong)?;
-    if client.profile == Profile::Fapi2 {
-        // FAPI 2.0 §5.3.2.2: pushed requests only, and there is nowhere to push to yet.
+    if arrival == Arrival::Browser && rules.must_push(client) {
+        // RFC 9126 §5, §6; FAPI 2.0 §5.3.2.2.
         return Err(invalid("this client must push its authorization requests"));
     }
     if target.state.is_none() && client.profile == Profile::Smart {
@@ -182,6 +207,8 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
     }
     let prompt = prompt(params).map_err(&invalid)?;
     let max_age = params.get("max_age").map(str::parse::<u32>).transpose().map_err(|_| invalid("max_age must be a number of seconds"))?;
+    let claims =
+        params.get("claims").map(ClaimsRequest::parse).transpose().map_err(|why| wrong(OAuthError::invalid_request(why.to_string())))?.unwrap_or_default();
     let handle = params.get("launch");
     let asked = params.get("scope").ok_or_else(|| wrong(OAuthError::invalid_scope("scope is missing")))?;
     let negotiated = negotiate(asked, client, rules, handle.is_some(), params.has("aud") || params.has("resource"));
@@ -204,17 +231,25 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules) -> Result<Ch
         prompt,
         max_age,
         hinted: None,
-        acr_values: params.get("acr_values").into_iter().flat_map(|text| text.split(' ')).filter(|value| !value.is_empty()).map(str::to_owned).collect(),
+        acr_values: wished_acr(params, &claims),
+        claims,
         login_hint: params.get("login_hint").map(str::to_owned),
         ui_locales: params.get("ui_locales").map(str::to_owned),
         wants_patient: negotiated.wants_patient || wants_encounter || requires(Required::Patient),
         wants_encounter,
+        pushed: None,
     })
+}
+
+/// The logins wished for, by `acr_values` and by `claims`. OIDC Core §3.1.2.1, §5.5.1.1.
+fn wished_acr(params: &Params, claims: &ClaimsRequest) -> Vec<String> {
+    let by_values = params.get("acr_values").into_iter().flat_map(|text| text.split(' ')).filter(|value| !value.is_empty()).map(str::to_owned);
+    by_values.chain(claims.acr.iter().cloned()).collect()
 }
 
 /// What is kept of a request or sent back as it came, and so must have an end. Bytes.
 const LONGEST: usize = 4096;
-const KEPT: &[&str] = &["state", "nonce", "login_hint", "ui_locales", "acr_values"];
+const KEPT: &[&str] = &["state", "nonce", "login_hint", "ui_locales", "acr_values", "claims"];
 
 fn response_mode(params: &Params) -> Result<ResponseMode, OAuthError> {
     let Some(asked) = params.get("response_mode") else { return Ok(ResponseMode::default()) };
@@ -309,7 +344,9 @@ pub fn negotiate(asked: &str, client: &Client, rules: &IssuerRules, launched: bo
         Scope::OnlineAccess => launched,
         Scope::OfflineAccess => client.launch_trust == LaunchTrust::Session || !launched,
         // Meant for us, never in a token for a FHIR server; or what only an upstream could give.
-        Scope::Extension(name) => **name != *introspect && **name != *LAUNCH_CREATE && (**name != *HELSEID || rules.identity_row(client).is_some()),
+        Scope::Extension(name) => {
+            **name != *introspect && **name != *LAUNCH_CREATE && (**name != *rules.helseid_name() || rules.identity_row(client).is_some())
+        }
         Scope::OpenId | Scope::FhirUser | Scope::Profile => true,
     });
     if scopes.contains(&Scope::OfflineAccess) {

@@ -66,6 +66,42 @@ pub enum Profile {
     Fapi2,
 }
 
+impl Profile {
+    /// The name in registrations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Smart => "smart",
+            Self::Oidc => "oidc",
+            Self::Fapi2 => "fapi2",
+        }
+    }
+
+    /// Whether what is signed for a client, or by it, may be signed so. FAPI 2.0 §5.4.1: PS256, ES256 or EdDSA.
+    pub fn allows(self, alg: Alg) -> bool {
+        match self {
+            Self::Smart | Self::Oidc => true,
+            Self::Fapi2 => matches!(alg, Alg::PS256 | Alg::ES256 | Alg::EdDSA),
+        }
+    }
+
+    /// What is signed with where nobody asks for anything. RFC 9068 §2.1, OIDC Core §2: RS256; FAPI 2.0 §5.4.1 has none.
+    pub fn default_alg(self) -> Alg {
+        match self {
+            Self::Smart | Self::Oidc => Alg::RS256,
+            Self::Fapi2 => Alg::ES256,
+        }
+    }
+}
+
+/// Whether authorization requests must be pushed first. RFC 9126 §6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParPolicy {
+    #[default]
+    Optional,
+    Required,
+}
+
 /// How `fhirUser` is written for this client. SAL-327.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -94,6 +130,17 @@ pub enum LaunchTrust {
     Handle,
 }
 
+/// Whether an app that is granted the HelseID scope can do without a login there. DESIGN §3, HelseID in SMART.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HelseIdNeed {
+    /// Asked in passing; without one the launch goes on and the claim is absent.
+    #[default]
+    Optional,
+    /// The person logs in there before there is a code.
+    Required,
+}
+
 /// Context a client cannot work without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +159,9 @@ pub struct Client {
     pub redirect_uris: Vec<RedirectUri>,
     pub launch_urls: Vec<RedirectUri>,
     pub post_logout_redirect_uris: Vec<RedirectUri>,
+    /// Where it is told that a session has ended. OIDC Back-Channel Logout §2.2.
+    #[serde(default)]
+    pub backchannel_logout_uri: Option<RedirectUri>,
     /// The ceiling: nothing outside it is ever granted to this client.
     pub scopes: ScopeSet,
     pub consent: ConsentPolicy,
@@ -134,11 +184,16 @@ pub struct Client {
     /// Whether its tokens are bound to a key.
     #[serde(default)]
     pub dpop: DpopPolicy,
+    /// Whether its authorization requests must be pushed; an issuer may demand it of all.
+    #[serde(default)]
+    pub par: ParPolicy,
     /// Repeat `patient` and `encounter` in refresh responses. SAL-328; off.
     pub refresh_context: bool,
     /// Other clients that may act with this one's tokens, where a row of the exchange policy permits it. RFC 8693 §4.4.
     #[serde(default)]
     pub may_act: Vec<ClientId>,
+    #[serde(default)]
+    pub helseid: HelseIdNeed,
     pub disabled: bool,
 }
 
@@ -182,6 +237,12 @@ impl Client {
     /// Public clients rotate; confidential ones are bound by their own authentication. DESIGN §3, SAL §7.6.
     pub fn rotates_refresh_tokens(&self) -> bool {
         self.is_public()
+    }
+
+    /// What an access token of this client is signed with: as it asks, else as the FHIR base does, else as its profile does. An algorithm of the
+    /// base that its profile does not have is passed over.
+    pub fn access_alg(&self, of_base: Option<Alg>) -> Alg {
+        self.access_token_alg.or(of_base.filter(|alg| self.profile.allows(*alg))).unwrap_or(self.profile.default_alg())
     }
 
     /// Proof that `asked` is registered, byte for byte. RFC 9700 §2.1, SAL §7.3.

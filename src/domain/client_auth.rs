@@ -88,11 +88,27 @@ impl From<ClientRefused> for OAuthError {
         use ClientRefused as C;
         match &reason {
             // SAL-107: any authentication failure is invalid_client, and tells nothing more.
-            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) | C::Unnamed => {
-                Self::invalid_client().because(reason)
+            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) => {
+                Self::invalid_client().because(reason).guessed()
             }
+            // Nobody was named, so nothing was tried.
+            C::Unnamed => Self::invalid_client().because(reason),
         }
     }
+}
+
+/// Whether the secret is one of these. Every one is looked at, so that time does not tell which of two was tried.
+fn is_among(secrets: &[Digest], shown: &Secret<String>) -> bool {
+    #[cfg(test)]
+    tests::COMPARED.with(|compared| compared.set(compared.get() + 1));
+    let shown = shown.digest();
+    secrets.iter().fold(false, |found, secret| (*secret == shown) | found)
+}
+
+/// What is done with a secret where there is none to compare it with: the same work, so that time does not tell.
+pub fn compare_in_vain(shown: &Secret<String>) {
+    // Through a black box: a result nobody uses would not be worked out.
+    std::hint::black_box(is_among(&[Digest::of(b"")], shown));
 }
 
 /// Decides whether the proof is the one this client is registered to give. RFC 6749 §2.3.1.
@@ -100,18 +116,10 @@ impl From<ClientRefused> for OAuthError {
 /// # Errors
 /// [`ClientRefused`]
 pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedClient, ClientRefused> {
-    if client.disabled {
-        return Err(ClientRefused::Disabled);
-    }
-    let matches = |secrets: &[Digest], shown: &Secret<String>| {
-        let shown = shown.digest();
-        // Every registered secret is looked at, so that time does not tell which of two was tried.
-        secrets.iter().fold(false, |found, secret| (*secret == shown) | found)
-    };
     let proven = match (&client.auth, proof) {
         (ClientAuthMethod::None, Proof::Name) => true,
         (ClientAuthMethod::SecretBasic { secrets }, Proof::Basic(shown)) | (ClientAuthMethod::SecretPost { secrets }, Proof::Post(shown)) => {
-            matches(secrets, shown)
+            is_among(secrets, shown)
         }
         (ClientAuthMethod::PrivateKeyJwt { .. }, Proof::Assertion(assertion)) => {
             let claims = assertion.claims();
@@ -122,8 +130,75 @@ pub fn authenticate(client: Arc<Client>, proof: &Proof) -> Result<AuthenticatedC
         }
         (
             ClientAuthMethod::None | ClientAuthMethod::SecretBasic { .. } | ClientAuthMethod::SecretPost { .. } | ClientAuthMethod::PrivateKeyJwt { .. },
-            Proof::Name | Proof::Basic(_) | Proof::Post(_) | Proof::Assertion(_),
+            Proof::Basic(shown) | Proof::Post(shown),
+        ) => {
+            compare_in_vain(shown);
+            return Err(ClientRefused::OtherMethod);
+        }
+        (
+            ClientAuthMethod::None | ClientAuthMethod::SecretBasic { .. } | ClientAuthMethod::SecretPost { .. } | ClientAuthMethod::PrivateKeyJwt { .. },
+            Proof::Name | Proof::Assertion(_),
         ) => return Err(ClientRefused::OtherMethod),
     };
+    // Last, so that a client that is disabled takes as long as one that is not.
+    if client.disabled {
+        return Err(ClientRefused::Disabled);
+    }
     if proven { Ok(AuthenticatedClient(client)) } else { Err(ClientRefused::WrongSecret) }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::Cell;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{Home, client_from_json};
+    use crate::domain::client::Profile;
+    use crate::protocol::ids::Issuer;
+    use crate::random::SystemRandom;
+
+    thread_local! {
+        /// How many secrets were compared on this thread.
+        pub static COMPARED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    const SECRET: &str = "vXh2kQ9s7LpT4mZc8RbN1wYd6JfG3aUe";
+
+    fn client(auth: &str, disabled: bool) -> Arc<Client> {
+        let mut registration = json!({ "client_id": "app", "auth": auth, "scopes": "user/*.rs", "redirect_uris": ["https://app.example/cb"] });
+        match auth {
+            "private_key_jwt" => registration["jwks_uri"] = "https://app.example/jwks".into(),
+            "none" => {}
+            _ => registration["client_secret"] = Value::from(SECRET),
+        }
+        let issuer = Issuer::parse("http://127.0.0.1:9400").unwrap();
+        let made = client_from_json(&registration, Home { issuer: &issuer, profile: Profile::Smart }, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Arc::new(Client { disabled, ..made.client })
+    }
+
+    #[test]
+    fn whoever_shows_a_secret_has_it_compared_whatever_comes_of_it() {
+        let shown = |text: &str| Secret::new(text.to_owned());
+        let basic = |text: &str| Proof::Basic(shown(text));
+        let post = |text: &str| Proof::Post(shown(text));
+        let cases = [
+            ("good", client("client_secret_basic", false), basic(SECRET), true),
+            ("wrong", client("client_secret_basic", false), basic("wrong"), false),
+            ("disabled", client("client_secret_basic", true), basic(SECRET), false),
+            ("the other way", client("client_secret_basic", false), post(SECRET), false),
+            ("and back", client("client_secret_post", false), basic(SECRET), false),
+            ("a client with keys", client("private_key_jwt", false), basic(SECRET), false),
+            ("a client with nothing", client("none", false), post(SECRET), false),
+        ];
+        for (case, client, proof, good) in cases {
+            let before = COMPARED.get();
+            assert_eq!(authenticate(client, &proof).is_ok(), good, "{case}");
+            assert_eq!(COMPARED.get() - before, 1, "{case}");
+        }
+        let before = COMPARED.get();
+        compare_in_vain(&shown("of nobody"));
+        assert_eq!(COMPARED.get() - before, 1);
+    }
 }

@@ -33,6 +33,9 @@ pub struct Grant {
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.
     #[serde(default)]
     pub session_epoch: u32,
+    /// Under which id the token is kept that the EPJ brought with its launch, where it did.
+    #[serde(default)]
+    pub brought: Option<String>,
     /// Whether it ends with that session: online grants, and offline ones where the client is registered so.
     pub ends_with_session: bool,
     pub nonce: Option<String>,
@@ -115,25 +118,24 @@ pub enum GrantError {
     Withdrawn,
 }
 
+const NOT_GOOD: &str = "the code or token is invalid, expired, revoked or not yours";
+
 impl From<GrantError> for OAuthError {
     fn from(reason: GrantError) -> Self {
         use GrantError as G;
         match reason {
             // SAL §8.8: no code is prescribed. RFC 9449 §10: the request must be refused.
             G::OtherKey => Self::from(ProofError::OtherKey).because(reason),
-            // One answer for all: whoever holds a stolen code or token learns nothing from trying it.
-            G::Unknown
-            | G::OtherClient
-            | G::CodeExpired
+            // One answer for all: whoever holds a stolen code or token learns nothing from trying it. What was right once is no guess.
+            G::Unknown | G::OtherClient | G::OtherRedirect | G::VerifierDiffers => Self::invalid_grant(NOT_GOOD).because(reason).guessed(),
+            G::CodeExpired
             | G::CodeReplayed
-            | G::OtherRedirect
-            | G::VerifierDiffers
             | G::VerifierUnasked
             | G::RefreshExpired
             | G::RefreshReused
             | G::Ended
             | G::SessionEnded
-            | G::Withdrawn => Self::invalid_grant("the code or token is invalid, expired, revoked or not yours").because(reason),
+            | G::Withdrawn => Self::invalid_grant(NOT_GOOD).because(reason),
         }
     }
 }

@@ -3,14 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::authorization::{CheckedRequest, Prompt};
-use super::client::{Client, ConsentPolicy, LaunchTrust, Required};
+use super::client::{Client, ConsentPolicy, HelseIdNeed, LaunchTrust, Required};
 use super::consent::AppAccess;
 use super::grant::AuthFacts;
 use super::issuer::{IssuerRules, LoginWay};
 use super::launch::{Launch, LaunchError};
 use super::session::{Session, SessionWay};
 use super::upstream_attempt::AttemptMode;
-use crate::protocol::claims::HELSEID;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::{FhirId, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -160,8 +159,8 @@ impl Interaction {
 
     /// How a person who asks for it logs in at the identity provider.
     pub fn upstream_mode(&self) -> AttemptMode {
-        let hinted_other = self.user.as_ref().zip(self.request.hinted.as_ref()).is_some_and(|(user, hinted)| user.subject != *hinted);
-        let force = self.must_log_in() || self.request.max_age == Some(0) || hinted_other || self.trouble.is_some_and(LoginTrouble::needs_new_login);
+        let somebody_else = self.user.as_ref().is_some_and(|user| self.request.is_about_somebody_else(&user.subject));
+        let force = self.must_log_in() || self.request.max_age == Some(0) || somebody_else || self.trouble.is_some_and(LoginTrouble::needs_new_login);
         if force { AttemptMode::Force } else { AttemptMode::Ask }
     }
 
@@ -180,10 +179,14 @@ impl Interaction {
         let Some(user) = self.user.as_ref().filter(|user| self.is_fresh_enough(user)) else {
             return self.login(rules, silent);
         };
-        if self.request.hinted.as_ref().is_some_and(|hinted| *hinted != user.subject) {
-            // OIDC Core §3.1.2.1, `id_token_hint`: never an answer about somebody else.
-            let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one of the id_token_hint");
+        if self.request.is_about_somebody_else(&user.subject) {
+            // OIDC Core §3.1.2.1, `id_token_hint`, and §3.1.2.2, `sub` in `claims`: never an answer about somebody else.
+            let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one asked for in id_token_hint or claims");
             return if silent || self.fresh_login { Step::Refuse(error) } else { self.login(rules, silent) };
+        }
+        if self.request.claims.acr_essential && !user.auth.as_ref().is_some_and(|auth| self.request.claims.acr.contains(&auth.acr)) {
+            // OIDC Core §5.5.1.1: a login of another kind has failed.
+            return if self.fresh_login { unmet() } else { self.login(rules, silent) };
         }
         if let Some(ways) = self.stepping_up(rules, user) {
             match self.login_by(ways, silent) {
@@ -204,10 +207,8 @@ impl Interaction {
                 return if silent { interaction_required() } else { Step::PickEncounter };
             }
         }
-        // DESIGN §3, HelseID in SMART: once in passing, and the launch goes on whatever comes of it.
-        let elsewhere = user.auth.as_ref().is_none_or(|auth| auth.acr != LoginWay::HelseId.acr(&rules.issuer));
-        if self.request.scopes.has_extension(HELSEID) && elsewhere && !self.asked_in_passing && rules.login.contains(&LoginWay::HelseId) {
-            return Step::Passing;
+        if let Some(step) = self.helseid(rules, client, user, launch) {
+            return step;
         }
         let context = self.context(launch);
         let lacks = |required, there: bool| client.requires.contains(&required) && !there;
@@ -234,6 +235,26 @@ impl Interaction {
         }
     }
 
+    /// What is still to be done for the HelseID claim: nothing where the person logged in there or the EPJ brought a token; else once in passing,
+    /// and the launch goes on whatever comes of it, unless the client cannot do without. DESIGN §3, HelseID in SMART.
+    fn helseid(&self, rules: &IssuerRules, client: &Client, user: &KnownUser, launch: Option<&Launch>) -> Option<Step> {
+        if !self.request.scopes.has_extension(rules.helseid_name()) || !rules.login.contains(&LoginWay::HelseId) {
+            return None;
+        }
+        let there = user.auth.as_ref().is_some_and(|auth| auth.acr == LoginWay::HelseId.acr(&rules.issuer));
+        let brought = launch.and_then(|launch| launch.brought_until).is_some_and(|until| self.created_at < until);
+        if there || brought {
+            return None;
+        }
+        if !self.asked_in_passing {
+            return Some(Step::Passing);
+        }
+        match client.helseid {
+            HelseIdNeed::Optional => None,
+            HelseIdNeed::Required => Some(self.login_by(vec![LoginWay::HelseId], self.prompts(Prompt::None))),
+        }
+    }
+
     /// Whether this login still answers `prompt=login`, `select_account` and `max_age`. OIDC Core §3.1.2.1.
     fn is_fresh_enough(&self, user: &KnownUser) -> bool {
         if self.fresh_login {
@@ -243,7 +264,8 @@ impl Interaction {
             return false;
         }
         match (self.request.max_age, &user.auth) {
-            (None, _) => true,
+            // OIDC Core §2: what nobody knows the time of cannot tell it.
+            (None, auth) => auth.is_some() || !self.request.claims.auth_time_essential,
             // Says the same as prompt=login, also within the second of the login.
             (Some(0), _) => false,
             // Measured when the app asked: a person may take their time over a page.
@@ -263,7 +285,9 @@ impl Interaction {
     }
 
     fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
-        self.login_by(ways(rules).collect(), silent)
+        let claims = &self.request.claims;
+        let able: Vec<LoginWay> = ways(rules).filter(|way| !claims.acr_essential || claims.acr.contains(&way.acr(&rules.issuer))).collect();
+        if claims.acr_essential && able.is_empty() { unmet() } else { self.login_by(able, silent) }
     }
 
     fn login_by(&self, ways: Vec<LoginWay>, silent: bool) -> Step {
@@ -344,6 +368,11 @@ fn ways(rules: &IssuerRules) -> impl Iterator<Item = LoginWay> {
 
 fn interaction_required() -> Step {
     Step::Refuse(OAuthError::new(ErrorCode::InteractionRequired, "the user must choose a patient or an encounter"))
+}
+
+/// No login here is what the app cannot do without. OpenID Connect Core Error Code unmet_authentication_requirements 1.0.
+fn unmet() -> Step {
+    Step::Refuse(OAuthError::new(ErrorCode::UnmetAuthenticationRequirements, "no login of the acr that claims makes essential"))
 }
 
 impl KnownUser {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, introspect_scope};
+use super::client::{Client, ParPolicy, Profile, introspect_scope};
 use super::dpop::DpopNonce;
 use super::exchange::{Delivery, Direction, ExchangeRow};
+use super::guess::GuessLimits;
 use super::trusted::TrustedIssuer;
 use super::upstream::UpstreamRules;
 use crate::jose::Alg;
+use crate::protocol::claims::HELSEID;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
 use crate::protocol::lang::Lang;
 
@@ -75,6 +77,8 @@ pub struct Lifetimes {
     pub start: Duration,
     /// From the authorization endpoint to the code: logging in takes time.
     pub interaction: Duration,
+    /// From pushing an authorization request to reaching the authorization endpoint with it; under ten minutes. RFC 9126 §2.2.
+    pub pushed: Duration,
     pub session: Duration,
     /// How long an already rotated refresh token still gets its successor.
     pub refresh_reuse: Duration,
@@ -90,6 +94,7 @@ impl Default for Lifetimes {
             launch: seconds(60),
             start: seconds(60),
             interaction: seconds(600),
+            pushed: seconds(60),
             session: seconds(12 * 3600),
             refresh_reuse: seconds(30),
             code_replay: seconds(2),
@@ -117,11 +122,17 @@ pub struct IssuerRules {
     pub lifetimes: Lifetimes,
     /// Clients of the configuration; those added at run time are in the store.
     pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// The profile of clients that name none.
+    pub profile: Profile,
+    /// Every client must push its authorization requests. RFC 9126 §5.
+    pub require_par: bool,
     pub frame_ancestors: Vec<String>,
     /// Whether proofs of possession need a nonce.
     pub dpop_nonce: DpopNonce,
     /// Our registration at the identity provider behind us, where there is one.
     pub upstream: Option<Arc<UpstreamRules>>,
+    /// How much guessing is put up with.
+    pub guess: GuessLimits,
 }
 
 impl IssuerRules {
@@ -139,10 +150,25 @@ impl IssuerRules {
         self.fhir.iter().find(|server| server.base == *base)
     }
 
+    /// The scope that asks for a token of the identity provider's in the id_token, and the claim that holds it.
+    pub fn helseid_name(&self) -> &str {
+        self.upstream.as_ref().map_or(HELSEID, |upstream| &upstream.claim)
+    }
+
+    /// Whether some client here can be given that scope.
+    pub fn gives_helseid(&self) -> bool {
+        self.clients.values().any(|client| client.scopes.has_extension(self.helseid_name()) && self.identity_row(client).is_some())
+    }
+
     /// The row that lets a client have a token of the upstream's in its id_token; confidential clients only. DESIGN §3, HelseID in SMART.
     pub fn identity_row(&self, client: &Client) -> Option<&ExchangeRow> {
         let theirs = |row: &&ExchangeRow| row.caller == client.id && row.direction == Direction::ToUpstream && row.delivery == Delivery::Identity;
         self.exchange.iter().find(theirs).filter(|_| !client.is_public() && self.upstream.is_some())
+    }
+
+    /// Whether a client must push its authorization requests. RFC 9126 §5, §6.
+    pub fn must_push(&self, client: &Client) -> bool {
+        self.require_par || client.par == ParPolicy::Required
     }
 
     pub fn default_fhir(&self) -> Option<&FhirServer> {

@@ -30,6 +30,9 @@ pub struct Launch {
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.
     #[serde(default)]
     pub session_epoch: u32,
+    /// Until when a token of the identity provider's stands behind it, where the EPJ brought one.
+    #[serde(default)]
+    pub brought_until: Option<UnixTime>,
     /// Who created it.
     pub ehr: ClientId,
     pub created_at: UnixTime,
@@ -85,14 +88,15 @@ pub enum LaunchError {
     Spent,
 }
 
+const NOT_GOOD: &str = "the launch is unknown, expired or already used";
+
 impl From<LaunchError> for OAuthError {
     fn from(reason: LaunchError) -> Self {
         use LaunchError as L;
         match reason {
             // One answer for all: who holds a stolen handle learns nothing from trying it.
-            L::Unknown | L::OtherClient | L::OtherBase | L::Expired | L::OtherBrowser | L::Spent => {
-                Self::invalid_request("the launch is unknown, expired or already used").because(reason)
-            }
+            L::Unknown | L::OtherClient | L::OtherBase | L::OtherBrowser => Self::invalid_request(NOT_GOOD).because(reason).guessed(),
+            L::Expired | L::Spent => Self::invalid_request(NOT_GOOD).because(reason),
         }
     }
 }

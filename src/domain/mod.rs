@@ -1,12 +1,14 @@
 //! The rules: plain functions of (state, request, now). No async, no traits, no I/O.
 
 pub mod authorization;
+pub mod backchannel;
 pub mod client;
 pub mod client_auth;
 pub mod consent;
 pub mod dpop;
 pub mod exchange;
 pub mod grant;
+pub mod guess;
 pub mod interaction;
 pub mod issuer;
 pub mod keys;

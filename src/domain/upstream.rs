@@ -54,6 +54,10 @@ pub struct UpstreamRules {
     /// How far clocks may differ. At most 5 s (`reference/helseid.md` T21).
     pub leeway: Duration,
     pub userinfo_scheme: UserinfoScheme,
+    /// The scope that asks for a token of the provider's in the id_token, and the claim that holds it.
+    pub claim: String,
+    /// `issuer` in that claim.
+    pub claim_issuer: String,
     pub patience: Patience,
 }
 

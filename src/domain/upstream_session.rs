@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::upstream::{SecurityLevel, UpstreamSession, UpstreamSubject};
-use crate::protocol::ids::{FhirBase, Issuer, Reference, SessionId, Subject};
+use crate::protocol::ids::{FhirBase, Issuer, Reference, SessionId, Subject, TokenId};
 use crate::secret::Digest;
 use crate::time::UnixTime;
 
@@ -112,6 +112,28 @@ impl UpstreamLogin {
     pub fn with(&self, live: LiveUpstream) -> Self {
         Self { state: UpstreamState::Live(live), ..self.clone() }
     }
+}
+
+/// An access token there for our own API that the EPJ brought with a launch. Kept under the launch's id until its own end; what is exchanged
+/// for it is bound to a key of ours. DESIGN §3, The launch API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BroughtToken {
+    /// The EPJ's session it dies with.
+    pub session: SessionId,
+    pub session_epoch: u32,
+    /// Whom it is of, as the launch says and as was checked.
+    pub base: FhirBase,
+    pub subject: Subject,
+    pub fhir_user: Reference,
+    pub upstream_subject: UpstreamSubject,
+    pub upstream_session: Option<UpstreamSession>,
+    pub jti: TokenId,
+    pub auth_time: UnixTime,
+    /// The token, sealed.
+    pub token: Sealed,
+    /// The private key that results are bound to, PKCS#8, sealed.
+    pub key: Sealed,
+    pub expires_at: UnixTime,
 }
 
 /// By what sessions are found that are not asked for by their own id. One record for each pair, so that none is ever changed.

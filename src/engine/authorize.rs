@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::Engine;
+use super::par::REQUEST_URI;
 use super::start::Browser;
-use crate::domain::authorization::{self, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
-use crate::domain::client::Client;
+use crate::domain::authorization::{self, Arrival, CheckedRequest, ErrorTarget, PageRefusal, Refusal, ResponseMode};
+use crate::domain::client::{Client, HelseIdNeed};
 use crate::domain::consent::AppAccess;
 use crate::domain::interaction::{Interaction, KnownUser, Step};
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::{Launch, LaunchError};
+use crate::domain::session::Session;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::params::Params;
@@ -65,21 +67,29 @@ pub struct Pending {
 }
 
 impl Engine {
-    /// Checks a request as far as that needs no browser. Rows 1 to 9 of SAL §3.2.
+    /// Checks a request as far as that needs no browser, or fetches the one that was pushed. Rows 1 to 9 of SAL §3.2.
     ///
     /// # Errors
     /// A page while the redirect URI is in doubt; `Ok(Err(_))` is the error redirect.
     pub async fn check_authorize(&self, params: &Params) -> Result<Result<CheckedRequest, Box<AppRedirect>>, Stop> {
         let id = authorization::client_id(params).map_err(Stop::Refused)?;
         let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
-        match authorization::check(params, &client, &self.rules) {
-            Ok(request) => {
-                let hinted = params.get("id_token_hint").and_then(|token| self.read_hint(token)).map(|hint| hint.sub);
-                Ok(Ok(CheckedRequest { hinted, ..request }))
-            }
+        // RFC 9126 §4: what stands beside the request_uri is not looked at.
+        if let Some(request_uri) = params.get("request_uri").filter(|uri| uri.starts_with(REQUEST_URI)) {
+            return self.pushed_request(&client, request_uri).await.map(Ok);
+        }
+        match self.check_params(params, &client, Arrival::Browser) {
+            Ok(request) => Ok(Ok(request)),
             Err(Refusal::Page(refusal)) => Err(Stop::Refused(refusal)),
             Err(Refusal::Redirect(target, error)) => Ok(Err(Box::new(self.refuse_at(*target, error)))),
         }
+    }
+
+    /// The same for a client that is known, whichever way the request came.
+    pub(super) fn check_params(&self, params: &Params, client: &Client, arrival: Arrival) -> Result<CheckedRequest, Refusal> {
+        let request = authorization::check(params, client, &self.rules, arrival)?;
+        let hinted = params.get("id_token_hint").and_then(|token| self.read_hint(token)).map(|hint| hint.sub);
+        Ok(CheckedRequest { hinted, ..request })
     }
 
     /// Keeps a checked request that came by POST, so that the browser can come back with its cookies by GET: a form of another
@@ -89,7 +99,7 @@ impl Engine {
     /// A store that cannot answer.
     pub async fn keep_request(&self, request: CheckedRequest) -> Result<String, Stop> {
         let id = self.new_secret();
-        let pushed = Pushed { request, until: self.now() + self.rules.lifetimes.launch };
+        let pushed = Pushed { request, until: self.now() + self.rules.lifetimes.launch, answer_by: None, answered: false };
         match self.store.create(&id.digest().text(), &pushed).await? {
             Commit::Applied => Ok(id.expose().clone()),
             Commit::Conflict => Err(Stop::Gone),
@@ -237,7 +247,10 @@ impl Engine {
         }
         match step {
             Step::Finish(scopes) => Ok(Next::App(Box::new(self.finish(&interaction, &pending.client, pending.launch, access, scopes).await?))),
-            Step::Refuse(error) => Ok(self.refuse(&interaction.request, error)),
+            Step::Refuse(error) => {
+                self.answer_once(&interaction.request).await?;
+                Ok(self.refuse(&interaction.request, error))
+            }
             Step::Passing | Step::Login(_) | Step::PickPatient | Step::PickEncounter | Step::Consent(_) => {
                 Ok(Next::Page { interaction: interaction.id, browser: None })
             }
@@ -253,6 +266,7 @@ impl Engine {
         if self.store.replace(&pending.held, &interaction).await? == Commit::Conflict {
             return Err(Stop::Answered(pending.client));
         }
+        self.answer_once(&interaction.request).await?;
         Ok(self.refuse(&interaction.request, error))
     }
 
@@ -307,6 +321,10 @@ impl Engine {
                     own.filter(|session| session.base == request.base && session.way.as_str() == way.as_str())
                 }
             };
+            let session = match session {
+                Some(session) if *way == LoginWay::HelseId && !self.is_enough_of_helseid(request, client, &session).await? => None,
+                session => session,
+            };
             // A session of somebody else does not stand in the way of logging in as the launching user.
             let session = session.filter(|session| launch.is_none_or(|held| held.value.fhir_user == session.fhir_user));
             known.extend(session.map(|session| self.known_user(&session, launch.map(|held| &held.value))));
@@ -317,6 +335,12 @@ impl Engine {
             return Ok(Some(user));
         }
         Ok(launch.and_then(|held| KnownUser::by_handle(&held.value, client)))
+    }
+
+    /// Whether a session from a login at the identity provider still has that login behind it, where the app cannot do without.
+    async fn is_enough_of_helseid(&self, request: &CheckedRequest, client: &Client, session: &Session) -> Result<bool, StoreError> {
+        let needed = client.helseid == HelseIdNeed::Required && request.scopes.has_extension(self.rules.helseid_name());
+        Ok(!needed || self.upstream_login(&session.id).await?.is_some())
     }
 
     fn refuse(&self, request: &CheckedRequest, error: OAuthError) -> Next {

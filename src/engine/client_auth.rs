@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
-use crate::domain::client::{Client, ClientAuthMethod, ClientKeys, Profile};
+use crate::domain::client::{ClientAuthMethod, ClientKeys, Profile};
 use crate::domain::client_auth::{AssertionClaims, AuthenticatedClient, ClientRefused, Proof, authenticate};
 use crate::jose::{AudienceForm, Expect, JwkSet, UnverifiedJwt, Verified, verify};
 use crate::protocol::client_auth::ClientAuth;
@@ -17,8 +17,21 @@ use crate::store::records::Replay;
 /// SAL-106: at most five minutes ahead, and ten seconds for clocks that differ.
 const LONGEST_ASSERTION: Duration = Duration::from_secs(310);
 
+/// What `typ` of an assertion may be. SAL-312.
+const ASSERTION_TYPES: &[&str] = &["JWT", "client-authentication+jwt", ""];
+
 /// How late an assertion is still taken, for clocks that differ.
 const LEEWAY: Duration = Duration::from_secs(10);
+
+/// The client a request says it is from.
+fn named(auth: &ClientAuth) -> Option<ClientId> {
+    match auth {
+        ClientAuth::None { client_id } => client_id.clone(),
+        ClientAuth::Basic { readings } => readings.first().map(|(id, _)| id.clone()),
+        ClientAuth::Post { client_id, .. } => Some(client_id.clone()),
+        ClientAuth::Assertion { jwt, .. } => UnverifiedJwt::parse(jwt.expose()).ok().and_then(|jwt| ClientId::parse(jwt.issuer_hint()?).ok()),
+    }
+}
 
 impl Engine {
     /// The client behind a request, once it has proved to be that client the way it is registered to.
@@ -26,59 +39,81 @@ impl Engine {
     /// # Errors
     /// `invalid_client` for whatever is wrong (SAL-107); `temporarily_unavailable` when the store cannot answer.
     pub async fn authenticate(&self, auth: ClientAuth) -> Result<AuthenticatedClient, OAuthError> {
+        self.authenticate_at(auth, "/token").await
+    }
+
+    /// The same at an endpoint whose own URL is an audience of assertions too. RFC 9126 §2.
+    ///
+    /// # Errors
+    /// As [`Engine::authenticate`].
+    pub(super) async fn authenticate_at(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
+        let named = named(&auth);
+        self.proven(auth, path).await.map_err(|error| match &named {
+            Some(named) => error.of(named),
+            None => error,
+        })
+    }
+
+    async fn proven(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         match auth {
             ClientAuth::None { client_id } => {
-                let client = self.known(&client_id.ok_or(ClientRefused::Unnamed)?).await?;
+                let client = self.client(&client_id.ok_or(ClientRefused::Unnamed)?).await?.ok_or(ClientRefused::Unknown)?;
                 Ok(authenticate(client, &Proof::Name)?)
             }
             ClientAuth::Basic { readings } => self.by_basic(readings).await,
-            ClientAuth::Post { client_id, secret } => {
-                let client = self.known(&client_id).await?;
-                Ok(authenticate(client, &Proof::Post(secret))?)
-            }
-            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(&jwt, client_id).await,
+            ClientAuth::Post { client_id, secret } => match self.client(&client_id).await? {
+                Some(client) => Ok(authenticate(client, &Proof::Post(secret))?),
+                None => {
+                    self.decoys.secret(&secret);
+                    Err(ClientRefused::Unknown.into())
+                }
+            },
+            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(&jwt, client_id, path).await,
         }
-    }
-
-    async fn known(&self, id: &ClientId) -> Result<Arc<Client>, OAuthError> {
-        Ok(self.client(id).await?.ok_or(ClientRefused::Unknown)?)
     }
 
     /// Raw first, then decoded. SAL-311.
     async fn by_basic(&self, readings: Vec<(ClientId, Secret<String>)>) -> Result<AuthenticatedClient, OAuthError> {
         let mut refused = ClientRefused::Unknown;
         for (id, secret) in readings {
-            if let Some(client) = self.client(&id).await? {
-                match authenticate(client, &Proof::Basic(secret)) {
-                    Ok(client) => return Ok(client),
-                    Err(reason) => refused = reason,
-                }
+            let Some(client) = self.client(&id).await? else {
+                self.decoys.secret(&secret);
+                continue;
+            };
+            match authenticate(client, &Proof::Basic(secret)) {
+                Ok(client) => return Ok(client),
+                Err(reason) => refused = reason,
             }
         }
         Err(refused.into())
     }
 
-    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<ClientId>) -> Result<AuthenticatedClient, OAuthError> {
+    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<ClientId>, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         let unverified = UnverifiedJwt::parse(jwt.expose()).map_err(ClientRefused::Assertion)?;
         let id = unverified.issuer_hint().and_then(|iss| ClientId::parse(iss).ok()).ok_or(ClientRefused::Unnamed)?;
         if named.is_some_and(|named| named != id) {
             return Err(ClientRefused::OtherClient.into());
         }
-        let client = self.known(&id).await?;
-        let ClientAuthMethod::PrivateKeyJwt { keys, algs } = &client.auth else { return Err(ClientRefused::OtherMethod.into()) };
-        let keys = self.keys_of(keys, &unverified).await?;
+        let client = self.client(&id).await?;
+        let Some(ClientAuthMethod::PrivateKeyJwt { keys, algs }) = client.as_ref().map(|client| &client.auth) else {
+            let expect = Expect { issuer: Some(id.as_str()), typ: ASSERTION_TYPES, max_ahead: Some(LONGEST_ASSERTION), leeway: LEEWAY, ..Expect::default() };
+            self.decoys.assertion(&unverified, &expect, self.now());
+            return Err(client.map_or(ClientRefused::Unknown, |_| ClientRefused::OtherMethod).into());
+        };
+        let client = client.clone().ok_or(ClientRefused::Unknown)?;
+        let keys = self.keys_of(keys, client.profile, &unverified).await?;
         let issuer = self.rules.issuer.as_str();
-        let token_endpoint = self.rules.issuer.at("/token");
+        let (token_endpoint, here) = (self.rules.issuer.at("/token"), self.rules.issuer.at(path));
         let (audiences, audience_form): (&[&str], AudienceForm) = match client.profile {
             // SAL §5.4: the token endpoint, or the issuer. DESIGN §3, Profiles.
-            Profile::Smart | Profile::Oidc => (&[&token_endpoint, issuer], AudienceForm::Single),
+            Profile::Smart | Profile::Oidc => (&[&token_endpoint, issuer, &here], AudienceForm::Single),
             Profile::Fapi2 => (&[issuer], AudienceForm::SingleString),
         };
         let expect = Expect {
             issuer: Some(id.as_str()),
             audiences,
             audience_form,
-            typ: &["JWT", "client-authentication+jwt", ""],
+            typ: ASSERTION_TYPES,
             algs,
             max_ahead: Some(LONGEST_ASSERTION),
             leeway: LEEWAY,
@@ -93,8 +128,10 @@ impl Engine {
     }
 
     /// SAL-105: `jku`, where there is one, must be the registered address.
-    async fn keys_of(&self, keys: &ClientKeys, jwt: &UnverifiedJwt<'_>) -> Result<Arc<JwkSet>, ClientRefused> {
+    async fn keys_of(&self, keys: &ClientKeys, profile: Profile, jwt: &UnverifiedJwt<'_>) -> Result<Arc<JwkSet>, ClientRefused> {
         match (keys, jwt.jku()) {
+            // FAPI 2.0 §5.4.3, SAL §8.18.
+            (_, Some(_)) if profile == Profile::Fapi2 => Err(ClientRefused::Jku),
             (ClientKeys::Inline(_), Some(_)) => Err(ClientRefused::Jku),
             (ClientKeys::Uri(registered), Some(jku)) if jku != registered => Err(ClientRefused::Jku),
             (ClientKeys::Inline(set), None) => Ok(Arc::new(set.clone())),

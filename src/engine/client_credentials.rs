@@ -8,7 +8,6 @@ use crate::domain::authorization::can_be_enforced;
 use crate::domain::client::{Client, LAUNCH_CREATE};
 use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
-use crate::jose::Alg;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::Subject;
@@ -71,7 +70,7 @@ impl Engine {
             fhir_user: None,
             context: LaunchContext::default(),
         };
-        let access_token = self.keys.sign(client.access_token_alg.or(alg).unwrap_or(Alg::RS256), ACCESS_TOKEN, &claims)?;
+        let access_token = self.keys.sign(client.access_alg(alg), ACCESS_TOKEN, &claims)?;
         Ok(TokenResponse {
             access_token,
             token_type: token_type(key),

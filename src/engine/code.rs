@@ -41,6 +41,7 @@ impl Engine {
             if !stands(&held.value, standing.session.as_ref(), standing.access.as_ref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }
+            self.note_party(&redeemed, client.client(), standing.session.as_ref()).await?;
             // Signed before the commit: a code is not spent on an answer that cannot be made.
             let response = self.first_tokens(&redeemed, client.client(), key, now).await?;
             if self.store.replace(&held, &redeemed).await? == Commit::Applied {

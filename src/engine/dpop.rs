@@ -29,6 +29,14 @@ impl Engine {
         }
     }
 
+    /// The same where a proof only says which key a code is to be bound to. RFC 9449 §10.1.
+    ///
+    /// # Errors
+    /// As [`Engine::proven_by`].
+    pub(super) async fn proven_if_shown(&self, client: &Client, proof: ProofHeader<'_>, path: &str) -> Result<Option<Proven>, OAuthError> {
+        if proof == ProofHeader::Absent { Ok(None) } else { self.proven_by(client, proof, path).await }
+    }
+
     /// The live token behind a request to one of our own resources, once the way it was sent fits its binding. RFC 9449 §7.1, §7.2.
     ///
     /// # Errors

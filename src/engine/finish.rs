@@ -30,6 +30,7 @@ impl Engine {
     ) -> Result<AppRedirect, Stop> {
         let request = &interaction.request;
         let Some(user) = &interaction.user else { return Err(Stop::Gone) };
+        self.answer_once(request).await?;
         let refused =
             |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
@@ -60,6 +61,7 @@ impl Engine {
             user_name: user.name.clone(),
             scopes,
             context,
+            brought: launch.as_ref().filter(|held| held.value.brought_until.is_some()).map(|held| held.id().to_owned()),
             organization: launch.as_ref().and_then(|held| held.value.organization.clone()),
             // A grant without a refresh token belongs to the session too: logging out ends what the user is using.
             ends_with_session: session.is_some() && (!offline || client.end_with_session),

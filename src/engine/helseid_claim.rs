@@ -1,11 +1,12 @@
 //! The HelseID claim: an id_token that brings a token of the provider's along. NAV's draft; DESIGN §3, HelseID in SMART.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Engine;
 use crate::domain::client::Client;
 use crate::domain::grant::Grant;
-use crate::protocol::claims::{HELSEID, HelseIdClaim};
+use crate::protocol::claims::HelseIdClaim;
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::time::UnixTime;
@@ -14,29 +15,38 @@ use crate::time::UnixTime;
 const PATIENCE: Duration = Duration::from_secs(4);
 
 impl Engine {
-    /// The claim, where the scope was granted and a session of the person's gives a token. Silence otherwise, and a line in the log: a
-    /// launch does not fail because of it.
-    pub(super) async fn helseid_claim(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, now: UnixTime) -> Option<HelseIdClaim> {
-        if !scopes.contains(&Scope::OpenId) || !scopes.has_extension(HELSEID) {
-            return None;
+    /// The claim under its name, where the scope was granted and a login of the person's, or the token the EPJ brought, gives a token.
+    /// Nothing otherwise, and a line in the log that says why: a launch does not fail because of it.
+    pub(super) async fn helseid_claim(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, now: UnixTime) -> BTreeMap<String, HelseIdClaim> {
+        let name = self.rules.helseid_name();
+        if !scopes.contains(&Scope::OpenId) || !scopes.has_extension(name) {
+            return BTreeMap::new();
         }
-        let row = self.rules.identity_row(client)?;
-        let silent = |reason: &dyn std::fmt::Display| {
-            tracing::warn!(client = %client.id, row = row.name, %reason, "an id_token goes without the HelseID claim");
-            None
-        };
+        match self.helseid_token(grant, client, now).await {
+            Ok(claim) => BTreeMap::from([(name.to_owned(), claim)]),
+            Err(reason) => {
+                tracing::warn!(client = %client.id, grant = %grant.id, reason, "an id_token goes without the HelseID claim");
+                BTreeMap::new()
+            }
+        }
+    }
+
+    /// What the claim says, or why there is none.
+    async fn helseid_token(&self, grant: &Grant, client: &Client, now: UnixTime) -> Result<HelseIdClaim, String> {
+        let row = self.rules.identity_row(client).ok_or("no row gives this client a token of the identity provider's")?;
+        let rules = self.rules.upstream.as_ref().ok_or("this issuer has no identity provider")?;
         let got = match tokio::time::timeout(PATIENCE, self.at_upstream(row, grant, &row.scopes)).await {
-            Err(_) => return silent(&"the identity provider does not answer in time"),
-            Ok(Err(failed)) => return silent(&failed),
+            Err(_) => return Err("the identity provider does not answer in time".to_owned()),
+            Ok(Err(failed)) => return Err(failed.to_string()),
             Ok(Ok(got)) => got.tokens,
         };
         // A token that cannot be shortened and lives longer than the row allows is not given.
         if got.expires_at > now + row.longest {
-            return silent(&"the provider's token lives longer than the row allows");
+            return Err("the identity provider's token lives longer than the row allows".to_owned());
         }
-        Some(HelseIdClaim {
+        Ok(HelseIdClaim {
             token_type: if got.token.jkt.is_some() { DPOP } else { BEARER }.to_owned(),
-            issuer: self.upstream()?.rules().issuer.to_string(),
+            issuer: rules.claim_issuer.clone(),
             expires_in: u64::try_from(got.expires_at.since(now)).unwrap_or(0),
             scope: got.granted.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
             access_token: got.access_token,

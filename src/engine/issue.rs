@@ -1,5 +1,7 @@
 //! Minting: access tokens, id_tokens, and the answer that carries them. RFC 9068, OIDC Core §2, SAL §3.4.
 
+use std::collections::BTreeMap;
+
 use super::Engine;
 use super::keys::KeysError;
 use crate::domain::client::{Client, FhirUserForm};
@@ -25,7 +27,9 @@ impl From<KeysError> for OAuthError {
     fn from(failed: KeysError) -> Self {
         match failed {
             KeysError::Store(down) => Self::unavailable(down),
-            failed @ (KeysError::Seal(_) | KeysError::Key(_) | KeysError::Ring(_) | KeysError::NoKey(_) | KeysError::Conflict) => Self::server_error(failed),
+            failed @ (KeysError::Seal(_) | KeysError::Key(_) | KeysError::Ring(_) | KeysError::NoRing(_) | KeysError::NoKey(_) | KeysError::Conflict) => {
+                Self::server_error(failed)
+            }
         }
     }
 }
@@ -52,7 +56,7 @@ impl Engine {
 
     /// The algorithm of access tokens for this grant: as the client asks, else as the FHIR base does, else RS256.
     fn access_alg(&self, grant: &Grant, client: &Client) -> Alg {
-        client.access_token_alg.or_else(|| self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg)).unwrap_or(Alg::RS256)
+        client.access_alg(self.rules.fhir_at(&grant.base).and_then(|server| server.access_token_alg))
     }
 
     fn access_token(
@@ -96,7 +100,7 @@ impl Engine {
         client: &Client,
         scopes: &ScopeSet,
         access_token: &Secret<String>,
-        (nonce, helseid): (Option<&str>, Option<HelseIdClaim>),
+        (nonce, helseid): (Option<&str>, BTreeMap<String, HelseIdClaim>),
         now: UnixTime,
     ) -> Result<Secret<String>, KeysError> {
         let auth = grant.auth.as_ref();

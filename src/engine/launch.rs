@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use super::Engine;
+use super::brought::Taken;
 use super::keys::KeysError;
 use super::live::ActiveToken;
 use super::start::StartLink;
@@ -23,6 +24,7 @@ use crate::protocol::ids::{ClientId, FhirBase, Issuer, RedirectUri, Reference, S
 use crate::protocol::launch_request::{LaunchRequest, Member};
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, StoreError};
+use crate::upstream::UpstreamError;
 
 /// What the EHR gets back.
 #[derive(Debug, Serialize)]
@@ -54,13 +56,16 @@ pub enum LaunchRefused {
     /// 503
     #[error(transparent)]
     Fhir(#[from] FhirDown),
+    /// 503 where the identity provider's keys cannot be had.
+    #[error(transparent)]
+    Upstream(UpstreamError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Keys(#[from] KeysError),
 }
 
-fn wrong(member: Member, why: &'static str) -> LaunchRefused {
+pub(super) fn wrong(member: Member, why: &'static str) -> LaunchRefused {
     LaunchRefused::Member { member, why }
 }
 
@@ -108,7 +113,12 @@ impl Engine {
                 return Err(wrong(member, "this app cannot work without it"));
             }
         }
+        let taken = self.upstream_token_of(&ask).await?;
         let found = self.resolve(server, &ask).await?;
+        if let Some(taken) = &taken {
+            self.is_of_the_launching_user(&server.base, &ask, taken).await?;
+            self.use_proof_up(taken).await?;
+        }
         let subject = self.subject(&server.base, &ask.fhir_user);
         let now = self.now();
         let (session, session_epoch) = self.ehr_session(ehr, &ask, server, &subject, found.user_name.clone()).await?;
@@ -128,12 +138,17 @@ impl Engine {
             launch_url: launch_url.clone(),
             session,
             session_epoch,
+            brought_until: taken.as_ref().map(Taken::until),
             ehr: ehr.id.clone(),
             created_at: now,
             opens_until: now + ttl,
             start: Start::Waiting { token: start.digest(), until: now + self.rules.lifetimes.start },
             state: LaunchState::Issued,
         };
+        // Before there is a handle to use it with.
+        if let Some(taken) = &taken {
+            self.keep_brought(&id, &launch, taken).await?;
+        }
         if self.store.create(&id, &launch).await? == Commit::Conflict {
             return Err(StoreError::Corrupt("a launch handle of 256 random bits was there already".to_owned()).into());
         }

@@ -8,6 +8,7 @@ use crate::domain::client::Client;
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::Grant;
 use crate::domain::issuer::SELF_CLIENT;
+use crate::domain::keys::DEFAULT_ALGS;
 use crate::domain::session::Session;
 use crate::jose::{Alg, Expect, UnverifiedJwt, Verified, verify};
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
@@ -15,8 +16,8 @@ use crate::secret::Digest;
 use crate::store::records::{ClientChange, Replay, RevokedToken};
 use crate::store::{Held, StoreError};
 
-/// What our own access tokens are signed with.
-pub(super) const SIGNING_ALGS: &[Alg] = &[Alg::RS256, Alg::ES256, Alg::ES384];
+/// What our own tokens are signed with.
+pub(super) const SIGNING_ALGS: &[Alg] = &DEFAULT_ALGS;
 
 /// An access token that is ours, in time and not revoked, with what it stands on. Made by [`Engine::active`] alone.
 pub struct ActiveToken {
@@ -40,15 +41,28 @@ impl Engine {
     pub(super) fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
         let digest = *Digest::of(token.as_bytes()).bytes();
         let now = self.now();
-        if let Some(claims) = self.verified.get(&digest) {
+        let revocations = self.keys.revocations();
+        // What was verified before a key was revoked is verified again.
+        if let Some((claims, _)) = self.verified.get(&digest).filter(|(_, then)| *then == revocations) {
             return (now < claims.exp).then_some(claims);
         }
         let unverified = UnverifiedJwt::parse(token).ok()?;
         let expect = Expect { issuer: Some(self.rules.issuer.as_str()), typ: &[ACCESS_TOKEN], algs: SIGNING_ALGS, ..Expect::default() };
         let verified: Verified<AccessTokenClaims> = self.keys.with_verifying(|keys| verify(&unverified, keys, &expect, now)).ok()?;
         let claims = Arc::new(verified.into_claims());
-        self.verified.insert(digest, Arc::clone(&claims));
+        self.verified.insert(digest, (Arc::clone(&claims), revocations));
         Some(claims)
+    }
+
+    /// The same, and where a token of this issuer names a key we have not heard of, we look for it first: another node may have made it a
+    /// moment ago.
+    async fn signed_by_us_or_another_node(&self, token: &str) -> Result<Option<Arc<AccessTokenClaims>>, StoreError> {
+        if let Some(claims) = self.signed_by_us(token) {
+            return Ok(Some(claims));
+        }
+        let unheard_of = UnverifiedJwt::parse(token).ok().filter(|jwt| jwt.issuer_hint() == Some(self.rules.issuer.as_str()));
+        let Some(kid) = unheard_of.as_ref().and_then(UnverifiedJwt::key_id_hint).filter(|kid| !self.keys.knows(kid)) else { return Ok(None) };
+        Ok(if self.keys.look_for(kid).await? { self.signed_by_us(token) } else { None })
     }
 
     /// Whether the token is live, from one read of everything it stands on.
@@ -56,7 +70,7 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer: never taken for "inactive".
     pub async fn active(&self, token: &str) -> Result<Option<ActiveToken>, StoreError> {
-        let Some(claims) = self.signed_by_us(token) else { return Ok(None) };
+        let Some(claims) = self.signed_by_us_or_another_node(token).await? else { return Ok(None) };
         let now = self.now();
         // Consent was given to the app the grant was made for; whoever it lets act came after.
         let consented = claims.src.last().and_then(|first| first.client_id.as_ref()).unwrap_or(&claims.client_id);

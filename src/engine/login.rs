@@ -107,7 +107,7 @@ impl Engine {
             }
             let ended = Session { ended_at: Some(self.now()), ..held.value.clone() };
             if self.store.replace(&held, &ended).await? == Commit::Applied {
-                return Ok(());
+                return self.tell_parties(id).await;
             }
         }
     }

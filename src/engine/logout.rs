@@ -96,6 +96,7 @@ impl Engine {
                 break;
             }
         }
+        self.tell_parties(id).await?;
         // What was granted in the EPJ's sessions on the word of this login, then the login there. DESIGN §3, Ending.
         self.end_vouched_by(id).await?;
         self.end_upstream_of(id, UpstreamEnd::LoggedOut).await

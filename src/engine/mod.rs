@@ -2,14 +2,18 @@
 
 pub mod account;
 pub mod authorize;
+pub mod backchannel;
+mod brought;
 pub mod client_auth;
 pub mod client_credentials;
 pub mod clients;
 pub mod code;
+pub mod decoy;
 pub mod dpop;
 pub mod exchange;
 pub mod finish;
 pub mod gateway;
+pub mod guess;
 pub mod helseid;
 mod helseid_claim;
 pub mod introspect;
@@ -20,6 +24,7 @@ pub mod live;
 pub mod login;
 pub mod logout;
 pub mod own_token;
+pub mod par;
 mod people;
 pub mod picker;
 pub mod refresh;
@@ -34,7 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::issuer::IssuerRules;
-use crate::fetch::JwksCache;
+use crate::fetch::{JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::error::OAuthError;
@@ -56,14 +61,22 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     client_keys: JwksCache,
+    /// What apps are told goes out by this.
+    poster: Poster,
+    logouts_due: tokio::sync::Notify,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
-    verified: quick_cache::sync::Cache<[u8; 32], Arc<AccessTokenClaims>>,
+    /// With how many keys had been revoked by then.
+    verified: quick_cache::sync::Cache<[u8; 32], (Arc<AccessTokenClaims>, usize)>,
     own_tokens: own_token::OwnTokens,
     /// The identity provider behind this issuer, and the sessions there.
     bridge: Option<upstream_session::Bridge>,
     /// Other issuers whose tokens may be exchanged here.
     peers: exchange::foreign::Peers,
+    /// Who failed how often to prove something.
+    guesses: guess::Guesses,
+    /// Work done for clients there are not.
+    pub decoys: decoy::Decoys,
 }
 
 /// What an engine is made of.
@@ -74,6 +87,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub client_keys: JwksCache,
+    pub poster: Poster,
     pub fhir: BTreeMap<FhirBase, FhirClient>,
     /// The identity provider of `rules.upstream`.
     pub upstream: Option<Upstream>,
@@ -84,6 +98,8 @@ impl Engine {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
+            decoys: decoy::Decoys::default(),
+            guesses: guess::Guesses::new(parts.rules.guess, parts.store.clone(), Arc::clone(&parts.clock)),
             peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
             rules: parts.rules,
             store: parts.store,
@@ -91,6 +107,8 @@ impl Engine {
             clock: parts.clock,
             random: parts.random,
             client_keys: parts.client_keys,
+            poster: parts.poster,
+            logouts_due: tokio::sync::Notify::new(),
             fhir: parts.fhir,
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),

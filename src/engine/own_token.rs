@@ -23,7 +23,8 @@ const MARGIN: Duration = Duration::from_secs(10);
 /// What resolving a launch, the picker and the person match read.
 const ALWAYS_READ: &[&str] = &["Encounter", "Organization", "Patient", "Person", "Practitioner", "PractitionerRole", "RelatedPerson"];
 
-type Kept = (UnixTime, Arc<Secret<String>>);
+/// Until when, signed when how many keys had been revoked, and the token.
+type Kept = (UnixTime, usize, Arc<Secret<String>>);
 
 /// Tokens in use, one for each base.
 #[derive(Default)]
@@ -36,12 +37,13 @@ impl Engine {
     /// When the issuer has no key to sign it.
     pub(super) fn own_token(&self, base: &FhirBase, also: &BTreeSet<String>) -> Result<Arc<Secret<String>>, KeysError> {
         if !also.is_empty() {
-            return self.mint_own(base, also).map(|(_, token)| token);
+            return self.mint_own(base, also).map(|(_, _, token)| token);
         }
         let now = self.now();
         let kept = self.own_tokens.0.lock().expect("nothing panics while holding this lock").get(base).cloned();
         // A clock that was moved back makes a kept token look too far ahead; it would be refused.
-        if let Some((expires, token)) = kept
+        if let Some((expires, revocations, token)) = kept
+            && revocations == self.keys.revocations()
             && now + MARGIN < expires
             && expires <= now + LIFE
         {
@@ -49,7 +51,7 @@ impl Engine {
         }
         let fresh = self.mint_own(base, also)?;
         self.own_tokens.0.lock().expect("nothing panics while holding this lock").insert(base.clone(), fresh.clone());
-        Ok(fresh.1)
+        Ok(fresh.2)
     }
 
     /// A token for reading what this user may read: for the picker, where the person chooses among their own patients.
@@ -63,7 +65,8 @@ impl Engine {
 
     fn mint_own(&self, base: &FhirBase, also: &BTreeSet<String>) -> Result<Kept, KeysError> {
         let scope = reading(Level::System, ALWAYS_READ.iter().copied().chain(also.iter().map(String::as_str)));
-        self.sign_own(base, scope, None).map(|(expires, token)| (expires, Arc::new(token)))
+        let revocations = self.keys.revocations();
+        self.sign_own(base, scope, None).map(|(expires, token)| (expires, revocations, Arc::new(token)))
     }
 
     fn sign_own(&self, base: &FhirBase, scope: ScopeSet, user: Option<&Reference>) -> Result<(UnixTime, Secret<String>), KeysError> {

@@ -18,9 +18,16 @@ impl Engine {
     /// `invalid_client`; `invalid_grant` for another client's token, which is left alone (SAL §8.4).
     pub async fn revoke(&self, auth: ClientAuth, token: Option<&str>) -> Result<AuthenticatedClient, OAuthError> {
         let client = self.authenticate(auth).await?;
+        match self.end(&client, token).await {
+            Ok(()) => Ok(client),
+            Err(error) => Err(error.of(client.id())),
+        }
+    }
+
+    async fn end(&self, client: &AuthenticatedClient, token: Option<&str>) -> Result<(), OAuthError> {
         let token = token.ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
         if let Some(refresh) = RefreshToken::parse(token) {
-            self.revoke_grant_of(&client, &refresh).await?;
+            self.revoke_grant_of(client, &refresh).await?;
         } else if let Some(claims) = self.signed_by_us(token) {
             if claims.client_id != *client.id() {
                 return Err(GrantError::OtherClient.into());
@@ -28,7 +35,7 @@ impl Engine {
             // Its mark stays as long as the token could be shown. A second revocation is no conflict: it is done.
             let _done = self.store.create(claims.jti.as_str(), &RevokedToken { until: claims.exp }).await?;
         }
-        Ok(client)
+        Ok(())
     }
 
     async fn revoke_grant_of(&self, client: &AuthenticatedClient, token: &RefreshToken) -> Result<(), OAuthError> {

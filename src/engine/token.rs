@@ -28,6 +28,14 @@ impl Engine {
             ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
             auth => self.authenticate(auth).await?,
         };
+        self.granted(&client, proof, params)
+            .await
+            .map(|(tokens, nonce)| Answered { client: client.clone(), tokens, nonce })
+            .map_err(|error| error.of(client.id()))
+    }
+
+    /// What the request gives to a client that is who it says.
+    async fn granted(&self, client: &AuthenticatedClient, proof: ProofHeader<'_>, params: &Params) -> Result<(TokenResponse, Option<String>), OAuthError> {
         // helseid.md §2.7: only a client that is who it says learns whether its proof is good.
         let proven = self.proven_by(client.client(), proof, "/token").await?;
         let (key, nonce) = proven.map(|proven| (proven.key, proven.nonce)).unzip();
@@ -43,19 +51,19 @@ impl Engine {
             return Err(OAuthError::new(ErrorCode::UnauthorizedClient, "the client is not registered for this grant type"));
         }
         let tokens = match request {
-            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(&client, key, code, redirect_uri, verifier).await?,
-            TokenRequest::RefreshToken { token, scope } => self.refresh(&client, key, token, scope).await?,
-            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(&client, key, &scope, resource.as_deref())?,
-            TokenRequest::TokenExchange(ask) => self.exchange(&client, ask, key).await?,
+            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(client, key, code, redirect_uri, verifier).await?,
+            TokenRequest::RefreshToken { token, scope } => self.refresh(client, key, token, scope).await?,
+            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(client, key, &scope, resource.as_deref())?,
+            TokenRequest::TokenExchange(ask) => self.exchange(client, ask, key).await?,
         };
-        Ok(Answered { client, tokens, nonce: nonce.flatten() })
+        Ok((tokens, nonce.flatten()))
     }
 
     /// NAV-049: a public client may refresh without saying who it is; its token says so.
     async fn by_its_refresh_token(&self, params: &Params) -> Result<AuthenticatedClient, OAuthError> {
-        let token = params.get("refresh_token").and_then(RefreshToken::parse).ok_or_else(OAuthError::invalid_client)?;
-        let standing = self.standing(&token.grant).await?.ok_or_else(OAuthError::invalid_client)?;
-        let client = standing.client.ok_or_else(OAuthError::invalid_client)?;
+        let token = params.get("refresh_token").and_then(RefreshToken::parse).ok_or_else(|| OAuthError::invalid_client().guessed())?;
+        let standing = self.standing(&token.grant).await?.ok_or_else(|| OAuthError::invalid_client().guessed())?;
+        let client = standing.client.ok_or_else(|| OAuthError::invalid_client().guessed())?;
         Ok(authenticate(client, &Proof::Name)?)
     }
 }

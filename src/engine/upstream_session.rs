@@ -113,7 +113,7 @@ impl Bridge {
         self.sealer.open(what, id, &sealed.0)
     }
 
-    fn open_text(&self, what: &str, id: &str, sealed: &Sealed) -> Result<Secret<String>, AccessError> {
+    pub fn open_text(&self, what: &str, id: &str, sealed: &Sealed) -> Result<Secret<String>, AccessError> {
         let bytes = self.open(what, id, sealed)?;
         let text = std::str::from_utf8(bytes.expose()).map_err(|_| AccessError::Unreadable)?;
         Ok(Secret::new(text.to_owned()))
@@ -298,7 +298,11 @@ impl Engine {
         for epj in bridge.linked(LinkFrom::Login(login)).await? {
             loop {
                 let Some(held) = self.store.load::<Session>(epj.as_str()).await? else { break };
-                if !held.value.is_live(self.now()) || self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
+                if !held.value.is_live(self.now()) {
+                    break;
+                }
+                if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {
+                    self.tell_parties(&epj).await?;
                     break;
                 }
             }

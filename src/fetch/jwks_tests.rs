@@ -122,6 +122,7 @@ async fn a_set_is_kept_as_long_as_its_owner_says_and_no_longer() {
     assert_eq!(world.stub.asked(), 2);
     assert_eq!(world.stub.headers.lock().unwrap()["accept"], "application/json", "SAL-109");
     assert!(!world.stub.headers.lock().unwrap().contains_key("cookie"));
+    assert!(!world.stub.headers.lock().unwrap().contains_key("accept-encoding"), "what is packed is not unpacked");
 }
 
 #[tokio::test]

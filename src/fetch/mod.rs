@@ -4,6 +4,7 @@
 //! ```text
 //!   address (where one may connect) ─► get (one bounded GET) ─► jwks (cached by Cache-Control, one flight per address)
 //!   peer (another issuer: metadata through get, keys through jwks, introspection)
+//!   post (one bounded POST, for its status)
 //!   outgoing: what every HTTP client of ours has in common
 //! ```
 
@@ -13,11 +14,13 @@ mod get;
 mod jwks;
 pub(crate) mod outgoing;
 mod peer;
+mod post;
 
 use std::time::Duration;
 
 pub use jwks::JwksCache;
 pub use peer::{MetadataFault, Peer, PeerDown};
+pub use post::Poster;
 
 /// What one fetch may take, and where it may go.
 #[derive(Clone, Debug)]
@@ -69,4 +72,14 @@ pub enum FetchError {
     Broken,
     #[error("the answer is not a JWK set")]
     Malformed,
+}
+
+impl FetchError {
+    /// Whether asking again later may end otherwise: nothing is wrong with the address itself.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::Tls | Self::Timeout | Self::Broken | Self::Status(_) | Self::Malformed | Self::TooLarge => true,
+            Self::Url | Self::Address | Self::Redirect => false,
+        }
+    }
 }

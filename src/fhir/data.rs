@@ -29,6 +29,8 @@ pub enum DataSource {
     /// Files of Bundles or resources: JSON, or one JSON document a line (`.ndjson`); of a directory all of these, in the order of their
     /// names. Later files win over earlier ones. Types this server does not have are left out, and the log says how many.
     Paths(Vec<PathBuf>),
+    /// Bundles or resources in memory, one JSON document a line.
+    Text(String),
 }
 
 /// Where writes are kept beyond the process.

@@ -18,7 +18,7 @@ use crate::secret::{Digest, Secret, same};
 use crate::time::UnixTime;
 
 /// What proofs may be signed with, as challenges name it.
-pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::RS256];
+pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::RS256, Alg::EdDSA];
 
 const OLDEST: Duration = Duration::from_secs(60);
 const AHEAD: Duration = Duration::from_secs(5);

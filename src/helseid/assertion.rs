@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::quirks::ClientErrorStatus;
 use super::refusal::{Code, Refusal};
 use super::seed::{AssertionForm, Client};
-use crate::jose::{JwtError, UnverifiedJwt, verify_signature};
+use crate::jose::{Alg, JwtError, UnverifiedJwt, verify_signature};
 use crate::protocol::client_auth::ASSERTION_TYPE;
 use crate::protocol::params::Params;
 use crate::time::UnixTime;
@@ -123,7 +123,9 @@ pub fn check<'a>(text: &str, named: Option<&str>, find: impl FnOnce(&str) -> Opt
         return Err(AssertionError::Disabled);
     }
     let strict = strict(jwt.typ(), client.assertions)?;
-    let key = client.keys.find(Some(jwt.key_id_hint().ok_or(AssertionError::Kid)?), jwt.alg()).map_err(|_| AssertionError::Kid)?;
+    // HelseID takes RSA and ECDSA (§2.1).
+    let key =
+        client.keys.find(Some(jwt.key_id_hint().ok_or(AssertionError::Kid)?), jwt.alg()).ok().filter(|_| jwt.alg() != Alg::EdDSA).ok_or(AssertionError::Kid)?;
     let claims = verify_signature(jwt, key).map_err(|_| AssertionError::Signature)?;
     if !audience_fits(claims.get("aud"), strict, rules) {
         return Err(AssertionError::Audience);
@@ -189,7 +191,7 @@ mod tests {
 
     use super::super::seed::{Tenancy, table};
     use super::*;
-    use crate::jose::{Alg, JwkSet, SigningKey};
+    use crate::jose::{JwkSet, SigningKey};
 
     const ISSUER: &str = "https://helseid-mock.example.no";
     const TOKEN: &str = "https://helseid-mock.example.no/connect/token";

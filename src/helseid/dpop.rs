@@ -98,7 +98,8 @@ pub fn check(proof: &str, ask: &Ask<'_>) -> Result<Proof, ProofError> {
     if header.get("typ").and_then(Value::as_str) != Some("dpop+jwt") {
         return Err(ProofError::Typ);
     }
-    let alg = header.get("alg").and_then(Value::as_str).and_then(Alg::parse).ok_or(ProofError::Alg)?;
+    // §2.1, dpop_signing_alg_values_supported: RSA and ECDSA.
+    let alg = header.get("alg").and_then(Value::as_str).and_then(Alg::parse).filter(|alg| *alg != Alg::EdDSA).ok_or(ProofError::Alg)?;
     let key = Jwk::parse(header.get("jwk").ok_or(ProofError::Jwk)?).map_err(|wrong| match wrong {
         JwkError::Private(_) => ProofError::PrivateKey,
         JwkError::Malformed

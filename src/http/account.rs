@@ -11,7 +11,7 @@ use super::page::{Asked, RequestId, Trouble, app_line, show, show_by_upstream, t
 use super::pages::{AllowedApp, AppsPage, Choice, Form, LangSwitch, LoginPage, NoWayInPage, Person, decision, field};
 use super::reply::{append, see_other};
 use super::texts::scopes::explain;
-use super::{App, request, upstream};
+use super::{App, guess, request, upstream};
 use crate::domain::interaction::LoginTrouble;
 use crate::domain::issuer::LoginWay;
 use crate::domain::session::Session;
@@ -50,7 +50,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
     };
     let expected = app.engine.form_token(&browser, FORM);
     if browser.id.is_none() || !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
-        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned());
+        return guess::mark(trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned()), None);
     }
     let done = match form.get(field::DECISION) {
         Some(decision::WITHDRAW) => withdraw(&app, &asked, &browser, &form).await,
@@ -75,8 +75,9 @@ async fn log_in(app: &App, form: &Params) -> Result<Response, StoreError> {
     let Some(server) = app.engine.rules.default_fhir() else { return Ok(response) };
     if let Some(signed_in) = app.engine.sign_in_locally(&server.base, form.get(field::USER).unwrap_or_default()).await? {
         append(&mut response, header::SET_COOKIE, app.cookies.session(&signed_in.cookie, app.engine.rules.lifetimes.session));
+        return Ok(response);
     }
-    Ok(response)
+    Ok(guess::mark(response, None))
 }
 
 async fn send_upstream(app: &App, asked: &Asked, browser: &Browser) -> Result<Response, StoreError> {
@@ -157,7 +158,7 @@ async fn list(app: &App, asked: &Asked, session: &Session, form: Form, notice: O
             value: client.id.to_string(),
             app: app_line(&client),
             since: since.map(|at| t.date(at.date())).unwrap_or_default(),
-            asks: access.scopes.iter().filter_map(|scope| explain(scope, t, false)).map(|ask| ask.sentence).collect(),
+            asks: access.scopes.iter().filter_map(|scope| explain(scope, t, false, app.engine.rules.helseid_name())).map(|ask| ask.sentence).collect(),
             remembered: access.remembered,
             grants: Vec::new(),
         });

@@ -10,7 +10,7 @@ use super::page::{Asked, RequestId, Trouble, no_look_ahead, show, stopped, troub
 use super::pages::{FormPostPage, Hidden, LangSwitch};
 use super::reply::{LogNote, append, noted, see_other};
 use super::request::BodyError;
-use super::{App, request};
+use super::{App, guess, request};
 use crate::domain::authorization::{CheckedRequest, ResponseMode};
 use crate::engine::authorize::{AppRedirect, Next};
 use crate::engine::start::launch_tag;
@@ -49,6 +49,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
     let params = match request::form(request, app.limits.authorize).await {
         Ok(params) => params,
         Err(BodyError::TooLarge) => return trouble(&app, &asked, StatusCode::PAYLOAD_TOO_LARGE, Trouble::Request, "the form is too long".to_owned()),
+        Err(BodyError::Encoded) => return trouble(&app, &asked, StatusCode::UNSUPPORTED_MEDIA_TYPE, Trouble::Request, "the form is compressed".to_owned()),
         Err(BodyError::NotAForm) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Request, "the body is not a form".to_owned()),
         Err(BodyError::Broken(why)) => return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Request, why.to_owned()),
     };
@@ -124,6 +125,9 @@ pub(super) async fn answer(app: &App, asked: &Asked, redirect: AppRedirect) -> R
     }
     match redirect.refused {
         None => response,
-        Some(error) => noted(response, LogNote { client: None, error: Some(error.code.as_str()), reason: Some(error.reason()) }),
+        Some(error) => {
+            let response = noted(response, LogNote { client: None, error: Some(error.code.as_str()), reason: Some(error.reason()) });
+            if error.guess { guess::mark(response, error.named) } else { response }
+        }
     }
 }

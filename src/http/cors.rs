@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use crate::domain::client::Client;
 
-const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, DPoP-Nonce, X-Request-Id");
+const EXPOSED: HeaderValue = HeaderValue::from_static("WWW-Authenticate, DPoP-Nonce, Retry-After, X-Request-Id");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static("Authorization, Content-Type, Accept, DPoP");
 const ONE_HOUR: HeaderValue = HeaderValue::from_static("3600");
 

@@ -10,12 +10,14 @@ use super::{App, cors};
 use crate::domain::authorization::{Prompt, ResponseMode};
 use crate::domain::dpop;
 use crate::domain::issuer::{IssuerRules, LoginWay};
+use crate::domain::keys::DEFAULT_ALGS;
+use crate::engine::par::PUSH_PATH;
 use crate::jose::Alg;
 use crate::protocol::exchange::TOKEN_EXCHANGE;
 use crate::protocol::lang::Lang;
 use crate::secret::Digest;
 
-/// How long others may keep these documents, in seconds. A new key is published longer than this before it signs.
+/// How long others may keep the metadata, in seconds.
 const KEPT_S: u32 = 300;
 
 /// What both metadata documents and `smart-configuration` say alike.
@@ -28,11 +30,12 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
     let mut grants = vec!["authorization_code", "refresh_token", "client_credentials"];
     // Where no row of the policy permits an exchange, there is none to offer.
     grants.extend((!rules.exchange.is_empty()).then_some(TOKEN_EXCHANGE));
-    Map::from_iter([
+    let mut members = Map::from_iter([
         ("issuer".to_owned(), rules.issuer.as_str().into()),
         ("jwks_uri".to_owned(), at("/jwks")),
         ("authorization_endpoint".to_owned(), at("/authorize")),
         ("token_endpoint".to_owned(), at("/token")),
+        ("pushed_authorization_request_endpoint".to_owned(), at(PUSH_PATH)),
         ("introspection_endpoint".to_owned(), at("/introspect")),
         ("revocation_endpoint".to_owned(), at("/revoke")),
         ("grant_types_supported".to_owned(), json!(grants)),
@@ -48,13 +51,18 @@ fn common(rules: &IssuerRules) -> Map<String, Value> {
         ("authorization_response_iss_parameter_supported".to_owned(), true.into()),
         // RFC 9449 §5.1.
         ("dpop_signing_alg_values_supported".to_owned(), json!(dpop::ALGS)),
-        ("scopes_supported".to_owned(), scopes()),
-    ])
+        ("scopes_supported".to_owned(), scopes(rules)),
+    ]);
+    // RFC 9126 §5: said where it is so.
+    if rules.require_par {
+        members.insert("require_pushed_authorization_requests".to_owned(), true.into());
+    }
+    members
 }
 
 /// Each of these really works; the list need not be exhaustive. SAL-148.
-fn scopes() -> Value {
-    json!([
+fn scopes(rules: &IssuerRules) -> Value {
+    let mut scopes = vec![
         "openid",
         "fhirUser",
         "profile",
@@ -65,8 +73,10 @@ fn scopes() -> Value {
         "online_access",
         "patient/*.cruds",
         "user/*.cruds",
-        "system/*.cruds"
-    ])
+        "system/*.cruds",
+    ];
+    scopes.extend(rules.gives_helseid().then(|| rules.helseid_name()));
+    json!(scopes)
 }
 
 /// `{base}/.well-known/smart-configuration`. SAL-140…152.
@@ -109,19 +119,20 @@ pub fn server_metadata(rules: &IssuerRules) -> Value {
     let mut members = common(rules);
     let acr: Vec<String> = rules.login.iter().map(|way| rules.issuer.at(&format!("/acr/{}", way.as_str()))).collect();
     let prompts: Vec<&str> = Prompt::ALL.iter().map(|prompt| prompt.as_str()).collect();
+    let mut claims = vec!["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "fhirUser", "profile", "name"];
+    claims.extend(rules.gives_helseid().then(|| rules.helseid_name()));
     members.extend([
         ("userinfo_endpoint".to_owned(), rules.issuer.at("/userinfo").into()),
         ("end_session_endpoint".to_owned(), rules.issuer.at("/logout").into()),
+        ("backchannel_logout_supported".to_owned(), true.into()),
+        ("backchannel_logout_session_supported".to_owned(), true.into()),
         ("subject_types_supported".to_owned(), json!(["public"])),
-        ("id_token_signing_alg_values_supported".to_owned(), json!(["RS256", "ES256", "ES384"])),
-        (
-            "claims_supported".to_owned(),
-            json!(["iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "at_hash", "sid", "fhirUser", "profile", "name"]),
-        ),
+        ("id_token_signing_alg_values_supported".to_owned(), json!(DEFAULT_ALGS)),
+        ("claims_supported".to_owned(), json!(claims)),
         ("acr_values_supported".to_owned(), json!(acr)),
         ("prompt_values_supported".to_owned(), json!(prompts)),
         ("ui_locales_supported".to_owned(), json!(Lang::ALL.map(Lang::tag))),
-        ("claims_parameter_supported".to_owned(), false.into()),
+        ("claims_parameter_supported".to_owned(), true.into()),
         ("request_parameter_supported".to_owned(), false.into()),
         ("request_uri_parameter_supported".to_owned(), false.into()),
     ]);
@@ -173,7 +184,6 @@ pub async fn metadata(State(app): State<App>, headers: HeaderMap) -> Response {
 
 /// The published keys, kept no longer than until they change. NAV-040.
 pub async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response {
-    let until_change = app.engine.keys.next_change().map(|at| u32::try_from(at.since(app.engine.now())).unwrap_or(0));
-    let kept = KEPT_S.min(until_change.unwrap_or(KEPT_S));
-    Document::new(&json!(app.engine.keys.published())).answer(&headers, kept)
+    let (keys, kept) = app.engine.keys.published();
+    Document::new(&json!(keys)).answer(&headers, u32::try_from(kept.as_secs()).unwrap_or(u32::MAX))
 }

@@ -15,7 +15,7 @@ use super::pages::{
 };
 use super::reply::append;
 use super::texts::scopes::explain_context;
-use super::{App, request, upstream};
+use super::{App, guess, request, upstream};
 use crate::domain::client::Required;
 use crate::domain::interaction::{Picked, PickedEncounter, Step};
 use crate::domain::issuer::LoginWay;
@@ -87,7 +87,7 @@ pub async fn post(
     // The cookie tells the browser, this tells our own page from somebody else's form.
     let csrf = form.get(field::CSRF).unwrap_or_default();
     if !same(csrf.as_bytes(), pending.held.value.csrf.as_bytes()) {
-        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this interaction's".to_owned());
+        return guess::mark(trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this interaction's".to_owned()), None);
     }
     let asked = self::asked(&app, &headers, &id, pending.held.value.request.ui_locales.as_deref(), query.as_deref());
     decide(&app, &asked, pending, &form).await
@@ -153,7 +153,9 @@ async fn log_in(app: &App, asked: &Asked, pending: Pending, form: &Params) -> Re
     let user = form.get(field::USER).unwrap_or_default();
     let signed_in = match app.engine.sign_in_locally(&base, user).await {
         Ok(Some(signed_in)) => signed_in,
-        Ok(None) => return render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.login_error_unknown().to_owned())).await,
+        Ok(None) => {
+            return guess::mark(render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.login_error_unknown().to_owned())).await, None);
+        }
         Err(down) => return stopped(app, asked, down.into()),
     };
     let life = app.engine.rules.lifetimes.session;
@@ -217,7 +219,11 @@ async fn pick_patient(app: &App, asked: &Asked, pending: Pending, form: &Params)
                 Err(stop) => stopped(app, asked, stop),
             }
         }
-        Ok(None) => render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.search_no_hits().to_owned())).await,
+        Ok(None) => {
+            let tried = form.has(field::PATIENT);
+            let page = render(app, asked, pending, &PatientQuery::default(), Some(asked.lang.search_no_hits().to_owned())).await;
+            if tried { guess::mark(page, None) } else { page }
+        }
         Err(down) => unreachable(app, asked, &down),
     }
 }
@@ -236,7 +242,10 @@ async fn pick_encounter(app: &App, asked: &Asked, pending: Pending, form: &Param
         None if names(form, field::ENCOUNTER) && !form.has(field::ENCOUNTER) && !pending.client.requires.contains(&Required::Encounter) => {
             PickedEncounter::Without
         }
-        _ => return render(app, asked, pending, &PatientQuery::default(), None).await,
+        tried => {
+            let page = render(app, asked, pending, &PatientQuery::default(), None).await;
+            return if tried.is_some() { guess::mark(page, None) } else { page };
+        }
     };
     match app.engine.advance(pending, |interaction| interaction.encounter = Some(chosen)).await {
         Ok(next) => follow(app, asked, next).await,
@@ -347,7 +356,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
                     name: user.and_then(|user| user.name.clone()).or_else(|| user.map(|user| user.fhir_user.to_string())).unwrap_or_default(),
                     detail: String::new(),
                 },
-                groups: ask_groups(t, scopes, patient.is_some(), Some(client.refresh_ttl), is_required),
+                groups: ask_groups(t, scopes, patient.is_some(), app.engine.rules.helseid_name(), Some(client.refresh_ttl), is_required),
                 patient,
                 encounter: context.encounter.as_ref().map(ToString::to_string),
                 opened_with: context.fhir_context.iter().map(|item| explain_context(item, t)).collect(),

@@ -64,7 +64,7 @@ async fn read(app: &App, path: &str, request: Request<Body>) -> Result<(std::syn
     }
     match request::body(request, app.limits.body).await {
         Ok(body) => Ok((ehr, body)),
-        Err(reason @ (BodyError::TooLarge | BodyError::NotAForm | BodyError::Broken(_))) => Err(TokenError::from(reason).into_response()),
+        Err(reason @ (BodyError::TooLarge | BodyError::NotAForm | BodyError::Encoded | BodyError::Broken(_))) => Err(TokenError::from(reason).into_response()),
     }
 }
 
@@ -104,6 +104,7 @@ fn refusal(refused: LaunchRefused) -> Response {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             noted(response, LogNote { client: None, error: Some("temporarily_unavailable"), reason: Some(down.to_string()) })
         }
+        LaunchRefused::Upstream(down) => TokenError(down.into()).into_response(),
         LaunchRefused::Store(down) => TokenError(down.into()).into_response(),
         LaunchRefused::Keys(failed) => TokenError(failed.into()).into_response(),
     }

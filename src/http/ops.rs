@@ -19,11 +19,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Site;
+use super::guess;
 use super::reply::NoStore;
 use super::request;
 use crate::domain::client::Client;
+use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
-use crate::protocol::ids::Issuer;
+use crate::listen::Network;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
 use crate::upstream::{Circuit, Health};
@@ -41,7 +43,7 @@ pub struct Registered {
 
 /// Checks a registration, JSON with the member names of the configuration; what is wrong with it otherwise, one sentence each. How that is
 /// checked is the configuration's business, so whoever starts the server hands it in.
-pub type Register = Arc<dyn Fn(&serde_json::Value, &Issuer) -> Result<Registered, Vec<String>> + Send + Sync>;
+pub type Register = Arc<dyn Fn(&serde_json::Value, &IssuerRules) -> Result<Registered, Vec<String>> + Send + Sync>;
 
 /// What the operations listener works on.
 #[derive(Clone)]
@@ -78,6 +80,8 @@ pub fn router(ops: Ops) -> Router {
         .route("/clients/{id}/rotate-secret", post(clients::rotate_secret))
         .route("/keys", get(keys::list))
         .route("/keys/rotate", post(keys::rotate))
+        .route("/keys/import", post(keys::import))
+        .route("/keys/{kid}/revoke", post(keys::revoke))
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
@@ -88,9 +92,16 @@ pub fn router(ops: Ops) -> Router {
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    match check(&ops, request.headers()) {
-        Ok(()) => next.run(request).await,
+    let refused = match check(&ops, request.headers()) {
+        Ok(()) => return next.run(request).await,
         Err(refusal) => refusal.into_response(),
+    };
+    // The token is the process's; its failures are counted with the first issuer's.
+    let (Some(site), Some(guessed)) = (ops.sites.first(), guess::guessed(&refused)) else { return refused };
+    let from = Network::of(guess::client_address(request.extensions()));
+    match guess::over(&site.engine, guessed, from).await {
+        Some(wait) => guess::refuse(refused, wait),
+        None => refused,
     }
 }
 

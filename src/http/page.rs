@@ -5,10 +5,10 @@ use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::App;
 use super::pages::{AppLine, DonePage, ErrorPage, LangSwitch, Page};
 use super::reply::{LogNote, no_store, noted};
 use super::request::BodyError;
+use super::{App, guess};
 use crate::domain::authorization::PageRefusal;
 use crate::domain::client::Client;
 use crate::engine::authorize::Stop;
@@ -91,6 +91,7 @@ pub enum Trouble {
     Form,
     NotFound,
     Cancelled,
+    TooMany,
     /// A browser came back from the identity provider with a login nobody here waits for.
     Login,
     /// It came with an answer of somebody else's.
@@ -107,6 +108,7 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         Trouble::Unavailable => (t.error_unavailable(), t.error_unavailable_message(), t.next_wait()),
         Trouble::Form => (t.error_form(), t.error_form_message(), t.next_open_again()),
         Trouble::Cancelled => (t.error_cancelled(), t.error_cancelled_message(), t.next_open_again()),
+        Trouble::TooMany => (t.error_too_many(), t.error_too_many_message(), t.next_wait()),
         Trouble::Login => (t.error_login(), t.error_login_message(), t.next_open_again()),
         Trouble::ForeignLogin => (t.error_login_foreign(), t.error_login_foreign_message(), t.next_open_again()),
         Trouble::NotFound => (t.error_not_found(), t.error_not_found_message(), t.next_open_again()),
@@ -136,6 +138,7 @@ pub fn unread(app: &App, asked: &Asked, reason: &BodyError) -> Response {
     let (status, why) = match reason {
         BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the form is too long"),
         BodyError::NotAForm => (StatusCode::BAD_REQUEST, "the body is not a form"),
+        BodyError::Encoded => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body is compressed"),
         BodyError::Broken(why) => (StatusCode::BAD_REQUEST, *why),
     };
     trouble(app, asked, status, Trouble::Form, why.to_owned())
@@ -149,10 +152,14 @@ pub fn stopped(app: &App, asked: &Asked, stop: Stop) -> Response {
                 PageRefusal::ClientMissing | PageRefusal::ClientUnknown | PageRefusal::ClientDisabled => Trouble::UnknownApp,
                 PageRefusal::RedirectMissing | PageRefusal::RedirectUnregistered => Trouble::Redirect,
                 PageRefusal::Repeated => Trouble::Request,
+                PageRefusal::NotPushed => Trouble::Expired,
             };
             trouble(app, asked, StatusCode::BAD_REQUEST, what, refusal.to_string())
         }
-        Stop::Gone => trouble(app, asked, StatusCode::BAD_REQUEST, Trouble::Expired, "no such interaction in this browser".to_owned()),
+        Stop::Gone => {
+            let page = trouble(app, asked, StatusCode::BAD_REQUEST, Trouble::Expired, "no such interaction in this browser".to_owned());
+            guess::mark(page, None)
+        }
         Stop::Answered(client) => {
             let page = DonePage { lang: asked.lang, switch: LangSwitch::none(), app: Some(client.name.clone()) };
             show(app, StatusCode::OK, &page, asked.lang, None)

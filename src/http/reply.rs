@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
+use super::guess;
 use super::request::BodyError;
 use crate::domain::dpop;
 use crate::protocol::dpop::NONCE_HEADER;
@@ -56,6 +57,7 @@ impl From<BodyError> for TokenError {
         Self(match reason {
             BodyError::TooLarge => OAuthError::invalid_request(TOO_LARGE),
             BodyError::NotAForm => OAuthError::invalid_request("the body must be application/x-www-form-urlencoded"),
+            BodyError::Encoded => OAuthError::invalid_request(ENCODED),
             BodyError::Broken(why) => OAuthError::invalid_request(why),
         })
     }
@@ -64,13 +66,16 @@ impl From<BodyError> for TokenError {
 /// The text by which an oversized body is told from any other bad request.
 const TOO_LARGE: &str = "the body is too large";
 
+/// The same for a body in a content coding.
+const ENCODED: &str = "a compressed body is not taken here";
+
 impl IntoResponse for TokenError {
     fn into_response(self) -> Response {
         let error = self.0;
-        let status = if error.description == TOO_LARGE {
-            StatusCode::PAYLOAD_TOO_LARGE
-        } else {
-            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST)
+        let status = match &*error.description {
+            TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+            ENCODED => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST),
         };
         let body = NoStore(json!({ "error": error.code.as_str(), "error_description": error.description }));
         let mut response = (status, body).into_response();
@@ -83,7 +88,8 @@ impl IntoResponse for TokenError {
         if error.code == ErrorCode::TemporarilyUnavailable {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
-        noted(response, LogNote { client: None, error: Some(error.code.as_str()), reason: Some(error.reason()) })
+        let response = noted(response, LogNote { client: None, error: Some(error.code.as_str()), reason: Some(error.reason()) });
+        if error.guess { guess::mark(response, error.named) } else { response }
     }
 }
 

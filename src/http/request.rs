@@ -15,6 +15,8 @@ pub enum BodyError {
     TooLarge,
     /// 400
     NotAForm,
+    /// 415: unpacking could make much of little. RFC 9110 §15.5.16.
+    Encoded,
     /// 400
     Broken(&'static str),
 }
@@ -28,9 +30,9 @@ pub async fn body(request: Request<Body>, limit: usize) -> Result<axum::body::By
     if declared.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge);
     }
-    let encoded = request.headers().get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
+    let encoded = request.headers().get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
-        return Err(BodyError::Broken("a compressed body is not taken here"));
+        return Err(BodyError::Encoded);
     }
     match axum::body::to_bytes(request.into_body(), limit.saturating_add(1)).await {
         Ok(bytes) if bytes.len() <= limit => Ok(bytes),

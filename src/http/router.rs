@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
@@ -19,8 +19,14 @@ use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
-use super::{App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, revoke, start, token, upstream, userinfo};
+use super::{
+    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, par, revoke, start, token, upstream, userinfo,
+};
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
+use crate::engine::par::PUSH_PATH;
+
+/// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.
+const LONGEST_PATH: usize = 4096;
 
 /// The methods a gateway passes on: those of HTTP APIs. RFC 9110 §9.3, RFC 5789.
 const PASSED_ON: MethodFilter =
@@ -35,10 +41,11 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/authorize"), get(authorize::get).post(authorize::post)),
         (under("/interaction/{id}"), get(interaction::get).post(interaction::post)),
         (under("/start/{link}"), get(start::get).post(start::post)),
+        (under(PUSH_PATH), post(par::post).options(par::preflight)),
         (under("/token"), post(token::post).options(token::preflight)),
         (under("/introspect"), post(introspect::post)),
         (under("/revoke"), post(revoke::post).options(revoke::preflight)),
-        (under("/userinfo"), get(userinfo::get).post(userinfo::get).options(userinfo::preflight)),
+        (under("/userinfo"), get(userinfo::get).post(userinfo::post).options(userinfo::preflight)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
         (under("/logout"), get(logout::any).post(logout::any)),
@@ -88,6 +95,7 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
         for (path, handler) in routes(site) {
             router = router.route(&path, handler.fallback(method_not_allowed));
         }
+        let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count));
         let authority = site.engine.rules.issuer.authority();
         let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
         by_authority.insert(authority, merged);
@@ -113,7 +121,19 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
 async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request: Request<Body>) -> Response {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
-        return outside((StatusCode::BAD_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "more than one Host" }))).into_response());
+        return outside(unreadable("more than one Host"));
+    }
+    // Two readers of one message could each take another. RFC 9110 §5.3.
+    if request.headers().get_all(header::CONTENT_TYPE).iter().count() > 1 {
+        return outside(unreadable("more than one Content-Type"));
+    }
+    // RFC 9112 §3.2: HTTP/1.1 always says which host it means.
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return outside(unreadable("no Host"));
+    }
+    if request.uri().path().len() > LONGEST_PATH {
+        let body = NoStore(json!({ "error": "invalid_request", "error_description": "the path is too long" }));
+        return outside((StatusCode::URI_TOO_LONG, body).into_response());
     }
     // A target in absolute form says more than `Host`. RFC 9112 §3.2.2.
     let named = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
@@ -127,6 +147,11 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
         },
         None => misdirected(),
     }
+}
+
+/// 400, for a message that says two things or nothing.
+fn unreadable(why: &str) -> Response {
+    (StatusCode::BAD_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": why }))).into_response()
 }
 
 /// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.

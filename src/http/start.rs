@@ -10,7 +10,8 @@ use axum::response::Response;
 use super::page::{Asked, RequestId, Trouble, app_line, in_path, no_look_ahead, show_by_upstream, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
-use super::{App, request};
+use super::{App, guess, request};
+use crate::domain::launch::LaunchError;
 use crate::engine::start::{StartLink, Started};
 use crate::secret::same;
 
@@ -41,7 +42,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, l
     let browser = app.cookies.read(&headers);
     let expected = app.engine.form_token(&browser, &link);
     if browser.id.is_none() || !same(form.get(field::CSRF).unwrap_or_default().as_bytes(), expected.expose().as_bytes()) {
-        return trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned());
+        return guess::mark(trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this browser's".to_owned()), None);
     }
     if form.get(field::DECISION) != Some(decision::CONTINUE) {
         return trouble(&app, &asked, StatusCode::OK, Trouble::Cancelled, "the person did not go on".to_owned());
@@ -51,7 +52,7 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, l
 
 async fn open(app: &App, asked: &Asked, headers: &HeaderMap, text: &str, confirmed: bool) -> Response {
     let unusable = |reason: String| trouble(app, asked, StatusCode::BAD_REQUEST, Trouble::Expired, reason);
-    let Some(link) = StartLink::parse(text) else { return unusable("not a start link".to_owned()) };
+    let Some(link) = StartLink::parse(text) else { return guess::mark(unusable("not a start link".to_owned()), None) };
     let browser = app.cookies.read(headers);
     match app.engine.start(&link, &browser, confirmed).await {
         Ok(Started::Go { tag, cookie, location }) => {
@@ -81,6 +82,7 @@ async fn open(app: &App, asked: &Asked, headers: &HeaderMap, text: &str, confirm
             }
             response
         }
+        Err(Ok(reason @ LaunchError::Unknown)) => guess::mark(unusable(reason.to_string()), None),
         Err(Ok(reason)) => unusable(reason.to_string()),
         Err(Err(down)) => trouble(app, asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, down.to_string()),
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::authorize::follow;
 use super::page::{Asked, RequestId, Trouble, no_look_ahead, stopped, trouble};
 use super::reply::{LogNote, NoStore, TokenError, append, no_store, noted, see_other};
-use super::{App, account, request};
+use super::{App, account, guess, request};
 use crate::domain::interaction::LoginTrouble;
 use crate::domain::upstream_attempt::AttemptMode;
 use crate::engine::authorize::Pending;
@@ -63,7 +63,8 @@ pub async fn callback(State(app): State<App>, Extension(id): Extension<RequestId
         Ok(CameBack::Account(Err(failed))) => account::refused(&app, &asked, &browser, failed),
         Err(CallbackStop::Issuer) => foreign("iss is missing or another provider's, or a parameter came twice"),
         Err(CallbackStop::Unknown) => {
-            trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Login, "no login of this browser has this state, or it is over".to_owned())
+            let page = trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Login, "no login of this browser has this state, or it is over".to_owned());
+            guess::mark(page, None)
         }
         Err(CallbackStop::Stop(stop)) => stopped(&app, &asked, stop),
     }
@@ -122,5 +123,6 @@ pub async fn logout(State(app): State<App>, request: Request<Body>) -> Response 
 
 fn refused(reason: String) -> Response {
     let body = NoStore(json!({ "error": "invalid_request", "error_description": "the logout token is not valid" }));
-    noted((StatusCode::BAD_REQUEST, body).into_response(), LogNote { client: None, error: Some("invalid_request"), reason: Some(reason) })
+    let response = noted((StatusCode::BAD_REQUEST, body).into_response(), LogNote { client: None, error: Some("invalid_request"), reason: Some(reason) });
+    guess::mark(response, None)
 }

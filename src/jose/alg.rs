@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-/// A signature algorithm we sign or verify with. RFC 7518 §3.1; never `none`, never a shared-secret one.
+/// A signature algorithm we sign or verify with. RFC 7518 §3.1, RFC 8037 §3.1; never `none`, never a shared-secret one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Alg {
     RS256,
@@ -18,22 +18,26 @@ pub enum Alg {
     PS512,
     ES256,
     ES384,
+    /// On Ed25519 and no other curve.
+    EdDSA,
 }
 
-/// What kind of key an algorithm needs: `kty`, and for elliptic curves `crv`. RFC 7518 §6.
+/// What kind of key an algorithm needs: `kty`, and for elliptic curves `crv`. RFC 7518 §6, RFC 8037 §2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyKind {
     Rsa,
     P256,
     P384,
+    Ed25519,
 }
 
 impl KeyKind {
-    /// `kty`, RFC 7518 §6.1.
+    /// `kty`, RFC 7518 §6.1, RFC 8037 §2.
     pub fn kty(self) -> &'static str {
         match self {
             Self::Rsa => "RSA",
             Self::P256 | Self::P384 => "EC",
+            Self::Ed25519 => "OKP",
         }
     }
 
@@ -43,14 +47,15 @@ impl KeyKind {
             Self::Rsa => None,
             Self::P256 => Some("P-256"),
             Self::P384 => Some("P-384"),
+            Self::Ed25519 => Some("Ed25519"),
         }
     }
 }
 
 impl Alg {
-    pub const ALL: &'static [Self] = &[Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::PS384, Self::PS512, Self::ES256, Self::ES384];
+    pub const ALL: &'static [Self] = &[Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::PS384, Self::PS512, Self::ES256, Self::ES384, Self::EdDSA];
 
-    /// The registered name, RFC 7518 §3.1.
+    /// The registered name, RFC 7518 §3.1, RFC 8037 §3.1.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
@@ -61,6 +66,7 @@ impl Alg {
             Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
         }
     }
 
@@ -75,6 +81,7 @@ impl Alg {
             Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => KeyKind::Rsa,
             Self::ES256 => KeyKind::P256,
             Self::ES384 => KeyKind::P384,
+            Self::EdDSA => KeyKind::Ed25519,
         }
     }
 
@@ -94,6 +101,7 @@ impl Alg {
             Self::PS512 => A::PS512,
             Self::ES256 => A::ES256,
             Self::ES384 => A::ES384,
+            Self::EdDSA => A::EdDSA,
         }
     }
 
@@ -101,7 +109,8 @@ impl Alg {
         match self {
             Self::RS256 | Self::PS256 | Self::ES256 => &digest::SHA256,
             Self::RS384 | Self::PS384 | Self::ES384 => &digest::SHA384,
-            Self::RS512 | Self::PS512 => &digest::SHA512,
+            // RFC 8032 §5.1: the hash inside Ed25519.
+            Self::RS512 | Self::PS512 | Self::EdDSA => &digest::SHA512,
         }
     }
 }
@@ -130,7 +139,7 @@ mod tests {
             assert_eq!(Alg::parse(alg.as_str()), Some(*alg));
             assert_eq!(serde_json::to_value(alg).unwrap(), alg.as_str());
         }
-        for name in ["none", "None", "", "HS256", "HS384", "rs256", "ES512", "EdDSA", "RS256 "] {
+        for name in ["none", "None", "", "HS256", "HS384", "rs256", "ES512", "Ed25519", "EDDSA", "RS256 "] {
             assert_eq!(Alg::parse(name), None, "{name}");
         }
     }
@@ -141,5 +150,6 @@ mod tests {
         assert_eq!(at_hash("jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y", Alg::RS256), "77QmUPtjPfzWtF2AnpK9RQ");
         assert_eq!(at_hash("x", Alg::ES384).len(), 32);
         assert_eq!(at_hash("x", Alg::RS512).len(), 43);
+        assert_eq!(at_hash("x", Alg::EdDSA), at_hash("x", Alg::RS512));
     }
 }

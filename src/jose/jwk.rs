@@ -1,8 +1,8 @@
-//! Public keys. RFC 7517, RFC 7518 §6, RFC 7638.
+//! Public keys. RFC 7517, RFC 7518 §6, RFC 7638, RFC 8037.
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ParsedPublicKey};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -59,8 +59,19 @@ pub struct Jwk {
 /// The members as they travel: base64url without padding, canonical.
 #[derive(Clone, PartialEq, Eq)]
 enum Material {
-    Rsa { n: String, e: String },
-    Ec { kind: KeyKind, x: String, y: String },
+    Rsa {
+        n: String,
+        e: String,
+    },
+    Ec {
+        kind: KeyKind,
+        x: String,
+        y: String,
+    },
+    /// Ed25519: the one curve of RFC 8037 we sign on.
+    Ed {
+        x: String,
+    },
 }
 
 impl Jwk {
@@ -94,6 +105,7 @@ impl Jwk {
             ("RSA", _) => rsa(need("n")?, need("e")?)?,
             ("EC", Some("P-256")) => ec(KeyKind::P256, need("x")?, need("y")?)?,
             ("EC", Some("P-384")) => ec(KeyKind::P384, need("x")?, need("y")?)?,
+            ("OKP", Some("Ed25519")) => ed25519(need("x")?)?,
             _ => return Err(JwkError::Kind),
         };
         if text(members, "use")?.is_some_and(|meant| meant != "sig") {
@@ -122,6 +134,12 @@ impl Jwk {
         let (_, coordinates) = point.split_first().ok_or(JwkError::Point)?;
         let (x, y) = coordinates.split_at(coordinates.len() / 2);
         let (material, prepared) = ec(kind, &URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y))?;
+        Ok(Self::ours(material, prepared, alg))
+    }
+
+    /// A key from the 32 bytes of one of ours. RFC 8032 §5.1.2.
+    pub(super) fn from_ed25519(point: &[u8], alg: Alg) -> Result<Self, JwkError> {
+        let (material, prepared) = ed25519(&URL_SAFE_NO_PAD.encode(point))?;
         Ok(Self::ours(material, prepared, alg))
     }
 
@@ -157,6 +175,8 @@ impl Jwk {
         let members = match &self.material {
             Material::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),
             Material::Ec { kind, x, y } => format!(r#"{{"crv":"{}","kty":"EC","x":"{x}","y":"{y}"}}"#, kind.crv().unwrap_or_default()),
+            // RFC 8037 §2: crv, kty and x.
+            Material::Ed { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
         };
         Digest::of(members.as_bytes()).text()
     }
@@ -186,6 +206,10 @@ impl Jwk {
                 members.insert("x".to_owned(), json!(x));
                 members.insert("y".to_owned(), json!(y));
             }
+            Material::Ed { x } => {
+                members.insert("crv".to_owned(), json!(self.kind().crv()));
+                members.insert("x".to_owned(), json!(x));
+            }
         }
         Value::Object(members)
     }
@@ -201,6 +225,7 @@ impl Material {
         match self {
             Self::Rsa { .. } => KeyKind::Rsa,
             Self::Ec { kind, .. } => *kind,
+            Self::Ed { .. } => KeyKind::Ed25519,
         }
     }
 }
@@ -228,7 +253,7 @@ fn ec(kind: KeyKind, x: &str, y: &str) -> Result<(Material, DecodingKey), JwkErr
     let (length, algorithm) = match kind {
         KeyKind::P256 => (32, &ECDSA_P256_SHA256_FIXED),
         KeyKind::P384 => (48, &ECDSA_P384_SHA384_FIXED),
-        KeyKind::Rsa => return Err(JwkError::Kind),
+        KeyKind::Rsa | KeyKind::Ed25519 => return Err(JwkError::Kind),
     };
     let mut point = vec![4u8]; // uncompressed, SEC 1 §2.3.3
     for coordinate in [x, y] {
@@ -240,6 +265,38 @@ fn ec(kind: KeyKind, x: &str, y: &str) -> Result<(Material, DecodingKey), JwkErr
     }
     ParsedPublicKey::new(algorithm, &point).map_err(|_| JwkError::Point)?;
     Ok((Material::Ec { kind, x: x.to_owned(), y: y.to_owned() }, DecodingKey::from_ec_der(&point)))
+}
+
+fn ed25519(x: &str) -> Result<(Material, DecodingKey), JwkError> {
+    let point = URL_SAFE_NO_PAD.decode(x).map_err(|_| JwkError::Malformed)?;
+    if point.len() != 32 || is_small(&point) {
+        return Err(JwkError::Point);
+    }
+    ParsedPublicKey::new(&ED25519, &point).map_err(|_| JwkError::Point)?;
+    Ok((Material::Ed { x: x.to_owned() }, DecodingKey::from_ed_der(&point)))
+}
+
+/// Whether a public key is one of the points of small order, under which anybody can sign. RFC 8032 §8.6 leaves them to whoever takes keys;
+/// these are their encodings, the sign bit aside: y is 0, 1, -1 or one of the two of order eight, the first two also as p and p + 1.
+fn is_small(point: &[u8]) -> bool {
+    #[rustfmt::skip]
+    const ORDER_EIGHT: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0,
+            0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f,
+            0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    let Some((last, rest)) = point.split_last() else { return false };
+    let last = last & 0x7f;
+    let y_is = |other: &[u8; 32]| other.split_last().is_some_and(|(top, low)| (last, rest) == (*top, low));
+    let (first, middle) = rest.split_first().map_or((0, rest), |(first, middle)| (*first, middle));
+    let low = last == 0 && first <= 1 && middle.iter().all(|byte| *byte == 0);
+    let near_p = last == 0x7f && (0xec..=0xee).contains(&first) && middle.iter().all(|byte| *byte == 0xff);
+    low || near_p || ORDER_EIGHT.iter().any(y_is)
 }
 
 impl PartialEq for Jwk {
@@ -286,6 +343,11 @@ pub(super) mod tests {
         json!({ "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0", "kid": "ec" })
     }
 
+    /// RFC 8037 §A.2.
+    pub(in crate::jose) fn ed_key() -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "ed" })
+    }
+
     pub(in crate::jose) fn with(mut key: Value, name: &str, value: Value) -> Value {
         key[name] = value;
         key
@@ -299,11 +361,13 @@ pub(super) mod tests {
     #[test]
     fn the_thumbprint_is_the_published_one() {
         assert_eq!(thumbprint(&Jwk::parse(&rsa_key()).unwrap()), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        // RFC 8037 §A.3.
+        assert_eq!(thumbprint(&Jwk::parse(&ed_key()).unwrap()), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 
     #[test]
     fn what_is_published_is_bare_and_reads_back() {
-        for key in [rsa_key(), ec_key()] {
+        for key in [rsa_key(), ec_key(), ed_key()] {
             let decorated = with(with(key.clone(), "x5c", json!(["MIIB"])), "use", json!("sig"));
             let key = Jwk::parse(&decorated).unwrap();
             let shown = serde_json::to_value(&key).unwrap();
@@ -335,7 +399,16 @@ pub(super) mod tests {
             ("another curve", with(ec_key(), "crv", json!("P-521")), JwkError::Kind),
             ("the wrong curve", with(ec_key(), "crv", json!("P-384")), JwkError::Point),
             ("a point beside the curve", with(ec_key(), "y", ec_key()["x"].clone()), JwkError::Point),
-            ("another type", json!({ "kty": "OKP", "crv": "Ed25519", "x": "AA" }), JwkError::Kind),
+            ("31 bytes of Ed25519", with(ed_key(), "x", json!(URL_SAFE_NO_PAD.encode([9; 31]))), JwkError::Point),
+            ("33 bytes of Ed25519", with(ed_key(), "x", json!(URL_SAFE_NO_PAD.encode([9; 33]))), JwkError::Point),
+            ("d of Ed25519", with(ed_key(), "d", json!("AQ")), JwkError::Private("d")),
+            ("Ed25519 without its point", without(ed_key(), "x"), JwkError::Malformed),
+            ("Ed25519 as an EC curve", with(ed_key(), "kty", json!("EC")), JwkError::Kind),
+            ("an EC curve as OKP", with(ec_key(), "kty", json!("OKP")), JwkError::Kind),
+            ("Ed448", with(ed_key(), "crv", json!("Ed448")), JwkError::Kind),
+            ("X25519, which signs nothing", with(ed_key(), "crv", json!("X25519")), JwkError::Kind),
+            ("ECDSA with Ed25519", with(ed_key(), "alg", json!("ES256")), JwkError::Algorithm),
+            ("another type", json!({ "kty": "AKP", "crv": "Ed25519", "x": "AA" }), JwkError::Kind),
             ("for encryption", with(rsa_key(), "use", json!("enc")), JwkError::Use),
             ("for signing only", with(rsa_key(), "key_ops", json!(["sign"])), JwkError::Use),
             ("unknown algorithm", with(rsa_key(), "alg", json!("RSA-OAEP")), JwkError::Algorithm),
@@ -349,13 +422,32 @@ pub(super) mod tests {
         }
     }
 
+    /// RFC 8032 §8.6: under such a key a signature of zeros verifies for some messages, so whoever shows one proves nothing.
+    #[test]
+    fn points_of_small_order_are_no_keys() {
+        let point = |bytes: [u8; 32]| json!({ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(bytes) });
+        let y = |low: u8, middle: u8, high: u8| {
+            let mut bytes = [middle; 32];
+            (bytes[0], bytes[31]) = (low, high);
+            bytes
+        };
+        let hex = |text: &str| std::array::from_fn(|at| u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).unwrap());
+        let eight = ["26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"];
+        let known = [y(0, 0, 0), y(1, 0, 0), y(0xec, 0xff, 0x7f), y(0xed, 0xff, 0x7f), y(0xee, 0xff, 0x7f)].into_iter().chain(eight.map(hex));
+        for mut bytes in known {
+            assert_eq!(Jwk::parse(&point(bytes)).unwrap_err(), JwkError::Point);
+            bytes[31] |= 0x80;
+            assert_eq!(Jwk::parse(&point(bytes)).unwrap_err(), JwkError::Point);
+        }
+    }
+
     fn soup() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             "[A-Za-z0-9_=-]{0,90}".prop_map(Value::from),
-            prop::sample::select(vec!["RSA", "EC", "oct", "P-256", "P-384", "sig", "RS256", "ES384", "AQAB", RFC_N]).prop_map(Value::from),
+            prop::sample::select(vec!["RSA", "EC", "OKP", "oct", "P-256", "P-384", "Ed25519", "sig", "RS256", "ES384", "AQAB", RFC_N]).prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 24, 8, |inner| {
             let name = prop_oneof![

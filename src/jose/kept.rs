@@ -5,56 +5,44 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Once, PoisonError, RwLock};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, aws_lc};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, EncodingKey};
 
-use super::alg::{Alg, KeyKind};
+use super::alg::KeyKind;
+use super::signer::Signer;
 
-/// A parsed private key and the one algorithm it signs with.
-pub(super) struct Parsed {
-    pub alg: Alg,
-    pub pair: Pair,
-}
-
-pub(super) enum Pair {
-    Rsa(RsaKeyPair),
-    Ec(EcdsaKeyPair),
-}
-
-static KEPT: LazyLock<RwLock<HashMap<u64, Arc<Parsed>>>> = LazyLock::new(RwLock::default);
+static KEPT: LazyLock<RwLock<HashMap<u64, Arc<dyn Signer>>>> = LazyLock::new(RwLock::default);
 
 /// A place in the table; dropping it takes the key out.
 pub(super) struct Kept {
     handle: u64,
-    parsed: Arc<Parsed>,
+    signer: Arc<dyn Signer>,
     encoding: EncodingKey,
 }
 
 impl Kept {
-    pub fn keep(parsed: Parsed) -> Self {
+    pub fn keep(signer: Arc<dyn Signer>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         install();
         let handle = NEXT.fetch_add(1, Ordering::Relaxed);
-        let parsed = Arc::new(parsed);
-        KEPT.write().unwrap_or_else(PoisonError::into_inner).insert(handle, Arc::clone(&parsed));
+        KEPT.write().unwrap_or_else(PoisonError::into_inner).insert(handle, Arc::clone(&signer));
         let bytes = handle.to_be_bytes();
-        let encoding = match parsed.alg.kind() {
+        let encoding = match signer.alg().kind() {
             KeyKind::Rsa => EncodingKey::from_rsa_der(&bytes),
             KeyKind::P256 | KeyKind::P384 => EncodingKey::from_ec_der(&bytes),
+            KeyKind::Ed25519 => EncodingKey::from_ed_der(&bytes),
         };
-        Self { handle, parsed, encoding }
+        Self { handle, signer, encoding }
     }
 
-    pub fn parsed(&self) -> &Parsed {
-        &self.parsed
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
     }
 
     /// The signature of `message`, base64url.
     pub fn sign(&self, message: &[u8]) -> Result<String, Error> {
-        jsonwebtoken::crypto::sign(message, &self.encoding, self.parsed.alg.wire())
+        jsonwebtoken::crypto::sign(message, &self.encoding, self.signer.alg().wire())
     }
 }
 
@@ -71,12 +59,12 @@ pub(super) fn install() {
         signer_factory: |alg, key| match <[u8; 8]>::try_from(key.as_bytes()) {
             Ok(bytes) => {
                 let kept = KEPT.read().unwrap_or_else(PoisonError::into_inner);
-                let parsed = kept.get(&u64::from_be_bytes(bytes)).ok_or(ErrorKind::InvalidKeyFormat)?;
+                let signer = kept.get(&u64::from_be_bytes(bytes)).ok_or(ErrorKind::InvalidKeyFormat)?;
                 // RFC 8725 §3.1: a key signs with the algorithm it is for, and no other.
-                if parsed.alg.wire() != *alg {
+                if signer.alg().wire() != *alg {
                     return Err(ErrorKind::InvalidAlgorithm.into());
                 }
-                Ok(Box::new(KeptSigner(Arc::clone(parsed))))
+                Ok(Box::new(KeptSigner(Arc::clone(signer))))
             }
             Err(_) => (aws_lc::DEFAULT_PROVIDER.signer_factory)(alg, key),
         },
@@ -89,45 +77,32 @@ pub(super) fn install() {
     });
 }
 
-struct KeptSigner(Arc<Parsed>);
+struct KeptSigner(Arc<dyn Signer>);
 
 impl signature::Signer<Vec<u8>> for KeptSigner {
     fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        let random = SystemRandom::new();
-        match &self.0.pair {
-            Pair::Rsa(pair) => {
-                let padding: &dyn aws_lc_rs::signature::RsaEncoding = match self.0.alg {
-                    Alg::RS256 => &RSA_PKCS1_SHA256,
-                    Alg::RS384 => &RSA_PKCS1_SHA384,
-                    Alg::RS512 => &RSA_PKCS1_SHA512,
-                    Alg::PS256 => &RSA_PSS_SHA256,
-                    Alg::PS384 => &RSA_PSS_SHA384,
-                    Alg::PS512 => &RSA_PSS_SHA512,
-                    Alg::ES256 | Alg::ES384 => return Err(signature::Error::new()),
-                };
-                let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(padding, &random, message, &mut out).map_err(signature::Error::from_source)?;
-                Ok(out)
-            }
-            Pair::Ec(pair) => Ok(pair.sign(&random, message).map_err(signature::Error::from_source)?.as_ref().to_vec()),
-        }
+        self.0.sign(message).map_err(signature::Error::from_source)
     }
 }
 
 impl JwtSigner for KeptSigner {
     fn algorithm(&self) -> Algorithm {
-        self.0.alg.wire()
+        self.0.alg().wire()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::EcdsaKeyPair;
+
+    use super::super::alg::Alg;
+    use super::super::signer::{LocalKey, Pair};
     use super::*;
 
     #[test]
     fn a_key_leaves_the_table_with_its_last_owner_and_its_handle_signs_nothing() {
         let pair = EcdsaKeyPair::generate(&aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let kept = Kept::keep(Parsed { alg: Alg::ES256, pair: Pair::Ec(pair) });
+        let kept = Kept::keep(LocalKey::of(Alg::ES256, Pair::Ec(pair)).unwrap());
         let (handle, encoding) = (kept.handle, kept.encoding.clone());
         assert!(KEPT.read().unwrap().contains_key(&handle));
         assert!(jsonwebtoken::crypto::sign(b"m", &encoding, Algorithm::ES256).is_ok());

@@ -1,13 +1,14 @@
-//! JOSE: keys, signing, verification. RFC 7515–7519, 7638, 8725.
+//! JOSE: keys, signing, verification. RFC 7515–7519, 7638, 8037, 8725.
 //!
 //! ```text
-//!   alg ─► jwk, set (public keys) ─► signing (private keys, kept parsed in `kept`)
+//!   alg ─► jwk, set (public keys) ─► signer (who holds a private key) ─► signing (tokens; keys kept in `kept`), import (keys of others)
 //!                               └──► jwt (read, not believed) ─► verify (believed)
 //!   proof: DPoP proofs of our own
 //!   seal: private keys at rest, and HMAC            json: objects without repeated members
 //! ```
 
 mod alg;
+pub mod import;
 mod json;
 pub mod jwk;
 pub mod jwt;
@@ -15,6 +16,7 @@ mod kept;
 mod proof;
 pub mod seal;
 mod set;
+mod signer;
 pub mod signing;
 pub mod verify;
 
@@ -23,6 +25,7 @@ pub use jwk::{Jwk, JwkError, thumbprint};
 pub use jwt::UnverifiedJwt;
 pub use proof::make_proof;
 pub use set::JwkSet;
+pub use signer::{SignError, Signer};
 pub use signing::{KeyError, SigningKey};
 pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, numeric_date, verify, verify_proof, verify_signature};
 

@@ -1,11 +1,11 @@
-//! Private keys and signing. RFC 7515, RFC 7517 §9.3, RFC 7518 §6.
+//! Private keys and signing. RFC 7515, RFC 7517 §9.3, RFC 7518 §6, RFC 8037.
 
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::encoding::{AsBigEndian, AsDer, EcPrivateKeyBin, Pkcs8V1Der};
+use aws_lc_rs::encoding::{AsBigEndian, AsDer, Curve25519SeedBin, EcPrivateKeyBin, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPairComponents, KeySize, PublicKeyComponents};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rsa::pkcs8::DecodePrivateKey;
@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::alg::{Alg, KeyKind};
 use super::jwk::{Jwk, JwkError};
-use super::kept::{Kept, Pair, Parsed};
+use super::kept::Kept;
+use super::signer::{LocalKey, Pair, Signer};
 use crate::secret::Secret;
 
 /// Why a private key cannot be made, read or used.
@@ -31,18 +32,22 @@ pub enum KeyError {
     PrivateJwk,
     #[error(transparent)]
     Public(#[from] JwkError),
+    #[error("the private key does not leave the device that holds it")]
+    Held,
     #[error("the claims cannot be written as JSON")]
     Claims(#[source] serde_json::Error),
     #[error("the signature could not be made")]
     Sign(#[source] jsonwebtoken::errors::Error),
 }
 
-/// A private key, parsed once and kept for as long as a clone of this lives; cloning is cheap. It signs with one algorithm.
+/// A private key, made ready once and kept for as long as a clone of this lives; cloning is cheap. It signs with one algorithm.
 #[derive(Clone)]
 pub struct SigningKey(Arc<Inner>);
 
 struct Inner {
     kept: Kept,
+    /// The key itself, where this process holds it.
+    local: Option<Arc<LocalKey>>,
     public: Jwk,
     kid: String,
     /// What follows `typ` in every header this key signs.
@@ -55,9 +60,10 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Generate`].
     pub fn generate(alg: Alg) -> Result<Self, KeyError> {
-        let pair = match ec_algorithm(alg.kind()) {
-            None => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Generate)?),
-            Some(algorithm) => Pair::Ec(EcdsaKeyPair::generate(algorithm).map_err(|_| KeyError::Generate)?),
+        let pair = match making(alg.kind()) {
+            Making::Rsa => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyError::Generate)?),
+            Making::Ec(algorithm) => Pair::Ec(EcdsaKeyPair::generate(algorithm).map_err(|_| KeyError::Generate)?),
+            Making::Ed => Pair::Ed(Ed25519KeyPair::generate().map_err(|_| KeyError::Generate)?),
         };
         Self::of(alg, pair, None)
     }
@@ -66,9 +72,10 @@ impl SigningKey {
     /// [`KeyError::Pkcs8`] when it is no such key or not one for `alg`; [`KeyError::Public`] when it is too short.
     pub fn from_pkcs8_der(der: &[u8], alg: Alg) -> Result<Self, KeyError> {
         let wrong = |_| KeyError::Pkcs8(alg);
-        let pair = match ec_algorithm(alg.kind()) {
-            None => Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(wrong)?),
-            Some(algorithm) => Pair::Ec(EcdsaKeyPair::from_pkcs8(algorithm, der).map_err(wrong)?),
+        let pair = match making(alg.kind()) {
+            Making::Rsa => Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(wrong)?),
+            Making::Ec(algorithm) => Pair::Ec(EcdsaKeyPair::from_pkcs8(algorithm, der).map_err(wrong)?),
+            Making::Ed => Pair::Ed(Ed25519KeyPair::from_pkcs8(der).map_err(wrong)?),
         };
         Self::of(alg, pair, None)
     }
@@ -87,12 +94,13 @@ impl SigningKey {
     /// The key as PKCS#8, for sealing.
     ///
     /// # Errors
-    /// [`KeyError::Pkcs8`] when the key cannot be written, which no key of ours does.
+    /// [`KeyError::Held`] where the key is elsewhere; [`KeyError::Pkcs8`] when it cannot be written, which no key of ours does.
     pub fn to_pkcs8_der(&self) -> Result<Secret<Vec<u8>>, KeyError> {
         let wrong = |_| KeyError::Pkcs8(self.alg());
-        Ok(Secret::new(match &self.0.kept.parsed().pair {
+        Ok(Secret::new(match self.local()?.pair() {
             Pair::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).map_err(wrong)?.as_ref().to_vec(),
             Pair::Ec(pair) => pair.to_pkcs8v1().map_err(wrong)?.as_ref().to_vec(),
+            Pair::Ed(pair) => pair.to_pkcs8v1().map_err(wrong)?.as_ref().to_vec(),
         }))
     }
 
@@ -109,8 +117,8 @@ impl SigningKey {
         if text("kty")? != alg.kind().kty() || jwk.get("crv").and_then(Value::as_str) != alg.kind().crv() {
             return Err(KeyError::PrivateJwk);
         }
-        let pair = match ec_algorithm(alg.kind()) {
-            None => {
+        let pair = match making(alg.kind()) {
+            Making::Rsa => {
                 let (d, p, q) = (secret("d")?, secret("p")?, secret("q")?);
                 let (dp, dq, qi) = (secret("dp")?, secret("dq")?, secret("qi")?);
                 let (n, e) = (bytes("n")?, bytes("e")?);
@@ -125,12 +133,17 @@ impl SigningKey {
                 };
                 Pair::Rsa(RsaKeyPair::from_components(&components).map_err(|_| KeyError::PrivateJwk)?)
             }
-            Some(algorithm) => {
+            Making::Ec(algorithm) => {
                 let mut point = vec![4u8];
                 point.extend(bytes("x")?);
                 point.extend(bytes("y")?);
                 let d = secret("d")?;
                 Pair::Ec(EcdsaKeyPair::from_private_key_and_public_key(algorithm, d.expose(), &point).map_err(|_| KeyError::PrivateJwk)?)
+            }
+            // RFC 8037 §2.
+            Making::Ed => {
+                let (d, x) = (secret("d")?, bytes("x")?);
+                Pair::Ed(Ed25519KeyPair::from_seed_and_public_key(d.expose(), &x).map_err(|_| KeyError::PrivateJwk)?)
             }
         };
         let kid = jwk.get("kid").map(|kid| kid.as_str().ok_or(KeyError::PrivateJwk)).transpose()?;
@@ -141,15 +154,19 @@ impl SigningKey {
     /// key never takes this form.
     ///
     /// # Errors
-    /// [`KeyError::Pkcs8`] when the key cannot be written, which no key of ours does.
+    /// [`KeyError::Held`] where the key is elsewhere; [`KeyError::Pkcs8`] when it cannot be written, which no key of ours does.
     pub fn to_private_jwk(&self) -> Result<Value, KeyError> {
         let wrong = || KeyError::Pkcs8(self.alg());
         let mut jwk = self.public_jwk().to_value();
         let mut put = |name: &str, bytes: &[u8]| jwk.as_object_mut().map(|members| members.insert(name.to_owned(), json!(URL_SAFE_NO_PAD.encode(bytes))));
-        match &self.0.kept.parsed().pair {
+        match self.local()?.pair() {
             Pair::Ec(pair) => {
                 let d = AsBigEndian::<EcPrivateKeyBin<'_>>::as_be_bytes(&pair.private_key()).map_err(|_| wrong())?;
                 put("d", d.as_ref());
+            }
+            Pair::Ed(pair) => {
+                let seed = pair.seed().map_err(|_| wrong())?;
+                put("d", AsBigEndian::<Curve25519SeedBin<'_>>::as_be_bytes(&seed).map_err(|_| wrong())?.as_ref());
             }
             Pair::Rsa(_) => {
                 let key = rsa::RsaPrivateKey::from_pkcs8_der(self.to_pkcs8_der()?.expose()).map_err(|_| wrong())?;
@@ -171,7 +188,7 @@ impl SigningKey {
     }
 
     pub fn alg(&self) -> Alg {
-        self.0.kept.parsed().alg
+        self.0.kept.signer().alg()
     }
 
     /// The public half, with `kid`, `alg` and `use`.
@@ -209,27 +226,48 @@ impl SigningKey {
         Ok(token)
     }
 
+    /// A key that somebody else holds: a hardware module, a key service. It signs here like any other and cannot be written out.
+    pub fn held_by(signer: Arc<dyn Signer>) -> Self {
+        Self::over(signer, None, None)
+    }
+
     fn of(alg: Alg, pair: Pair, kid: Option<&str>) -> Result<Self, KeyError> {
-        let mut public = match &pair {
-            Pair::Rsa(pair) => {
-                let public = pair.public_key();
-                Jwk::from_rsa(public.modulus().big_endian_without_leading_zero(), public.exponent().big_endian_without_leading_zero(), alg)?
-            }
-            Pair::Ec(pair) => Jwk::from_point(alg.kind(), pair.public_key().as_ref(), alg)?,
-        };
-        let kept = Kept::keep(Parsed { alg, pair });
+        let local = LocalKey::of(alg, pair)?;
+        Ok(Self::over(Arc::clone(&local) as Arc<dyn Signer>, Some(local), kid))
+    }
+
+    fn over(signer: Arc<dyn Signer>, local: Option<Arc<LocalKey>>, kid: Option<&str>) -> Self {
+        let mut public = signer.public_jwk().clone();
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
         public.rename(&kid);
-        let header_end = header_end(alg, &kid);
-        Ok(Self(Arc::new(Inner { kept, public, kid, header_end })))
+        let header_end = header_end(signer.alg(), &kid);
+        Self(Arc::new(Inner { kept: Kept::keep(signer), local, public, kid, header_end }))
+    }
+
+    /// Whoever holds the private half.
+    #[cfg(test)]
+    pub(super) fn signer(&self) -> &dyn Signer {
+        self.0.kept.signer()
+    }
+
+    fn local(&self) -> Result<&LocalKey, KeyError> {
+        self.0.local.as_deref().ok_or(KeyError::Held)
     }
 }
 
-fn ec_algorithm(kind: KeyKind) -> Option<&'static EcdsaSigningAlgorithm> {
+/// What kind of pair a kind of key is made as.
+enum Making {
+    Rsa,
+    Ec(&'static EcdsaSigningAlgorithm),
+    Ed,
+}
+
+fn making(kind: KeyKind) -> Making {
     match kind {
-        KeyKind::Rsa => None,
-        KeyKind::P256 => Some(&ECDSA_P256_SHA256_FIXED_SIGNING),
-        KeyKind::P384 => Some(&ECDSA_P384_SHA384_FIXED_SIGNING),
+        KeyKind::Rsa => Making::Rsa,
+        KeyKind::P256 => Making::Ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
+        KeyKind::P384 => Making::Ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+        KeyKind::Ed25519 => Making::Ed,
     }
 }
 

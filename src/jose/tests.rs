@@ -24,7 +24,7 @@ fn key(alg: Alg) -> &'static SigningKey {
         let rsa = SigningKey::generate(Alg::RS256).unwrap().to_pkcs8_der().unwrap();
         let make = |alg: Alg| match alg.kind() {
             KeyKind::Rsa => SigningKey::from_pkcs8_der(rsa.expose(), alg).unwrap(),
-            KeyKind::P256 | KeyKind::P384 => SigningKey::generate(alg).unwrap(),
+            KeyKind::P256 | KeyKind::P384 | KeyKind::Ed25519 => SigningKey::generate(alg).unwrap(),
         };
         Alg::ALL.iter().map(|alg| (*alg, make(*alg))).collect()
     });
@@ -113,6 +113,50 @@ fn the_published_examples_verify() {
     }
 }
 
+/// RFC 8037 §A.4: Ed25519 has no randomness, so the very signature is published.
+#[test]
+fn the_published_ed25519_signature_is_ours() {
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+    let key = SigningKey::from_private_jwk(&jwk).unwrap();
+    let published =
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    let (signed, signature) = published.rsplit_once('.').unwrap();
+    let made = key.signer().sign(signed.as_bytes()).unwrap();
+    assert_eq!(URL_SAFE_NO_PAD.encode(made), signature);
+}
+
+/// What a hardware module would be: it has the private half, we have three functions.
+struct Device {
+    inside: SigningKey,
+    broken: bool,
+}
+
+impl Signer for Device {
+    fn alg(&self) -> Alg {
+        self.inside.alg()
+    }
+
+    fn public_jwk(&self) -> &Jwk {
+        self.inside.public_jwk()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        if self.broken { Err(SignError("the slot is empty".to_owned())) } else { self.inside.signer().sign(message) }
+    }
+}
+
+#[test]
+fn a_key_that_is_elsewhere_signs_like_any_other_and_does_not_come_out() {
+    let device = |broken| SigningKey::held_by(std::sync::Arc::new(Device { inside: key(Alg::EdDSA).clone(), broken }));
+    let held = device(false);
+    assert_eq!((held.kid(), held.public_jwk()), (key(Alg::EdDSA).kid(), key(Alg::EdDSA).public_jwk()));
+    let token = held.sign("at+jwt", &claims()).unwrap();
+    assert_eq!(check(&token, &set(&[held.public_jwk()]), &expect()), Ok(claims()));
+    assert!(matches!(held.to_pkcs8_der(), Err(KeyError::Held)));
+    assert!(matches!(held.to_private_jwk(), Err(KeyError::Held)));
+    assert!(matches!(device(true).sign("at+jwt", &claims()), Err(KeyError::Sign(_))), "a device that fails fails the call, and nothing else");
+}
+
 #[test]
 fn a_key_survives_pkcs8_and_private_jwk() {
     for &alg in Alg::ALL {
@@ -122,7 +166,12 @@ fn a_key_survives_pkcs8_and_private_jwk() {
         let from_pem = SigningKey::from_pkcs8_pem(&pem, alg).unwrap();
         let jwk = key(alg).to_private_jwk().unwrap();
         let from_jwk = SigningKey::from_private_jwk(&jwk).unwrap();
-        for name in if alg.family() == "RSA" { &["n", "e", "d", "p", "q", "dp", "dq", "qi"][..] } else { &["crv", "x", "y", "d"] } {
+        let members = match alg.kind() {
+            KeyKind::Rsa => &["n", "e", "d", "p", "q", "dp", "dq", "qi"][..],
+            KeyKind::P256 | KeyKind::P384 => &["crv", "x", "y", "d"],
+            KeyKind::Ed25519 => &["crv", "x", "d"],
+        };
+        for name in members {
             assert!(jwk.get(name).is_some(), "{alg} {name}");
             assert!(SigningKey::from_private_jwk(&without(jwk.clone(), name)).is_err(), "{alg} without {name}");
         }

@@ -218,3 +218,49 @@ async fn dropping_the_server_cuts_everybody_off() {
     server.task.abort();
     assert_eq!(rest(&mut busy).await, "");
 }
+
+#[tokio::test]
+async fn one_peer_has_its_share_of_connections_and_no_more() {
+    let server = start(hello(), Limits { max_connections_per_address: 2, ..Limits::default() }, LONG).await;
+    let (mut first, mut second) = (server.connect().await, server.connect().await);
+    for stream in [&mut first, &mut second] {
+        stream.write_all(GET).await.unwrap();
+        one_answer(stream).await;
+    }
+    assert_eq!(server.talk(GET).await, "", "a third is closed");
+    first.write_all(GET).await.unwrap();
+    assert!(one_answer(&mut first).await.starts_with("HTTP/1.1 200"), "those that are there stay");
+    // Whose connection ends may have another; the server needs a moment to see that it did.
+    second.shutdown().await.unwrap();
+    rest(&mut second).await;
+    let served = async {
+        while !server.talk(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, served).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_takes_nothing_of_an_answer_is_given_up() {
+    // More than any socket buffer holds.
+    let large = || async { "x".repeat(64 * 1024 * 1024) };
+    let limits = Limits { write_timeout: Duration::from_millis(50), max_connections: 1, ..Limits::default() };
+    let server = start(hello().route("/large", get(large)), limits, LONG).await;
+    let mut lazy = server.connect().await;
+    lazy.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    // The only seat is free again once the lazy one was given up.
+    let mut next = server.connect().await;
+    next.write_all(GET).await.unwrap();
+    assert!(one_answer(&mut next).await.starts_with("HTTP/1.1 200"));
+    let got = rest(&mut lazy).await;
+    assert!(got.len() < 64 * 1024 * 1024, "{} bytes", got.len());
+}
+
+#[tokio::test]
+async fn nothing_follows_a_body_of_unsaid_length() {
+    let server = start(hello().route("/", post(|body: String| async { body })), Limits::default(), LONG).await;
+    let smuggled = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    let answer = server.talk(smuggled).await;
+    assert!(answer.matches("HTTP/1.1").count() <= 1, "RFC 9112 §6.1: {answer}");
+}

@@ -1,5 +1,7 @@
 //! What our tokens say. RFC 9068 §2.2, OIDC Core §2.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::dpop::Thumbprint;
@@ -99,7 +101,7 @@ pub struct Source {
     pub client_id: Option<ClientId>,
 }
 
-/// The scope that asks for a token of HelseID's, and the claim that holds it. `reference/helseid.md` §6.2; DESIGN §3, HelseID in SMART.
+/// The scope that asks for a token of HelseID's, and the claim that holds it, where the configuration says nothing else. `reference/helseid.md` §6.2; DESIGN §3, HelseID in SMART.
 pub const HELSEID: &str = "https://helseid.nhn.no";
 
 /// What that claim says.
@@ -141,9 +143,6 @@ pub struct IdTokenClaims {
     /// RFC 8693 §4.1; set when the token was exchanged.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub act: Option<Actor>,
-    /// NAV's draft of HelseID in SMART: a token of the provider's for the same person, as proof of who that is.
-    #[serde(rename = "https://helseid.nhn.no", skip_serializing_if = "Option::is_none", default)]
-    pub helseid: Option<HelseIdClaim>,
     #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none", default)]
     pub fhir_user: Option<String>,
     /// OIDC Core §5.4: what the `profile` scope adds. `profile` is the user's FHIR resource by its absolute URL, as SMART 1.0 had it.
@@ -151,4 +150,35 @@ pub struct IdTokenClaims {
     pub profile: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub name: Option<String>,
+    /// NAV's draft of HelseID in SMART: a token of the provider's for the same person, as proof of who that is, under the name that is
+    /// configured. Written for the app and never read here.
+    #[serde(flatten, skip_deserializing)]
+    pub helseid: BTreeMap<String, HelseIdClaim>,
 }
+
+/// `typ` of a logout token. OIDC Back-Channel Logout §2.4.
+pub const LOGOUT_TOKEN: &str = "logout+jwt";
+
+/// What an app is told when a session ends. OIDC Back-Channel Logout §2.4.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogoutTokenClaims {
+    pub iss: Issuer,
+    pub aud: ClientId,
+    pub iat: UnixTime,
+    pub exp: UnixTime,
+    pub jti: TokenId,
+    pub sub: Subject,
+    pub sid: SessionId,
+    pub events: LogoutEvents,
+}
+
+/// The one event a logout token is about: `{"http://schemas.openid.net/event/backchannel-logout": {}}`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LogoutEvents {
+    #[serde(rename = "http://schemas.openid.net/event/backchannel-logout")]
+    pub backchannel_logout: LogoutEvent,
+}
+
+/// An event that says nothing but that it happened.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LogoutEvent {}

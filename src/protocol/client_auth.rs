@@ -57,7 +57,7 @@ impl From<ClientAuthError> for OAuthError {
         match reason {
             // RFC 6749 §2.3: at most one method. SAL §5.3.
             E::Several => Self::invalid_request("more than one way to authenticate").because(reason),
-            E::Basic | E::OtherClientId | E::ClientId | E::SecretAlone | E::AssertionType => Self::invalid_client().because(reason),
+            E::Basic | E::OtherClientId | E::ClientId | E::SecretAlone | E::AssertionType => Self::invalid_client().because(reason).guessed(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::dpop::Scheme;
+use super::ids::ClientId;
 
 /// A registered error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub enum ErrorCode {
     RequestNotSupported,
     RequestUriNotSupported,
     RegistrationNotSupported,
+    /// OpenID Connect Core Error Code unmet_authentication_requirements 1.0 §2
+    UnmetAuthenticationRequirements,
 }
 
 impl ErrorCode {
@@ -61,6 +64,7 @@ impl ErrorCode {
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
+            Self::UnmetAuthenticationRequirements => "unmet_authentication_requirements",
         }
     }
 
@@ -86,7 +90,8 @@ impl ErrorCode {
             | Self::ConsentRequired
             | Self::RequestNotSupported
             | Self::RequestUriNotSupported
-            | Self::RegistrationNotSupported => 400,
+            | Self::RegistrationNotSupported
+            | Self::UnmetAuthenticationRequirements => 400,
         }
     }
 }
@@ -113,12 +118,16 @@ pub struct OAuthError {
     pub challenge: Option<Challenge>,
     /// What the next proof must carry: `DPoP-Nonce`. RFC 9449 §8.
     pub nonce: Option<String>,
+    /// What is refused may have been a guess: it counts. DESIGN §3, Guessing.
+    pub guess: bool,
+    /// Who the request said it was from; nothing says that it was.
+    pub named: Option<ClientId>,
     cause: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl OAuthError {
     pub fn new(code: ErrorCode, description: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, description: description.into(), challenge: None, nonce: None, cause: None }
+        Self { code, description: description.into(), challenge: None, nonce: None, guess: false, named: None, cause: None }
     }
 
     pub fn invalid_request(description: impl Into<Cow<'static, str>>) -> Self {
@@ -145,7 +154,7 @@ impl OAuthError {
 
     /// The token is none of ours, has expired, was revoked or is meant for somebody else. RFC 6750 §3.1.
     pub fn token_invalid() -> Self {
-        Self::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None })
+        Self::new(ErrorCode::InvalidToken, "the access token is invalid or expired").challenge(Challenge::Bearer { scope: None }).guessed()
     }
 
     /// Something we depend on is down: 503, never a guess. DESIGN §3, Failure.
@@ -166,6 +175,20 @@ impl OAuthError {
     #[must_use]
     pub fn challenge(mut self, challenge: Challenge) -> Self {
         self.challenge = Some(challenge);
+        self
+    }
+
+    /// The same refusal, of what may have been a guess.
+    #[must_use]
+    pub fn guessed(mut self) -> Self {
+        self.guess = true;
+        self
+    }
+
+    /// The same refusal, of a request that named this client.
+    #[must_use]
+    pub fn of(mut self, client: &ClientId) -> Self {
+        self.named = Some(client.clone());
         self
     }
 

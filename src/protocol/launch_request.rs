@@ -64,8 +64,16 @@ pub struct LaunchRequest {
     pub launch_url: Option<String>,
     /// The EPJ's own id of the user's session.
     pub session: Option<Secret<String>>,
+    pub upstream: Option<UpstreamProven>,
     /// Seconds.
     pub ttl: Option<u64>,
+}
+
+/// A token of the identity provider's for our own API, with the proof of the key it is bound to, if one came along. RFC 9449 §7.
+#[derive(Debug)]
+pub struct UpstreamProven {
+    pub token: Secret<String>,
+    pub proof: Option<Secret<String>>,
 }
 
 /// Why a body is not a launch request.
@@ -91,6 +99,9 @@ pub enum LaunchRequestError {
 /// The longest text of a member that is only passed on.
 const LONGEST: usize = 1024;
 
+/// The longest token or proof that is looked at. `reference/helseid.md` T23.
+const LONGEST_TOKEN: usize = 16 * 1024;
+
 impl LaunchRequest {
     /// # Errors
     /// [`LaunchRequestError`]; nothing is repaired, nothing unknown is passed over.
@@ -102,9 +113,6 @@ impl LaunchRequest {
         }
         // `null` says the same as leaving the member out.
         members.retain(|_, value| !value.is_null());
-        if let Some(early) = [Member::UpstreamToken, Member::UpstreamProof].into_iter().find(|member| members.contains_key(member.as_str())) {
-            return Err(E::Value { member: early, why: "cannot be taken: this issuer has no upstream" });
-        }
         let mut from = Members(members);
         let context = LaunchContext {
             patient: from.text(Member::Patient)?.map(|text| fhir_id(Member::Patient, &text)).transpose()?,
@@ -128,6 +136,7 @@ impl LaunchRequest {
             fhir_base: from.text(Member::FhirBase)?,
             launch_url: from.text(Member::LaunchUrl)?,
             session: from.text(Member::Session)?.map(Secret::new),
+            upstream: from.upstream()?,
             ttl: from.seconds(Member::Ttl)?,
         })
     }
@@ -156,6 +165,25 @@ impl Members {
             Some(Value::String(text)) if text.len() > LONGEST => Err(LaunchRequestError::Value { member, why: "is longer than 1024 bytes" }),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(LaunchRequestError::Type { member, expected: "a string" }),
+        }
+    }
+
+    fn token(&mut self, member: Member) -> Result<Option<Secret<String>>, LaunchRequestError> {
+        match self.take(member) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Err(LaunchRequestError::Value { member, why: "must not be empty; leave it out instead" }),
+            Some(Value::String(text)) if text.len() > LONGEST_TOKEN => Err(LaunchRequestError::Value { member, why: "is longer than 16384 bytes" }),
+            Some(Value::String(text)) => Ok(Some(Secret::new(text))),
+            Some(_) => Err(LaunchRequestError::Type { member, expected: "a string" }),
+        }
+    }
+
+    /// Both, or the token alone, about which it is then said what is wrong once it was verified.
+    fn upstream(&mut self) -> Result<Option<UpstreamProven>, LaunchRequestError> {
+        match (self.token(Member::UpstreamToken)?, self.token(Member::UpstreamProof)?) {
+            (Some(token), proof) => Ok(Some(UpstreamProven { token, proof })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(LaunchRequestError::Value { member: Member::UpstreamProof, why: "goes with an upstream_token, and there is none" }),
         }
     }
 
@@ -240,7 +268,11 @@ mod tests {
             ("ttl", json!(-1), Member::Ttl),
             ("ttl", json!(1.5), Member::Ttl),
             ("tenant", json!(""), Member::Tenant),
-            ("upstream_token", json!("x"), Member::UpstreamToken),
+            ("upstream_token", json!(1), Member::UpstreamToken),
+            ("upstream_token", json!(""), Member::UpstreamToken),
+            ("upstream_token", json!("x".repeat(16 * 1024 + 1)), Member::UpstreamToken),
+            ("upstream_proof", json!(["x"]), Member::UpstreamProof),
+            ("upstream_proof", json!("x"), Member::UpstreamProof),
         ] {
             let mut body = good();
             body[name] = value;

@@ -1,6 +1,7 @@
 //! The words on the wire: parse and print. No I/O, no clock, no policy.
 
 pub mod claims;
+pub mod claims_request;
 pub mod client_auth;
 pub mod dpop;
 pub mod error;

@@ -5,6 +5,9 @@ use percent_encoding::percent_decode;
 /// At most this many parameters in one request: more than any protocol here needs, few enough to look at cheaply.
 const MOST: usize = 100;
 
+/// The longest name of a parameter, in bytes. Values are bounded with the body that brings them.
+const LONGEST_NAME: usize = 256;
+
 /// What may come more than once: RFC 8707 §2, RFC 8693 §2.1.
 const REPEATABLE: &[&str] = &["resource", "audience"];
 
@@ -15,6 +18,8 @@ pub enum ParamsError {
     Encoding,
     #[error("there are more than 100 parameters")]
     TooMany,
+    #[error("the name of a parameter is longer than 256 bytes")]
+    Name,
 }
 
 /// The pairs of a request, in order. An empty value counts as absent (RFC 6749 §3.1); names are compared byte for byte.
@@ -32,6 +37,9 @@ impl Params {
             }
             let cut = pair.iter().position(|&b| b == b'=');
             let (name, value) = cut.map_or((pair, &[][..]), |at| (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()));
+            if name.len() > LONGEST_NAME {
+                return Err(ParamsError::Name);
+            }
             pairs.push((decode(name)?, decode(value)?));
         }
         Ok(Self(pairs))
@@ -108,6 +116,7 @@ mod tests {
         assert_eq!(Params::parse(b"a=%ff").err(), Some(ParamsError::Encoding));
         let many = vec!["a=1"; 101].join("&");
         assert_eq!(Params::parse(many.as_bytes()).err(), Some(ParamsError::TooMany));
+        assert_eq!(Params::parse(format!("{}=1", "a".repeat(257)).as_bytes()).err(), Some(ParamsError::Name));
     }
 
     proptest! {

@@ -21,6 +21,10 @@ pub enum StoreError {
     #[error("{} is in use by another process: stop that one first, or give this one its own file", path.display())]
     Locked { path: PathBuf },
 
+    /// What answers is not fit to be a store.
+    #[error("the store cannot be used: {0}")]
+    Unfit(String),
+
     /// There is no room.
     #[error("no room to write {}: free some space; the store goes on by itself afterwards", path.display())]
     Full { path: PathBuf },

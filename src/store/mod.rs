@@ -11,6 +11,7 @@ mod error;
 pub mod memory;
 mod reads;
 pub mod records;
+pub mod redis;
 mod typed;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::broadcast;
 
 pub use error::StoreError;
 pub use reads::{Found, Reads, Wanted};
@@ -97,6 +99,14 @@ kinds! {
     UpstreamLink = 15, "upstream_link";
     /// A login there that was begun and has not come back.
     UpstreamAttempt = 16, "upstream_attempt";
+    /// An app that is to be told when a session ends.
+    LogoutParty = 18, "logout_party";
+    /// A logout that an app has not been told yet.
+    LogoutNotice = 20, "logout_notice";
+    /// A token there that came with a launch, sealed.
+    BroughtToken = 30, "brought_token";
+    /// How often somebody failed to prove something.
+    Failures = 17, "failures";
 }
 
 impl fmt::Display for Kind {
@@ -148,6 +158,15 @@ pub enum Commit {
     Conflict,
 }
 
+/// Something another process may have changed that this one keeps in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// This record.
+    Of(Key),
+    /// Something that was told while nobody listened: whoever keeps anything looks again.
+    Missed,
+}
+
 /// A back end: where records are kept and compared. It knows nothing of what is in them, nor what time it is.
 ///
 /// An error is an outage. After one from a writing method it is unknown whether the write happened.
@@ -155,9 +174,11 @@ pub enum Commit {
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// The records under `keys`, in the same order, in one round trip and as of one moment. Expired ones are handed out too.
+    /// Where records lie on several machines each is as of some moment after the call began.
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
 
-    /// Writes if the record is still at `seen`; `None` means that it must not exist, not even expired.
+    /// Writes if the record is still at `seen`; `None` means that it must not exist; a back end that has no clock
+    /// counts an expired one as existing.
     async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError>;
 
     /// Removes the record, whatever its version. It is no error if there is none.
@@ -168,6 +189,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletes records of any space that are expired at `now`, at most `limit`, and says how many.
     async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError>;
+
+    /// What other processes change from now on, of the kinds that are kept in memory; `None` where no other process has this store.
+    /// It may be late or lost: whoever relies on it looks now and then, too.
+    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
+        None
+    }
 
     /// Finishes what was asked before and lets go of everything. Later calls are errors; closing again is not.
     async fn close(&self) -> Result<(), StoreError>;

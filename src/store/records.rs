@@ -6,15 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, Stored};
 use crate::domain::authorization::CheckedRequest;
+use crate::domain::backchannel::{LogoutNotice, LogoutParty};
 use crate::domain::client::Client;
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::Grant;
+use crate::domain::guess::Failures;
 use crate::domain::interaction::Interaction;
 use crate::domain::keys::KeyRing;
 use crate::domain::launch::Launch;
 use crate::domain::session::Session;
 use crate::domain::upstream_attempt::UpstreamAttempt;
-use crate::domain::upstream_session::{UpstreamLink, UpstreamLogin};
+use crate::domain::upstream_session::{BroughtToken, UpstreamLink, UpstreamLogin};
 use crate::secret::Digest;
 use crate::time::UnixTime;
 
@@ -30,11 +32,17 @@ pub struct RevokedToken {
     pub until: UnixTime,
 }
 
-/// An authorization request that was kept for the browser to come back with.
+/// An authorization request that was kept: for the browser to come back with, or because its client pushed it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pushed {
     pub request: CheckedRequest,
+    /// The browser must have come by then.
     pub until: UnixTime,
+    /// The one answer to a pushed request may be on its way until then, and no second one. RFC 9126 §7.3.
+    #[serde(default)]
+    pub answer_by: Option<UnixTime>,
+    #[serde(default)]
+    pub answered: bool,
 }
 
 /// What was changed about a client while the server ran: a registration of its own, or changes to one of the configuration.
@@ -67,16 +75,20 @@ macro_rules! stored {
     };
 }
 
-stored!(KeyRing, KeyRing, 1, |_ring| None);
+stored!(KeyRing, KeyRing, 2, |_ring| None);
 stored!(Client, ClientChange, 1, |change| change.removed_until);
 stored!(Session, Session, 1, |session| Some(session.expires_at + AFTERLIFE));
 stored!(Launch, Launch, 1, |launch| Some(launch.opens_until + Duration::from_secs(4200)));
 stored!(Interaction, Interaction, 1, |interaction| Some(interaction.expires_at));
 stored!(Grant, Grant, 1, |grant| Some(grant.expires_at + AFTERLIFE));
 stored!(Consent, AppAccess, 1, |_access| None);
-stored!(Pushed, Pushed, 1, |pushed| Some(pushed.until));
+stored!(Pushed, Pushed, 1, |pushed| Some(pushed.answer_by.unwrap_or(pushed.until)));
 stored!(Replay, Replay, 1, |mark| Some(mark.until));
 stored!(RevokedToken, RevokedToken, 1, |mark| Some(mark.until));
 stored!(UpstreamLogin, UpstreamLogin, 1, |login| Some(login.expires_at + AFTERLIFE));
 stored!(UpstreamLink, UpstreamLink, 1, |link| Some(link.until + AFTERLIFE));
+stored!(BroughtToken, BroughtToken, 1, |brought| Some(brought.expires_at));
 stored!(UpstreamAttempt, UpstreamAttempt, 1, |attempt| Some(attempt.until));
+stored!(LogoutParty, LogoutParty, 1, |party| Some(party.until));
+stored!(LogoutNotice, LogoutNotice, 1, |notice| Some(notice.until));
+stored!(Failures, Failures, 1, |failures| Some(failures.forgotten_at()));

@@ -173,6 +173,7 @@ impl Upstream {
     }
 
     async fn refreshed(&self, ask: &RefreshAsk<'_>, answer: &Map<String, Value>) -> Result<(Tokens, Option<UpstreamIdentity>), UpstreamError> {
+        something_given(ask.scopes, answer)?;
         let expect = AccessExpect {
             audience: ask.resource,
             jkt: &ask.key.public_jwk().thumbprint(),
@@ -204,6 +205,7 @@ impl Upstream {
         if answer.get("issued_token_type").and_then(Value::as_str) != Some(ACCESS_TOKEN) {
             return Err(AnswerFault::Missing("issued_token_type").into());
         }
+        something_given(ask.scopes, &answer)?;
         let expect = AccessExpect {
             audience: ask.audience,
             jkt: &ask.holder.jkt(),
@@ -262,4 +264,11 @@ impl Upstream {
     fn refresh_expiry(&self, answer: &Map<String, Value>) -> Option<UnixTime> {
         answer.get("rt_expires_in").and_then(Value::as_u64).map(|seconds| self.now() + Duration::from_secs(seconds))
     }
+}
+
+/// An answer that gives nothing of what was asked for is a refusal, whatever token comes with it. `reference/helseid.md` §2.6, §6.4.
+fn something_given(asked: &BTreeSet<String>, answer: &Map<String, Value>) -> Result<(), UpstreamError> {
+    let given = answer.get("scope").and_then(Value::as_str);
+    let nothing = !asked.is_empty() && given.is_some_and(|given| !given.split(' ').any(|scope| asked.contains(scope)));
+    if nothing { Err(UpstreamError::Refused(Refusal::InvalidScope)) } else { Ok(()) }
 }

@@ -48,6 +48,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("aws_lc_rs", &["jose", "secret", "random", "demo", "helseid"], "digests, chance and signatures; the demo app seals its own cookie"),
     ("reqwest", &["fetch", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"], "whoever calls out, and the command line to a running server"),
     ("redb", &["store"], "one back end among several"),
+    ("redis", &["store"], "another one"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),
     ("toml", &["config", "app"], "nothing past a configuration is a table of text; app reads the mock's own"),

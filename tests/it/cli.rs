@@ -24,6 +24,18 @@ fn helsebro(args: &[&str]) -> Command {
     command
 }
 
+/// A key somebody made elsewhere.
+fn pkcs8_pem() -> String {
+    use base64::Engine as _;
+    let der = helsebro::jose::SigningKey::generate(helsebro::jose::Alg::EdDSA).unwrap().to_pkcs8_der().unwrap();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64::engine::general_purpose::STANDARD.encode(der.expose()))
+}
+
+/// The last column of the first line about this algorithm.
+fn kid_of(listed: &str, alg: &str) -> String {
+    listed.lines().find(|line| line.starts_with(alg)).and_then(|line| line.split_ascii_whitespace().last()).unwrap().to_owned()
+}
+
 /// Runs to the end, beside a server in this process.
 fn output(mut command: Command) -> Output {
     tokio::task::block_in_place(|| command.output().unwrap())
@@ -134,6 +146,8 @@ fn help_reads_well() {
         ("keys", &["keys"]),
         ("keys_list", &["keys", "list"]),
         ("keys_rotate", &["keys", "rotate"]),
+        ("keys_revoke", &["keys", "revoke"]),
+        ("keys_import", &["keys", "import"]),
         ("clients", &["clients"]),
         ("clients_add", &["clients", "add"]),
         ("clients_list", &["clients", "list"]),
@@ -164,9 +178,9 @@ async fn where_no_server_runs_the_store_itself_is_looked_after() {
 
     let keys = ok(&["keys", "list"]);
     let lines: Vec<&str> = keys.lines().collect();
-    assert_eq!(lines.len(), 4, "{keys}");
-    assert!(lines[0].starts_with("ALG    STATE    SIGNS FROM"), "{keys}");
-    assert!(lines[3].starts_with("RS256  current  20"), "{keys}");
+    assert_eq!(lines.len(), 6, "{keys}");
+    assert_eq!(lines[0].split_ascii_whitespace().collect::<Vec<_>>(), ["ALG", "STATE", "SINCE", "NEXT", "CHANGE", "ORIGIN", "KID"]);
+    assert!(lines[5].starts_with("RS256  current  20") && lines[5].contains("  generated  "), "{keys}");
 
     let secret = ok(&["clients", "add", "--id", "ward", "--auth", "client_secret_basic", "--scopes", "launch:create", "--quiet"]);
     assert_eq!((secret.lines().count(), secret.trim_end().len()), (1, 43), "the secret and nothing else");
@@ -195,6 +209,11 @@ async fn where_no_server_runs_the_store_itself_is_looked_after() {
 
     let rotated = ok(&["keys", "rotate", "--alg", "ES256"]);
     assert!(rotated.starts_with("A new ES256 key is published and signs from 20"), "{rotated}");
+    let own = place.write("own.pem", &pkcs8_pem());
+    assert!(ok(&["keys", "import", &own]).starts_with("The EdDSA key is published and signs from 20"));
+    assert!(failed(1, &["keys", "import", &place.write("none.pem", "nothing")]).contains("holds no private key"));
+    assert!(ok(&["keys", "revoke", &kid_of(&ok(&["keys", "list"]), "ES384")]).contains("Signs ES384 from now: "));
+    assert!(ok(&["keys", "rotate", "--emergency", "--alg", "PS256"]).contains("fetch the key set again"));
     assert!(failed(1, &["keys", "rotate"]).contains("a next ES256 key is already published and signs in"));
     // Said beside the answer, where no script trips over it.
     let output = output(helsebro(&["keys", "list", "--config", &config]));
@@ -297,7 +316,7 @@ async fn the_demo_is_looked_after_by_address_and_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_be_says_so() {
     assert!(failed(2, &["keys", "list"]).contains("<--config <FILE>|--ops <URL>>"));
-    assert!(failed(2, &["keys", "rotate", "--alg", "HS256", "--ops", "http://127.0.0.1:1"]).contains("possible values: RS256, ES256, ES384"));
+    assert!(failed(2, &["keys", "rotate", "--alg", "HS256", "--ops", "http://127.0.0.1:1"]).contains("possible values: RS256, PS256, ES256, ES384, EdDSA"));
     assert!(failed(2, &["clients", "add", "--config", "x"]).contains("--id"));
     assert!(failed(1, &["keys", "list", "--config", "/nowhere/helsebro.toml"]).contains("cannot be read"));
     let place = Place::idle().await;

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use helsebro::jose::{Alg, SigningKey};
 use serde_json::{Value, json};
 
-use crate::world::{ASSERTION_TYPE, Reply, World, assertion, basic, client_key, jwks_toml};
+use crate::world::{ASSERTION_TYPE, Prover, Reply, World, assertion, basic, client_key, jwks_toml};
 
 const SERVICE: [(&str, &str); 2] = [("grant_type", "client_credentials"), ("scope", "system/Patient.rs")];
 
@@ -40,6 +40,7 @@ fn part(value: &Value) -> String {
     URL_SAFE_NO_PAD.encode(value.to_string())
 }
 
+/// T7 `assertion_jti_reuse`, `assertion_exp_too_far`.
 #[tokio::test]
 async fn every_algorithm_and_every_way_an_assertion_can_be_wrong() {
     let keys: Vec<SigningKey> = Alg::ALL.iter().map(|alg| client_key(*alg)).collect();
@@ -228,7 +229,12 @@ async fn every_algorithm_and_every_way_an_assertion_can_be_wrong() {
     for (case, aud, good) in [("the issuer", json!(issuer), true), ("in an array", json!([issuer]), false), ("the token endpoint", json!(endpoint), false)] {
         let (header, mut claims) = assertion(of(Alg::ES256), "strict", &endpoint, now);
         claims["aud"] = aud;
-        let reply = send(&of(Alg::ES256).sign_with_header(&header, &claims).unwrap()).await;
+        let jwt = of(Alg::ES256).sign_with_header(&header, &claims).unwrap();
+        // FAPI 2.0 §5.3.2.1: no token without a proof.
+        let form = [SERVICE[0], SERVICE[1], ("client_assertion_type", ASSERTION_TYPE), ("client_assertion", &jwt)];
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let proof = Prover::new().proof("POST", &endpoint, now);
+        let reply = world.request("POST", "/token", &[("content-type", "application/x-www-form-urlencoded"), ("dpop", &proof)], body).await;
         if good { accepted(&reply, case) } else { refused(&reply, case) }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use helsebro::config::{self, Checked, Config, Environment, Findings, SecretFile, Store, TABLES, Text, check, client_from_json, load_clients};
+use helsebro::config::{self, Checked, Config, Environment, Findings, Home, SecretFile, Store, TABLES, Text, check, client_from_json, load_clients};
 use helsebro::domain::client::{Client, ClientAuthMethod, CodeReplay, ConsentPolicy, GrantType, Profile, Required};
 use helsebro::domain::issuer::LoginWay;
 use helsebro::protocol::ids::{ClientId, Issuer};
@@ -256,8 +256,10 @@ fn a_client_is_read_whole() {
       "end_with_session": true,
       "launch_trust": "session",
       "dpop": "optional",
+      "par": "optional",
       "refresh_context": false,
       "may_act": [],
+      "helseid": "optional",
       "disabled": false
     }
     "#);

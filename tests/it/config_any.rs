@@ -44,7 +44,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_check_panic(text in "\\PC{0,200}") {
         let _ = checked(&text);
-        let _ = client_from_json(&json!({ "client_id": text, "auth": text, "scopes": text }), &Issuer::parse("https://a.example").unwrap(), &SeededRandom::new(1));
+        let _ = client_from_json(&json!({ "client_id": text, "auth": text, "scopes": text }), Home { issuer: &Issuer::parse("https://a.example").unwrap(), profile: Profile::Smart }, &SeededRandom::new(1));
     }
 
     #[test]

@@ -60,7 +60,7 @@ const REFUSED: &[Row] = &[
         "line 7  issuer[0].logins  is not a key here; did you mean `login`?",
     ]),
     row("unknown key nowhere near", GOOD, (r#"login = ["ehr"]"#, "captcha = true"), &[
-        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, fhir, user, exchange, trusted, upstream",
+        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
     ]),
     row("the RFC's name for a key", GOOD, (r#"auth = "none""#, r#"token_endpoint_auth_method = "none""#), &[
         r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
@@ -118,6 +118,41 @@ log_level = "verbose""#), &[
 kind = "memory"
 path = "x""#), &[
         r#"line 4  store.path  has no meaning in memory; leave it out, or write kind = "embedded""#,
+    ]),
+    row("an address of Redis without Redis", GOOD, ("[store]", r#"[store]
+url = "redis://localhost""#), &[
+        r#"line 3  store.url  is for Redis; leave it out, or write kind = "redis""#,
+    ]),
+    row("Redis nowhere", GOOD, ("[store]", r#"[store]
+kind = "redis""#), &[
+        r#"line 2  store.url  is missing, and kind is "redis"; write "rediss://redis.epj.example:6379", "rediss+sentinel://s1:26379,s2:26379,s3:26379/mymaster" or "rediss+cluster://r1:6379,r2:6379""#,
+    ]),
+    row("Redis, with everything wrong, and no password shown", GOOD, ("[store]", r#"[store]
+kind = "redis"
+path = "x"
+url = "redis://admin:hemmelig@r1"
+username = "u"
+key_prefix = "{a}"
+wait_timeout_ms = 50
+max_in_flight = 1
+password = "hemmelig""#), &[
+        r#"line 4  store.path  has no meaning with Redis; leave it out, or write kind = "embedded""#,
+        r#"line 5  store.url  holds a user or a password, which an address must not; write username and password = { file = "…" } beside it"#,
+        r#"line 7  store.key_prefix  "{a}"  must be 1 to 40 letters, digits, dots, dashes and underscores; write "helsebro""#,
+        r#"line 8  store.wait_timeout_ms  waits for nobody; write wait_replicas = 1, or leave it out"#,
+        r#"line 9  store.max_in_flight  "1"  must be 16 to 65536 requests"#,
+        r#"line 10  store.password  stands in the file itself, which only a loopback issuer may do; write { file = "…" } or { env = "…" }"#,
+    ]),
+    row("Redis with what its address leaves no use for", GOOD, ("[store]", r#"[store]
+kind = "redis"
+url = "redis+cluster://localhost:7001,localhost"
+ca_file = "ca.pem"
+sentinel_username = "u"
+username = "u""#), &[
+        r#"line 2  store.password  is missing, and there is a user name; write { file = "…" }"#,
+        r#"line 2  store.sentinel_password  is missing, and there is a user name; write { file = "…" }"#,
+        r#"line 5  store.ca_file  is for TLS, and the url has none; write rediss, or leave it out"#,
+        r#"line 6  store.sentinel_username  is for Sentinels, and the url names none; leave it out, or write redis+sentinel://"#,
     ]),
     row("a seal key of the wrong size", GOOD, ("[keys]", r#"[keys]
 seal_key = { env = "WEAK" }"#), &[
@@ -244,6 +279,9 @@ key_overlap = "1m""#), &[
 key_overlap = "2h""#), &[
         "line 8  issuer[0].key_overlap  must be shorter than key_rotation: the next key is published while this one still signs",
     ]),
+    row("a set that is kept longer than a lead", GOOD, (r#"login = ["ehr"]"#, r#"jwks_max_age = "10m""#), &[
+        r#"line 7  issuer[0].jwks_max_age  is too long for this key_overlap: who kept the set would meet a key that is not in it; make key_overlap "11m" at least (NAV-040)"#,
+    ]),
     row("the name of the server itself", GOOD, (r#"client_id = "app""#, r#"client_id = "helsebro""#), &[
         r#"line 11  client[0].client_id  "helsebro"  is this server's own; choose another"#,
     ]),
@@ -318,13 +356,13 @@ jwks_uri = "http://a.example/jwks""#), &[
         r#"line 13  client[0].jwks_uri  "http://a.example/jwks"  must be https (RFC 7591 §2); write "https://a.example/jwks""#,
     ]),
     row("keys that are private, shared, nameless, twisted or none", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
-jwks = { keys = [{ kid = "1", d = "ZA", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kty = "oct", kid = "2", k = "aw" }, { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "4", use = "enc", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "5", kty = "EC", crv = "P-256", x = "eA", y = "eQ" }, { kid = "6", kty = "OKP", crv = "Ed25519", x = "eA" }, 7] }"#), &[
+jwks = { keys = [{ kid = "1", d = "ZA", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kty = "oct", kid = "2", k = "aw" }, { kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "4", use = "enc", kty = "EC", crv = "P-256", x = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }, { kid = "5", kty = "EC", crv = "P-256", x = "eA", y = "eQ" }, { kid = "6", kty = "OKP", crv = "Ed448", x = "eA" }, 7] }"#), &[
         "line 13  client[0].jwks.keys[0]  is refused: the key has the private member `d`; it must never leave the app: make a new key pair, and send the public half (SAL-009)",
         "line 13  client[0].jwks.keys[1]  is refused: a shared-secret key (kty `oct`) is no public key; send an EC or RSA key (SAL-009)",
         "line 13  client[0].jwks.keys[2]  is refused: the key has no `kid`; give it a name of its own (SAL-008)",
         r#"line 13  client[0].jwks.keys[3]  is refused: the key is not for signatures; its use must be "sig" (RFC 7517 §4.2)"#,
         "line 13  client[0].jwks.keys[4]  is refused: the point is not on the curve, or its coordinates have the wrong length (RFC 7518 §6)",
-        "line 13  client[0].jwks.keys[5]  is refused: the key type or curve is not supported; send an EC key on P-256 or P-384, or an RSA key (SAL-008)",
+        "line 13  client[0].jwks.keys[5]  is refused: the key type or curve is not supported; send a key on P-256, P-384 or Ed25519, or an RSA key (SAL-008)",
         "line 13  client[0].jwks.keys[6]  is refused: not a JSON object with the members of a key (RFC 7518 §6)",
     ]),
     row("two keys of one name", GOOD, (r#"auth = "none""#, r#"auth = "private_key_jwt"
@@ -480,16 +518,16 @@ launch_urls = ["https://app.example/launch"]"#), &[
         "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
     ]),
     row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
-        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, session_ttl, refresh_reuse_window, dpop_nonce, key_rotation, key_overlap, fhir, user, exchange, trusted, upstream"#,
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
     ]),
     row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
         r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,
     ]),
     row("tokens we have no key for", GOOD, (r#"auth = "none""#, r#"auth = "none"
 access_token_alg = "RS384"
-id_token_signed_response_alg = "PS256""#), &[
-        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "ES256", "ES384"; did you mean "ES384"?"#,
-        r#"line 14  client[0].id_token_signed_response_alg  "PS256"  must be one of "RS256", "ES256", "ES384"; did you mean "ES256"?"#,
+id_token_signed_response_alg = "RS512""#), &[
+        r#"line 13  client[0].access_token_alg  "RS384"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA"; did you mean "ES384"?"#,
+        r#"line 14  client[0].id_token_signed_response_alg  "RS512"  must be one of "RS256", "PS256", "ES256", "ES384", "EdDSA""#,
     ]),
 ];
 

@@ -42,6 +42,7 @@ fn the_shortest_is_strict() {
     }
     assert_eq!((rules.min_level, rules.tenancy, rules.request_object), (SecurityLevel::HIGHEST, Tenancy::Own, RequestObject::Details));
     assert_eq!((rules.max_auth_age, rules.leeway, rules.patience.attempt), (Duration::from_secs(12 * 3600), Duration::from_secs(5), Duration::from_secs(5)));
+    assert_eq!((rules.claim.as_str(), rules.claim_issuer.as_str()), ("https://helseid.nhn.no", "http://127.0.0.1:9403"));
     assert!(good(SHORTEST).issuers[0].rules.upstream.is_none());
 }
 
@@ -51,9 +52,10 @@ fn it_is_read_whole() {
         "{}scopes = \"fjord:epj-api/exchange demo:kjerne/read\"\nresources = [\"demo:kjerne\"]\nextra_audiences = [\"fjord:portal-api\"]\ntenancy = \"multi\"\n\
          request_object = \"always\"\nrequest_object_typ = \"oauth-authz-req+jwt\"\nacr_values = \"Level4 idp:idporten-oidc\"\nmin_level = \"3\"\n\
          max_auth_age = \"1h\"\nleeway = \"2s\"\nuserinfo = \"dpop\"\ntimeout = \"3s\"\nretries = 0\nlongest_wait = \"0s\"\nmax_calls = 4\ncircuit_failures = 2\n\
-         circuit_open = \"1m\"\n",
+         circuit_open = \"1m\"\nclaim = \"urn:example:helseid\"\nclaim_issuer = \"https://helseid.nhn.no\"\n",
         shortest()
     ));
+    assert_eq!((rules.claim.as_str(), rules.claim_issuer.as_str()), ("urn:example:helseid", "https://helseid.nhn.no"));
     assert!(rules.scopes.contains("demo:kjerne/read") && rules.scopes.contains("openid"));
     assert_eq!(rules.resources.iter().collect::<Vec<_>>(), ["demo:kjerne", "fjord:epj-api"]);
     assert!(rules.is_ours("fjord:portal-api") && rules.is_ours("fjord:epj-api") && !rules.is_ours("demo:kjerne"));
@@ -84,6 +86,11 @@ fn each_mistake_has_its_words() {
         ("min_level = \"5\"", "must be one of \"4\", \"3\", \"2\""),
         ("leeway = \"6s\"", "must be \"0s\" to \"5s\""),
         ("retries = 3", "must be 0 to 2 retries"),
+        ("claim = \"openid\"", "must be a URI of its own"),
+        ("claim = \"launch:create\"", "must be a URI of its own"),
+        ("claim = \"acr\"", "must be a URI of its own"),
+        ("claim = \"urn:two words\"", "must be a URI of its own"),
+        ("claim_issuer = \"\"", "must be 1 to 255 visible ASCII"),
         ("tenancy = \"many\"", "must be one of \"own\", \"single\", \"multi\""),
         ("jwks_uri = \"https://elsewhere.example\"", "is not a key here"),
     ] {
@@ -113,4 +120,33 @@ fn a_key_stands_in_the_file_on_loopback_alone_and_is_never_shown() {
     let loopback = remote("{ file = \"secrets/helseid.jwk\" }").replace("https://helseid-sts.nhn.no", "http://127.0.0.1:9403");
     let refusal = check(Text { file: "helsebro.toml", text: &loopback, environment: &environment }, &[]).unwrap_err();
     assert!(refusal.to_string().contains("could be anybody"), "{refusal}");
+}
+
+/// DESIGN §3, HelseID in SMART: confidential clients with a row only; and what cannot be had is not required.
+#[test]
+fn an_app_that_cannot_do_without_needs_a_way_there() {
+    let row = "[[issuer.exchange]]\nname = \"who\"\ndirection = \"to-upstream\"\ncaller = \"app\"\naudience = \"nav-like:app\"\n\
+               scopes = \"nav-like:app/identity\"\ndelivery = \"identity\"\n";
+    let secret = "auth = \"client_secret_basic\"\nclient_secret = \"c2VjcmV0LW9mLTI1Ni1iaXRzLWZvci1hLXRlc3QtMDE\"";
+    let text = |login: &str, row: &str, auth: &str, scopes: &str, helseid: &str| {
+        let upstream = local(&format!("{}{row}", shortest())).replacen("9400\"\n", &format!("9400\"\nlogin = {login}\n"), 1);
+        format!(
+            "{upstream}[[client]]\nclient_id = \"app\"\n{auth}\nredirect_uris = [\"https://app.example/cb\"]\nscopes = \"openid launch {scopes}\"\n\
+             launch_urls = [\"https://app.example/launch\"]\n{helseid}\n"
+        )
+    };
+    let (ways, scope, required) = (r#"["ehr", "helseid"]"#, "https://helseid.nhn.no", "helseid = \"required\"");
+    good(&text(ways, row, secret, scope, required));
+    good(&text(ways, row, secret, scope, "helseid = \"optional\""));
+    for (text, words) in [
+        (text(r#"["ehr"]"#, row, secret, scope, required), "nobody could log in there"),
+        (text(ways, "", secret, scope, required), "nothing would come of the login"),
+        (text(ways, row, secret, "fhirUser", required), "the app could never ask for it"),
+        (text(ways, "", "auth = \"none\"", scope, required), "is for confidential clients only"),
+        (text(ways, row, "auth = \"none\"", scope, ""), "is a public client, and only confidential ones may exchange"),
+        (text(ways, row, secret, scope, "helseid = \"always\""), "must be one of \"optional\", \"required\""),
+    ] {
+        let lines = refused(&text);
+        assert!(matches!(&lines[..], [one] if one.contains(words)), "{words}: {lines:?}");
+    }
 }

@@ -127,6 +127,38 @@ async fn the_epjs_page_puts_a_fault_on_and_takes_it_off() {
     assert!(!on.reply.body.contains(secret), "the secret of the levers stays with the EPJ's server");
 }
 
+/// DESIGN §3, Issuers: nothing crosses. The hospital shares the listeners, and neither clients nor keys, nor the levers of the operations listener.
+#[tokio::test]
+async fn the_hospital_is_another_system_on_the_same_listeners() {
+    let world = World::start().await;
+    let facts = &world.demo.facts;
+    let hospital = facts.hospital.as_ref().unwrap();
+    let get = async |url: String| world.http.get(url).send().await.unwrap().json::<Value>().await.unwrap();
+    let metadata = get(format!("{}/.well-known/openid-configuration", hospital.issuer)).await;
+    assert_eq!(metadata["issuer"], hospital.issuer.as_str());
+    let smart = get(format!("{}/.well-known/smart-configuration", hospital.fhir)).await;
+    assert_eq!(smart["token_endpoint"], format!("{}/token", hospital.issuer));
+    let kids = async |issuer: &str| get(format!("{issuer}/jwks")).await["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect::<Vec<_>>();
+    let (ours, theirs) = (kids(&facts.issuer).await, kids(&hospital.issuer).await);
+    assert!(!theirs.is_empty() && theirs.iter().all(|kid| !ours.contains(kid)));
+    // One's client is nobody at the other; and whoever tests the demo names no issuer.
+    let ask = [("grant_type", "client_credentials"), ("scope", "launch:create")];
+    let there = world.http.post(format!("{}/token", hospital.issuer)).header("authorization", world.basic("epj")).form(&ask).send().await.unwrap();
+    assert_eq!(there.status(), 401);
+    let clients = world.http.get(format!("{}/clients", facts.ops)).bearer_auth(facts.ops_token.expose()).send().await.unwrap();
+    assert_eq!(clients.status(), 200);
+    let clients: Value = clients.json().await.unwrap();
+    assert_eq!(clients["issuer"], facts.issuer.as_str());
+    for id in hospital.clients.keys().filter(|id| *id != "fhir-server") {
+        assert!(!clients["clients"].to_string().contains(&format!("\"{id}\"")), "{id}");
+    }
+    // The portal has nobody behind its address, so the EPJ's page does not offer it.
+    let page = world.browser().get(&format!("{}/patient/{}", facts.epj, facts.patients[0].patient)).await.is(200);
+    assert!(page.reply.body.contains("syk-inn") && !page.reply.body.contains("referral-portal"));
+    let elsewhere = world.http.get(format!("{}/jwks", facts.issuer)).header("host", "elsewhere.example").send().await.unwrap();
+    assert_eq!(elsewhere.status(), 421);
+}
+
 /// Issue: both directions, the chain of actors, and what each party sees; and nothing secret is printed.
 #[tokio::test]
 async fn the_walk_goes_through_helseid_in_both_directions() {
@@ -144,12 +176,17 @@ async fn the_walk_goes_through_helseid_in_both_directions() {
         "HelseID's becomes ours: with a launch it opens the patient",
         "the FHIR server: fhirUser=Practitioner/lege-fastlege  patient=pasient-02  act: regional-portal",
         "She logs out at HelseID, and everything ends",
+        "The EPJ's becomes the hospital's: the same patient and doctor, by number",
+        "pasient-01 of the EPJ is sykehus-4711 of the hospital",
+        "for Practitioner/henviser-77; who acts: referrals, a client of the hospital's; before that: referral-portal, a client of the EPJ's",
+        "A patient whom the hospital does not know opens nothing",
     ] {
         assert!(printed.contains(line), "{line}\n{printed}");
     }
     let facts = &world.demo.facts;
+    let hospital = facts.hospital.as_ref().unwrap();
     let secrets =
-        facts.clients.values().filter_map(|client| client.client_secret.as_ref()).chain([&facts.ops_token, &facts.helseid.as_ref().unwrap().admin_secret]);
+        facts.clients.values().chain(hospital.clients.values()).chain([&hospital.portal]).filter_map(|client| client.client_secret.as_ref()).chain([&facts.ops_token, &facts.helseid.as_ref().unwrap().admin_secret]);
     for secret in secrets {
         assert!(!printed.contains(secret.expose().as_str()), "a secret is printed");
     }

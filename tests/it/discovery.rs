@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use helsebro::jose::Alg;
+use helsebro::protocol::claims::HELSEID;
 use serde_json::{Value, json};
 
 use crate::world::{ASSERTION_TYPE, App, Bare, Reply, Tokens, VERIFIER, World, assertion, basic, claims, client_key, jwks_toml};
@@ -90,7 +91,7 @@ async fn they_are_served_as_smart_wants() {
     let keys = keys.json();
     let keys = keys["keys"].as_array().unwrap();
     let algs: BTreeSet<&str> = keys.iter().map(|key| key["alg"].as_str().unwrap()).collect();
-    assert_eq!(algs, ["RS256", "ES256", "ES384"].into());
+    assert_eq!(algs, ["RS256", "PS256", "ES256", "ES384", "EdDSA"].into());
     for key in keys {
         assert!(key["kid"].is_string() && key["use"] == "sig", "{key}");
         for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
@@ -120,6 +121,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         ),
         app("es256", "none", "id_token_signed_response_alg = \"ES256\""),
         app("es384", "none", "id_token_signed_response_alg = \"ES384\""),
+        app("ps256", "none", "id_token_signed_response_alg = \"PS256\""),
+        app("eddsa", "none", "id_token_signed_response_alg = \"EdDSA\""),
     ];
     let world = World::with_clients(&clients.concat()).await;
     let (smart, metadata) = (world.get(SMART).await.is(200).json(), world.get(OPENID).await.is(200).json());
@@ -209,7 +212,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
     // Each scope, in the kind of request it is for: SAL-148.
     let launch = world.ehr().client("open").launch().await;
     let open = |scope: &str| world.app("open").at(AT).set("scope", scope);
-    for scope in texts(&metadata["scopes_supported"]) {
+    // What takes a login at HelseID is shown where there is one: `exchange::bridge::claim`.
+    for scope in texts(&metadata["scopes_supported"]).into_iter().filter(|name| *name != HELSEID) {
         let granted = if scope.starts_with("system/") {
             let (head, claims) = assertion(&keys[0], "service", &endpoint, world.now());
             let jwt = keys[0].sign_with_header(&head, &claims).unwrap();
@@ -264,7 +268,7 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         assert_eq!(crate::world::header(id_token)["alg"], alg);
         seen.extend(claims(id_token).as_object().unwrap().keys().cloned());
     }
-    for claim in texts(&metadata["claims_supported"]) {
+    for claim in texts(&metadata["claims_supported"]).into_iter().filter(|name| *name != HELSEID) {
         assert!(seen.contains(claim), "{claim} is advertised and never sent; sent: {seen:?}");
     }
     // Response modes and prompts are read where they are advertised; what is not advertised is refused.
@@ -272,8 +276,8 @@ async fn every_endpoint_grant_method_algorithm_and_scope_it_names_works() {
         let page = open("openid").set("response_mode", mode).authorize(&mut world.browser()).await;
         assert!(page.reply.status == 303 && page.location().is_none_or(|to| !to.as_str().contains("invalid_request")), "{mode}");
     }
-    for off in ["claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported"] {
-        assert_eq!(metadata[off], json!(false));
+    for (name, there) in [("claims_parameter_supported", true), ("request_parameter_supported", false), ("request_uri_parameter_supported", false)] {
+        assert_eq!(metadata[name], json!(there), "{name}");
     }
     assert_eq!(metadata["authorization_response_iss_parameter_supported"], json!(true));
 }
@@ -341,7 +345,7 @@ async fn issuers_with_paths_are_found_both_ways_and_share_nothing() {
         keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     };
     let (of_a, of_b) = (kids(&a).await, kids(&b).await);
-    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 3 && of_b.len() == 3);
+    assert!(of_a.is_disjoint(&of_b) && of_a.len() == 5 && of_b.len() == 5);
     let app_a = basic("app", SECRET);
     let app_b = basic("app", "Kp3sW8xE1rT6yU0iO5aD2fG7hJ4kL9zQ");
     let redeem = async |issuer: &str, authorization: &str, code: &str| {

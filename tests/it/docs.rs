@@ -142,6 +142,11 @@ fn every_proof_in_the_map_is_one() {
 /// Words of the standards that look like the name of a test.
 const WIRE_WORDS: &[&str] = &[
     "dpop_jkt",
+    "request_uri",
+    "redirect_uri",
+    "expires_in",
+    "id_token_hint",
+    "auth_time",
     "fhir_user",
     "client_id",
     "client_secret_basic",

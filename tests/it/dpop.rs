@@ -129,8 +129,8 @@ async fn a_proof_that_proves_nothing_gives_no_token_and_costs_no_code() {
         ("another URL", vec![key.proof("POST", &format!("{}/userinfo", world.issuer()), now)]),
         ("another host", vec![key.proof("POST", "http://other.example/token", now)]),
         ("old", vec![key.proof("POST", &url, now - 62)]),
-        ("early", vec![key.proof("POST", &url, now + 8)]),
-        ("a private key", vec![key.broken(&fresh(), |header, _| header["jwk"] = key.0.to_private_jwk().unwrap())]),
+        ("early", vec![key.proof("POST", &url, now + 12)]),
+        ("proof_private_jwk", vec![key.broken(&fresh(), |header, _| header["jwk"] = key.0.to_private_jwk().unwrap())]),
         ("another's key", vec![key.broken(&fresh(), |header, _| header["jwk"] = json!(Prover::new().0.public_jwk()))]),
         ("alg none", vec![unsigned(&key.broken(&fresh(), |header, _| header["alg"] = json!("none")))]),
         ("no signature", vec![unsigned(&key.sign(&fresh()))]),
@@ -186,7 +186,7 @@ async fn a_bound_token_is_nothing_without_its_key() {
             ("another URL", dpop.clone(), vec![key.beside("GET", &format!("{url}x"), token, now)], "invalid_dpop_proof"),
             ("the token endpoint's", dpop.clone(), vec![key.beside("POST", &world.token_endpoint(), token, now)], "invalid_dpop_proof"),
             ("old", dpop.clone(), vec![key.beside("GET", url, token, now - 62)], "invalid_dpop_proof"),
-            ("early", dpop.clone(), vec![key.beside("GET", url, token, now + 8)], "invalid_dpop_proof"),
+            ("early", dpop.clone(), vec![key.beside("GET", url, token, now + 12)], "invalid_dpop_proof"),
             ("a changed claim", dpop.clone(), vec![swapped(&good(), &beside(claims()))], "invalid_dpop_proof"),
         ];
         for (case, authorization, proofs, error) in rows {

@@ -3,6 +3,7 @@
 mod bridge;
 mod foreign;
 mod hospital;
+mod ids;
 mod limits;
 mod own;
 mod peer;

@@ -83,6 +83,26 @@ fn more_clients() -> (String, Value) {
         let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
         add(id, DEV, "private_key_jwt", &format!("jwks = {{ keys = [{{ {} }}] }}", members.join(", ")), ("private_jwk", key.to_private_jwk().unwrap()));
     }
+    // FAPI 2.0 §5.3.2: what the profile asks, the registration need not repeat.
+    let key = SigningKey::generate(Alg::ES256).unwrap();
+    let public = key.public_jwk().to_value();
+    let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    let [callback, launch] = ["callback", "launch"].map(|page| format!("http://127.0.0.1:1/extra-fapi2/{page}"));
+    toml.push_str(&format!(
+        "[[client]]\nclient_id = \"extra-fapi2\"\nauth = \"private_key_jwt\"\nprofile = \"fapi2\"\njwks = {{ keys = [{{ {} }}] }}\nredirect_uris = [{callback:?}]\nlaunch_urls = [{launch:?}]\n\
+         scopes = \"openid fhirUser launch offline_access patient/*.rs\"\nconsent = \"pre-approved\"\n\n",
+        members.join(", ")
+    ));
+    facts["extra-fapi2"] =
+        json!({ "client_id": "extra-fapi2", "auth": "private_key_jwt", "private_jwk": key.to_private_jwk().unwrap(), "redirect_uris": [callback] });
+    let key = SigningKey::generate(Alg::EdDSA).unwrap();
+    let public = key.public_jwk().to_value();
+    let members: Vec<String> = public.as_object().unwrap().iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    toml.push_str(&format!(
+        "[[client]]\nclient_id = \"extra-eddsa\"\nauth = \"private_key_jwt\"\nscopes = \"system/*.rs\"\naccess_token_alg = \"EdDSA\"\ndpop = \"required\"\njwks = {{ keys = [{{ {} }}] }}\n\n",
+        members.join(", ")
+    ));
+    facts["extra-eddsa"] = json!({ "client_id": "extra-eddsa", "auth": "private_key_jwt", "private_jwk": key.to_private_jwk().unwrap() });
     toml.push_str(&EXCHANGING.iter().fold(EXCHANGE_CLIENTS.to_owned(), |text, (id, _, secret)| text.replace(&format!("SECRET of {id}"), secret)));
     for (id, auth, secret) in EXCHANGING {
         let redirect_uris = [format!("http://127.0.0.1:1/{id}/callback")];
@@ -182,6 +202,12 @@ mod node {
         play("node/dpop.mjs", 10).await;
     }
 
+    /// FAPI 2.0 Security Profile §5.3.2, RFC 9126.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn openid_client_pushes_its_requests_under_fapi() {
+        play("node/fapi.mjs", 5).await;
+    }
+
     /// The mock of HelseID with its sample API, and one client of the list that the script plays.
     #[tokio::test(flavor = "multi_thread")]
     async fn openid_client_logs_in_at_the_mock_of_helseid() {
@@ -210,6 +236,12 @@ mod node {
         running.mock.stop().await;
         let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success() && printed.contains("# pass 3"), "{printed}");
+    }
+
+    /// RFC 8037.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn jose_signs_and_verifies_on_ed25519() {
+        play("node/eddsa.mjs", 3).await;
     }
 
     /// RFC 8693.

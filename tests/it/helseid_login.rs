@@ -2,7 +2,9 @@
 //! §2.8–2.10, §6.6–6.8.
 
 mod access;
+mod claim;
 mod ending;
+mod nodes;
 mod world;
 
 use helsebro::helseid::faults::Endpoint;

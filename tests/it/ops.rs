@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests are tests")]
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +10,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use helsebro::app::admin::register;
 use helsebro::app::demo::{self, Demo, DemoOptions};
 use helsebro::app::open::{Opened, open};
 use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::http::ops::{Ops, router};
 use helsebro::http::{HttpLimits, Site};
+use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
 use helsebro::secret::{Digest, Secret};
 use helsebro::store::Backend;
@@ -191,10 +193,10 @@ async fn every_refusal_is_json_and_says_why() {
         ("a member where none is", world.ops(Method::POST, "/clients/epj/enable").json(&json!({ "x": 1 })), 400, "invalid_request", "there is: none"),
         (
             "an algorithm we do not sign with",
-            world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "PS256" })),
+            world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS384" })),
             400,
             "invalid_request",
-            "RS256, ES256 or ES384",
+            "RS256, PS256, ES256, ES384, EdDSA",
         ),
         ("no algorithm at all", world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": 5 })), 400, "invalid_request", "alg must be a text"),
         ("a form", world.ops(Method::POST, "/clients").form(&[("client_id", "x")]), 415, "invalid_request", "application/json"),
@@ -453,32 +455,87 @@ async fn a_key_rotated_on_a_running_server_is_published_before_it_signs() {
         listed["keys"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
     };
     let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(alg, state)| ((*alg).to_owned(), (*state).to_owned())).collect::<Vec<_>>();
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "current")]));
+    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current")]));
     let old = signed_by().await;
 
     let rotated = read(world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS256" }))).await.is(200);
     assert_eq!(rotated["rotated"].as_array().unwrap().len(), 1);
     let new = member(&rotated["rotated"][0], "kid").to_owned();
-    assert_eq!(published().await.len(), 4);
+    assert_eq!(published().await.len(), 6);
     assert!(published().await.contains(&new), "seen at once");
     assert_eq!(signed_by().await, old, "signs not yet");
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "next"), ("RS256", "current")]));
+    assert_eq!(
+        states().await,
+        pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "next"), ("RS256", "current")])
+    );
     let description = read(world.ops(Method::POST, "/keys/rotate").json(&json!({ "alg": "RS256" }))).await.refused(409, "conflict");
     assert!(description.contains("RS256 key is already published"), "{description}");
     world.post("/keys/rotate").await.refused(409, "conflict");
-    assert_eq!(published().await.len(), 4, "all or nothing");
+    assert_eq!(published().await.len(), 6, "all or nothing");
 
     world.demo.clock.set_offset(590);
     assert_eq!(signed_by().await, old);
     world.demo.clock.set_offset(601);
     assert_eq!(signed_by().await, new);
-    assert_eq!(states().await, pairs(&[("ES256", "current"), ("ES384", "current"), ("RS256", "current"), ("RS256", "retired")]));
+    assert_eq!(
+        states().await,
+        pairs(&[("ES256", "current"), ("ES384", "current"), ("EdDSA", "current"), ("PS256", "current"), ("RS256", "current"), ("RS256", "retired")])
+    );
     assert!(published().await.contains(&old), "its tokens can still be verified");
 
     // Without an algorithm, each of them.
     let all = world.post("/keys/rotate").await.is(200);
-    assert_eq!(all["rotated"].as_array().unwrap().len(), 3);
-    assert_eq!(published().await.len(), 7);
+    assert_eq!(all["rotated"].as_array().unwrap().len(), 5);
+    assert_eq!(published().await.len(), 11);
+    world.demo.stop().await;
+}
+
+#[tokio::test]
+async fn keys_are_imported_revoked_and_replaced_over_the_listener() {
+    let world = World::start().await;
+    let post = async |path: &str, body: Value| read(world.ops(Method::POST, path).json(&body)).await;
+    let own = SigningKey::generate(Alg::EdDSA).unwrap();
+    let der = STANDARD.encode(own.to_pkcs8_der().unwrap().expose());
+    let imported = post("/keys/import", json!({ "pkcs8": der })).await.is(200);
+    let told = ["kid", "alg", "state", "origin"].map(|name| member(&imported["imported"], name).to_owned());
+    assert_eq!(told, [own.kid(), "EdDSA", "next", "imported"]);
+    assert!(!imported.to_string().contains(&der), "no private half comes back");
+    post("/keys/import", json!({ "pkcs8": der, "sign": "now" })).await.refused(409, "conflict");
+
+    // The one that waits takes over from the one that goes.
+    let listed = world.get("/keys").await.is(200);
+    let of = |state: &str| listed["keys"].as_array().unwrap().iter().find(|key| key["alg"] == "EdDSA" && key["state"] == state).unwrap().clone();
+    let current = member(&of("current"), "kid").to_owned();
+    assert_eq!(of("next")["changes_at"], of("current")["changes_at"]);
+    let revoked = post(&format!("/keys/{current}/revoke"), json!({})).await.is(200);
+    assert_eq!(revoked, json!({ "issuer": world.issuer(""), "revoked": [current], "signing": [{ "alg": "EdDSA", "kid": own.kid() }] }));
+    post(&format!("/keys/{current}/revoke"), json!({})).await.refused(404, "not_found");
+    let listed = world.get("/keys").await.is(200);
+    let last = listed["keys"].as_array().unwrap().last().unwrap();
+    assert_eq!((member(last, "kid"), member(last, "state")), (current.as_str(), "revoked"));
+
+    let before = read(world.http.get(world.issuer("/jwks"))).await.is(200);
+    let all = post("/keys/rotate", json!({ "emergency": true })).await.is(200);
+    assert_eq!((all["revoked"].as_array().unwrap().len(), all["signing"].as_array().unwrap().len()), (5, 5));
+    let after = read(world.http.get(world.issuer("/jwks"))).await.is(200);
+    let kids = |set: &Value| set["keys"].as_array().unwrap().iter().map(|key| member(key, "kid").to_owned()).collect::<BTreeSet<_>>();
+    assert!(kids(&before).is_disjoint(&kids(&after)) && kids(&after).len() == 5);
+    post("/keys/import", json!({ "pkcs8": der })).await.refused(409, "conflict");
+
+    for (what, body, says) in [
+        ("no key", json!({}), "pkcs8 must be a text"),
+        ("neither PEM nor base64", json!({ "pkcs8": "*" }), "neither PEM nor base64"),
+        ("no PKCS#8", json!({ "pkcs8": "MAMCAQA=" }), "holds no private key"),
+        ("encrypted", json!({ "pkcs8": "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----" }), "decrypt it first"),
+        ("another algorithm", json!({ "pkcs8": der, "alg": "ES256" }), "it can with EdDSA"),
+        ("another moment", json!({ "pkcs8": der, "sign": "later" }), "\"next\" or \"now\""),
+    ] {
+        let description = post("/keys/import", body).await.refused(400, "invalid_request");
+        assert!(description.contains(says), "{what}: {description}");
+    }
+    for body in [json!({ "kid": "x" }), json!({ "emergency": "yes" }), json!({ "emergency": true, "kid": "x", "alg": "ES256" })] {
+        post("/keys/rotate", body).await.refused(400, "invalid_request");
+    }
     world.demo.stop().await;
 }
 
@@ -563,7 +620,7 @@ async fn where_there_are_several_issuers_one_is_named_and_nothing_crosses() {
     };
     let before = kids("https://b.example").await;
     assert_eq!(bare.ask(Method::POST, "/keys/rotate", Some(json!({ "issuer": "https://a.example", "alg": "ES256" }))).await.0, 200);
-    assert_eq!(kids("https://a.example").await.len(), 4);
+    assert_eq!(kids("https://a.example").await.len(), 6);
     assert_eq!(kids("https://b.example").await, before);
 }
 

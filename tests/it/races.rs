@@ -5,7 +5,9 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use helsebro::jose::Alg;
+use helsebro::random::{Random as _, SystemRandom};
 
+use crate::on_redis::servers;
 use crate::world::{ASSERTION_TYPE, Bare, Reply, Tokens, VERIFIER, assertion, basic, client_key, jwks_toml};
 
 const AT: &str = "http://127.0.0.1:4567/cb";
@@ -18,9 +20,14 @@ enum Kept {
     Memory,
     Process,
     PowerLoss,
+    Redis,
 }
 
-const EVERYWHERE: [Kept; 3] = [Kept::Memory, Kept::Process, Kept::PowerLoss];
+/// Redis where whoever runs the tests has one.
+fn everywhere() -> Vec<Kept> {
+    let redis = servers::alone().map(|_| Kept::Redis);
+    [Kept::Memory, Kept::Process, Kept::PowerLoss].into_iter().chain(redis).collect()
+}
 
 fn config(kept: Kept, origin: &str, data: &Path, keys: &str) -> String {
     let data = data.display();
@@ -28,6 +35,10 @@ fn config(kept: Kept, origin: &str, data: &Path, keys: &str) -> String {
         Kept::Memory => "kind = \"memory\"".to_owned(),
         Kept::Process => format!("path = \"{data}/store.redb\"\ndurability = \"process\""),
         Kept::PowerLoss => format!("path = \"{data}/store.redb\""),
+        Kept::Redis => {
+            let port = servers::alone().unwrap().port;
+            format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{port}\"\nresponse_timeout_ms = 5000\nkey_prefix = \"race{}\"", SystemRandom.id())
+        }
     };
     let app = format!("redirect_uris = [\"{AT}\"]\nscopes = \"openid offline_access user/*.rs\"\nconsent = \"pre-approved\"");
     format!(
@@ -79,7 +90,7 @@ async fn a_code(kept: Kept) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_code_has_one_winner_and_the_grant_lives() {
-    join_all(EVERYWHERE.map(a_code)).await;
+    join_all(everywhere().into_iter().map(a_code)).await;
 }
 
 /// Right and wrong verifiers at once: either the code was burnt first and nobody wins, or one wins and lives on.
@@ -133,7 +144,7 @@ async fn a_refresh_token(kept: Kept) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_refresh_token_rotates_once_for_all_who_race() {
-    join_all(EVERYWHERE.map(a_refresh_token)).await;
+    join_all(everywhere().into_iter().map(a_refresh_token)).await;
 }
 
 async fn an_assertion(kept: Kept) {
@@ -150,7 +161,7 @@ async fn an_assertion(kept: Kept) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_assertion_has_one_winner() {
-    join_all(EVERYWHERE.map(an_assertion)).await;
+    join_all(everywhere().into_iter().map(an_assertion)).await;
 }
 
 /// A grant that is revoked while it is refreshed is over for everybody afterwards.

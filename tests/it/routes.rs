@@ -41,6 +41,7 @@ const EXPECTED: &[(&str, Option<u16>, Option<u16>)] = &[
     // Pages of somebody else's, or of nobody: they are gone.
     ("/a/interaction/{id}", Some(400), Some(400)),
     ("/a/start/{link}", Some(400), Some(400)),
+    ("/a/par", None, Some(401)),
     ("/a/token", None, Some(401)),
     ("/a/introspect", None, Some(401)),
     ("/a/revoke", None, Some(401)),
@@ -175,6 +176,15 @@ async fn more_than_is_listened_to_is_said_so() {
         assert_eq!(reply.status, 413, "{path}: {}", reply.body);
         is_guarded(&reply, path);
     }
+    // The same where nothing is declared: read no further than the limit.
+    let host = world.origin.strip_prefix("http://").unwrap();
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+    let endless = format!("POST /a/token HTTP/1.1\r\nHost: {host}\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\r\n{}", chunk.repeat(17));
+    let answer = talk(&world, endless.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // As many parameters, and as deep, as nobody needs.
+    let many = vec!["a=1"; 101].join("&");
+    send(&world, "POST", "/a/token", &[("content-type", FORM)], many).await.refused(400, "invalid_request");
     // SAL-316: 64 kB is taken.
     let reply = send(&world, "POST", "/a/authorize", &[("content-type", FORM)], format!("scope={}", "x".repeat(60_000))).await;
     assert_eq!(reply.status, 400, "read, and refused for what it lacks: {}", reply.body);
@@ -216,13 +226,40 @@ async fn slow_and_broken_requests_hang_nobody() {
         ("no HTTP", "hello\r\n\r\n".to_owned(), &["", "HTTP/1.1 400"]),
         ("two lengths", format!("{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx"), &["HTTP/1.1 400"]),
         ("two hosts", format!("GET /a/jwks HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 400"]),
-        ("no host", "GET /a/jwks HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(), &["HTTP/1.1 400", "HTTP/1.1 421"]),
+        ("no host (RFC 9112 §3.2)", "GET /a/jwks HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(), &["HTTP/1.1 400"]),
+        ("an empty host", "GET /a/jwks HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n".to_owned(), &["HTTP/1.1 421"]),
+        ("a foreign host", "GET /a/jwks HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_owned(), &["HTTP/1.1 421"]),
+        ("a host that is none", "GET /a/jwks HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n".to_owned(), &["HTTP/1.1 421"]),
+        ("HTTP/1.0 without a host", "GET /a/jwks HTTP/1.0\r\n\r\n".to_owned(), &["HTTP/1.0 421", "HTTP/1.1 421"]),
+        ("HTTP/1.0 with one", format!("GET /a/jwks HTTP/1.0\r\nHost: {host}\r\n\r\n"), &["HTTP/1.0 200", "HTTP/1.1 200"]),
+        ("our own absolute URL", format!("GET http://{host}/a/jwks HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 200"]),
+        ("an authority", format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 404", "HTTP/1.1 405"]),
+        ("an asterisk", format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 404"]),
+        ("two media types", format!("{head}Content-Type: text/plain\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 400"]),
+        (
+            "two credentials",
+            format!("{head}Authorization: Basic YTpi\r\nAuthorization: Bearer x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+            &["HTTP/1.1 400"],
+        ),
+        ("a packed body", format!("{head}Content-Encoding: gzip\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc"), &["HTTP/1.1 415"]),
+        ("a long path", format!("GET /a/{} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", "x".repeat(4096)), &["HTTP/1.1 414"]),
+        ("a coding nobody knows", format!("{head}Transfer-Encoding: gzip\r\n\r\nabc"), &["HTTP/1.1 400"]),
+        ("chunked, and then not", format!("{head}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"), &["HTTP/1.1 400"]),
+        ("a header that goes on in the next line", format!("{head}X-Fold: a\r\n b\r\nContent-Length: 0\r\n\r\n"), &["HTTP/1.1 400"]),
+        ("a space before the colon", format!("{head}Content-Length : 0\r\n\r\n"), &["HTTP/1.1 400"]),
+        // RFC 9112 §6.1: what came behind such a message is not read as another one; the connection ends with one answer.
+        (
+            "a length beside a transfer coding",
+            format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /a/jwks HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            &["HTTP/1.1 401", "HTTP/1.1 400"],
+        ),
         ("a foreign absolute URL", format!("GET http://evil.example/a/jwks HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"), &["HTTP/1.1 421"]),
     ];
     let all = rows.iter().map(async |(case, sent, good)| {
         let answer = tokio::time::timeout(std::time::Duration::from_secs(20), talk(&world, sent.as_bytes())).await;
         let answer = answer.unwrap_or_else(|_| panic!("{case}: the connection is still open"));
         assert!(good.iter().any(|start| if start.is_empty() { answer.is_empty() } else { answer.starts_with(start) }), "{case}: {answer}");
+        assert!(answer.matches("HTTP/1.").count() <= 1, "{case}: more than one answer: {answer}");
     });
     futures_util::future::join_all(all).await;
     send(&world, "GET", "/a/jwks", &[], "").await.is(200);

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use helsebro::random::SystemRandom;
 use helsebro::store::embedded::{Durability, Embedded};
 use helsebro::store::memory::Memory;
+use helsebro::store::redis::{Redis, Servers};
 use helsebro::store::{Backend, Commit, Key, Kind, Space, Store, StoreError, Stored, Version};
 use helsebro::time::{Clock, FixedClock, UnixTime};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+
+use crate::on_redis::servers;
 
 const NOW: UnixTime = UnixTime(1_790_000_000);
 
@@ -30,6 +34,13 @@ impl Bench {
     fn embedded(durability: Durability) -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::of(Embedded::open(&dir.path().join("store"), durability).unwrap(), Some(dir))
+    }
+
+    /// A store of its own on servers that others use too, where there are any.
+    async fn redis(servers: Option<Servers>) -> Option<Self> {
+        let clock = Arc::new(FixedClock::at(NOW));
+        let backend = Redis::open(&servers::options(servers?), Arc::clone(&clock) as Arc<dyn Clock>, Arc::new(SystemRandom)).await.unwrap();
+        Some(Self { backend: Arc::new(backend), clock, _dir: None })
     }
 
     fn store(&self, space: &str) -> Store {
@@ -435,7 +446,9 @@ macro_rules! each {
     ($bench:expr => $($proof:ident)+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $proof() {
-            super::$proof($bench).await;
+            if let Some(bench) = $bench {
+                super::$proof(bench).await;
+            }
         })+
     };
 }
@@ -469,6 +482,9 @@ macro_rules! back_end {
     };
 }
 
-back_end!(memory, Bench::of(Memory::new(), None));
-back_end!(power_loss, Bench::embedded(Durability::PowerLoss));
-back_end!(process, Bench::embedded(Durability::Process));
+back_end!(memory, Some(Bench::of(Memory::new(), None)));
+back_end!(power_loss, Some(Bench::embedded(Durability::PowerLoss)));
+back_end!(process, Some(Bench::embedded(Durability::Process)));
+back_end!(on_redis_alone, Bench::redis(servers::alone().map(servers::Server::servers)).await);
+back_end!(on_redis_sentinel, Bench::redis(servers::watched().map(servers::Watched::servers)).await);
+back_end!(on_redis_cluster, Bench::redis(servers::cluster().map(servers::Cluster::servers)).await);

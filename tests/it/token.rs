@@ -132,7 +132,7 @@ async fn what_the_endpoint_can_read_and_what_it_cannot() {
         ("no UTF-8", "POST", &[("content-type", FORM)], "grant_type=%ff", 400, "invalid_request"),
         ("too many parameters", "POST", &[("content-type", FORM)], &many, 400, "invalid_request"),
         ("oversized", "POST", &[("content-type", FORM)], &huge, 413, "invalid_request"),
-        ("compressed", "POST", &[("content-type", FORM), ("content-encoding", "gzip")], &refresh, 400, "invalid_request"),
+        ("compressed: RFC 9110 §15.5.16", "POST", &[("content-type", FORM), ("content-encoding", "gzip")], &refresh, 415, "invalid_request"),
         ("password: SAL §8.1", "POST", &[("content-type", FORM)], "grant_type=password&username=a&password=b", 400, "unsupported_grant_type"),
         ("implicit", "POST", &[("content-type", FORM)], "grant_type=token", 400, "unsupported_grant_type"),
         ("case matters", "POST", &[("content-type", FORM)], "grant_type=Refresh_Token&refresh_token=x", 400, "unsupported_grant_type"),

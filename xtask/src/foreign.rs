@@ -75,6 +75,18 @@ pub fn python(installer: &mut Installer, folder: &Path, venv: &Path) -> Result<P
     Ok(interpreter)
 }
 
+/// The server itself; tests start it.
+///
+/// # Errors
+/// Why there is none, in one line.
+pub fn redis(installer: &mut Installer) -> Result<PathBuf, String> {
+    if let Some(found) = find("redis-server") {
+        return Ok(found);
+    }
+    installer.install(&["redis-server"]).map_err(|why| format!("redis-server not found: {why}"))?;
+    find("redis-server").ok_or_else(|| "redis-server not found after it was installed".to_owned())
+}
+
 /// Chromium itself.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ Options:
   --no-install     Install nothing, whoever asks
   --no-browser     Leave out the tests in a real browser, and do not install one
   --no-lint        Leave out cargo fmt and cargo clippy
-  --require LIST   Fail where one of these cannot be run, by commas: lint, node, python, browser
+  --require LIST   Fail where one of these cannot be run, by commas: lint, node, python, browser, redis
   --filter TEXT    Only the tests whose name holds TEXT: no lint, no demo
 
 Usage: cargo xtask bench [OPTIONS]

@@ -13,10 +13,12 @@ pub enum Group {
     Python,
     /// Pages in Chromium.
     Browser,
+    /// The store on Redis.
+    Redis,
 }
 
 impl Group {
-    const ALL: [Self; 4] = [Self::Lint, Self::Node, Self::Python, Self::Browser];
+    const ALL: [Self; 5] = [Self::Lint, Self::Node, Self::Python, Self::Browser, Self::Redis];
 
     fn name(self) -> &'static str {
         match self {
@@ -24,11 +26,12 @@ impl Group {
             Self::Node => "node",
             Self::Python => "python",
             Self::Browser => "browser",
+            Self::Redis => "redis",
         }
     }
 
     fn parse(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|group| group.name() == name).ok_or_else(|| format!("--require: {name:?} is none of lint, node, python, browser"))
+        Self::ALL.into_iter().find(|group| group.name() == name).ok_or_else(|| format!("--require: {name:?} is none of lint, node, python, browser, redis"))
     }
 }
 

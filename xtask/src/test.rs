@@ -12,8 +12,17 @@ use crate::options::{Group, Options};
 use crate::tally::{Closing, Tally};
 
 /// What of `Group` are tests, by a part of their names.
-const TESTS: [(Group, &str); 4] =
-    [(Group::Node, "foreign::node::"), (Group::Node, "fhir::schema::"), (Group::Python, "foreign::python::"), (Group::Browser, "pages::a_browser_finds_")];
+const TESTS: [(Group, &str); 5] = [
+    (Group::Node, "foreign::node::"),
+    (Group::Node, "fhir::schema::"),
+    (Group::Python, "foreign::python::"),
+    (Group::Browser, "pages::a_browser_finds_"),
+    (Group::Redis, "on_redis"),
+];
+
+/// The tests over HTTP that are run once more with every server's store in Redis. They were compiled by then.
+const AGAIN_ON_REDIS: [&str; 10] =
+    ["account::", "authorize::", "client_auth::", "consent::", "introspection::", "launch::", "launch_api::", "login::", "refresh::", "token::"];
 
 /// Everything found so far.
 #[derive(Default)]
@@ -30,6 +39,7 @@ struct Found {
     node: Option<PathBuf>,
     python: Option<PathBuf>,
     chromium: Option<PathBuf>,
+    redis: Option<PathBuf>,
 }
 
 /// Format and lints, what the foreign clients need, the tests, the demo; at the end one line for each group left out, and the plain line
@@ -44,6 +54,9 @@ pub fn run(options: &Options) -> ExitCode {
     let found = prepare(root, options, &mut report);
     test(root, options, &found, &mut report);
     if whole {
+        if let Some(redis) = &found.redis {
+            test_on_redis(root, redis, &mut report);
+        }
         demo(root, &mut report);
     }
     close(options, &report)
@@ -102,6 +115,13 @@ fn prepare(root: &Path, options: &Options, report: &mut Report) -> Found {
         Err(why) => report.skipped.push((Group::Browser, why)),
     }
     found.node = node.ok();
+    match foreign::redis(&mut installer) {
+        Ok(redis) => {
+            println!("   redis    ready");
+            found.redis = Some(redis);
+        }
+        Err(why) => report.skipped.push((Group::Redis, why)),
+    }
     found
 }
 
@@ -111,7 +131,14 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
     for (_, tests) in TESTS.iter().filter(|(group, _)| report.skipped.iter().any(|(skipped, _)| skipped == group)) {
         command.args(["--skip", tests]);
     }
-    for (name, program) in [("HELSEBRO_TEST_NODE", &found.node), ("HELSEBRO_TEST_PYTHON", &found.python), ("HELSEBRO_TEST_CHROMIUM", &found.chromium)] {
+    let programs = [
+        ("HELSEBRO_TEST_NODE", &found.node),
+        ("HELSEBRO_TEST_PYTHON", &found.python),
+        ("HELSEBRO_TEST_CHROMIUM", &found.chromium),
+        ("HELSEBRO_TEST_REDIS", &found.redis),
+    ];
+    command.env_remove("HELSEBRO_TEST_STORE");
+    for (name, program) in programs {
         match program {
             Some(path) => command.env(name, path),
             None => command.env_remove(name),
@@ -124,6 +151,24 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
     // A test binary that did not build, or died without a closing line.
     if !ended_well && report.tests.failed == 0 {
         report.broken.push("cargo test".to_owned());
+    }
+}
+
+/// The same promises over HTTP, kept in Redis. A filter stands before those that are left out, so that no name is met twice.
+fn test_on_redis(root: &Path, redis: &Path, report: &mut Report) {
+    heading("the same over HTTP, with the store in Redis");
+    let mut command = cargo(root);
+    command.args(["test", "--package", "helsebro", "--test", "it", "--locked", "--", "--skip", "fhir::", "--skip", "helseid", "--skip", "exchange::"]);
+    command.args(["--skip", "upstream::"]).args(AGAIN_ON_REDIS).env("HELSEBRO_TEST_REDIS", redis).env("HELSEBRO_TEST_STORE", "redis");
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut tally);
+    println!("   {} s", started.elapsed().as_secs());
+    // What the filters left out ran before.
+    tally.filtered_out = 0;
+    report.tests += tally;
+    if !ended_well && tally.failed == 0 {
+        report.broken.push("cargo test, with the store in Redis".to_owned());
     }
 }
 
@@ -197,13 +242,18 @@ mod tests {
     fn the_tests_that_may_be_left_out_exist() {
         let (foreign, pages, fhir) =
             (include_str!("../../tests/it/foreign.rs"), include_str!("../../tests/it/pages.rs"), include_str!("../../tests/it/fhir.rs"));
+        let all = include_str!("../../tests/it/main.rs");
         for (group, tests, there) in [
             (Group::Node, "foreign::node::", foreign.contains("\nmod node {")),
             (Group::Node, "fhir::schema::", fhir.contains("mod schema;")),
             (Group::Python, "foreign::python::", foreign.contains("\nmod python {")),
             (Group::Browser, "pages::a_browser_finds_", pages.contains("\nfn a_browser_finds_")),
+            (Group::Redis, "on_redis", all.contains("\nmod on_redis;")),
         ] {
             assert!(there && TESTS.contains(&(group, tests)), "{tests}");
+        }
+        for tests in AGAIN_ON_REDIS {
+            assert!(all.contains(&format!("\nmod {};", tests.trim_end_matches(':'))), "{tests}");
         }
     }
 }

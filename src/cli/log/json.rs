@@ -165,7 +165,7 @@ mod tests {
             let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
             let read = |line: &str| -> Value {
                 let mut line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-                let time = line.as_object_mut().unwrap().remove("timestamp").unwrap();
+                let time = line.as_object_mut().unwrap().shift_remove("timestamp").unwrap();
                 assert!(time.as_str().unwrap().parse::<Timestamp>().is_ok(), "{time}");
                 line
             };

@@ -20,7 +20,7 @@ use super::{Cast, Stop, Walker};
 /// A HelseID that kept failing is left alone for so long (`circuit_open` of the demo's configuration), and a little more.
 const LEFT_ALONE: Duration = Duration::from_millis(1500);
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     pub(super) async fn through_a_fault(&mut self, fault: &Fault) -> Result<(), Stop> {
         let cast = self.cast()?;
         let there = self.there(&cast).ok_or_else(|| {
@@ -33,6 +33,11 @@ impl Walker<'_> {
         let at = self.discover().await?;
         let ehr_token = self.ehr_token(&cast, &at).await?;
         let levers = self.levers(there.helseid);
+        let bridged = match fault.party {
+            Party::HelseId => Some(self.bridged(&cast, &at, &ehr_token, &there).await?),
+            Party::Fhir => None,
+        };
+        self.begin_anew();
 
         self.report.heading(&format!("With the fault {}: {}", fault.name, fault.says(Lang::En)));
         let mut look = Look::new("the tester → the mock", "The fault is put on");
@@ -47,6 +52,9 @@ impl Walker<'_> {
             Party::HelseId => {
                 self.vouched_for_goes_on(&cast, &ehr_token).await;
                 self.login_ends_well(&cast, &at, &ehr_token, &there, fault.ending).await;
+                if let Some(bridged) = &bridged {
+                    self.bridge_ends_well(&at, bridged, fault.ending).await;
+                }
             }
             Party::Fhir => self.launch_ends_well(&cast, &ehr_token, fault.ending).await,
         }
@@ -64,6 +72,9 @@ impl Walker<'_> {
         self.vouched_for_goes_on(&cast, &ehr_token).await;
         self.begin_anew();
         self.login_ends_well(&cast, &at, &ehr_token, &there, Ending::GoesOn).await;
+        if fault.party == Party::HelseId {
+            self.bridged(&cast, &at, &ehr_token, &there).await?;
+        }
         Ok(())
     }
 

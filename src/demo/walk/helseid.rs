@@ -22,18 +22,18 @@ use super::{Cast, Stop, Walker, resources};
 const PORTAL_SCOPES: &str = "launch openid fhirUser patient/Patient.rs patient/Encounter.rs patient/Condition.rs";
 const FROM_HELSEID_SCOPES: &str = "fhirUser patient/Patient.rs patient/Condition.rs";
 /// A national API behind the gateway.
-struct NationalApi {
+pub(super) struct NationalApi {
     title: &'static str,
-    audience: &'static str,
-    scope: &'static str,
+    pub audience: &'static str,
+    pub scope: &'static str,
     /// Under the issuer: the row of the exchange policy, and the API's path.
-    route: &'static str,
+    pub route: &'static str,
     /// Whether HelseID exchanges the token, and so names us in `act`.
     exchanged: bool,
     proves: &'static str,
 }
 
-const CORE: NationalApi = NationalApi {
+pub(super) const CORE: NationalApi = NationalApi {
     title: "Ours becomes HelseID's: the portal reaches a national API through the gateway",
     audience: "demo:kjerne",
     scope: "demo:kjerne/read",
@@ -42,7 +42,7 @@ const CORE: NationalApi = NationalApi {
     proves: "the row names caller, audience and scope; HelseID's token and its key stay in the server: DESIGN §3, Token exchange; helseid.md §6.4, T1 to T4",
 };
 
-const PRESCRIPTIONS: NationalApi = NationalApi {
+pub(super) const PRESCRIPTIONS: NationalApi = NationalApi {
     title: "… and another one, by HelseID's own token exchange",
     audience: "demo:resept",
     scope: "demo:resept/write",
@@ -217,7 +217,7 @@ impl<'a> Walker<'a> {
         self.report.add(look, "one silent login in passing for the claim, no page and no second password: DESIGN §3, HelseID in SMART; nav.md §3.10");
     }
 
-    async fn portal<'p>(&mut self, there: &There<'p>) -> Result<Portal<'p>, Stop> {
+    pub(super) async fn portal<'p>(&mut self, there: &There<'p>) -> Result<Portal<'p>, Stop> {
         let client = match self.levers(there.helseid).client("portal").await {
             Ok(client) => Portal::new(there.portal, client).ok_or_else(|| "the portal's keys are not in the facts".to_owned()),
             Err(why) => Err(why.to_string()),
@@ -231,7 +231,7 @@ impl<'a> Walker<'a> {
     }
 
     /// A launch of the portal's own, in the same browser. Gives its token, bound to its key.
-    async fn portal_launch(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, portal: &Portal<'_>) -> Result<Secret<String>, Stop> {
+    pub(super) async fn portal_launch(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, portal: &Portal<'_>) -> Result<Secret<String>, Stop> {
         let mut look = Look::new("browser → authorization server → portal", "The same doctor opens the regional portal, and is not asked again");
         let redirect_uri = portal.client.redirect_uris.first().cloned().unwrap_or_default();
         let verifier = self.random.token();
@@ -465,7 +465,7 @@ pub(super) fn code_of(look: &mut Look, landing: &Landing) -> Option<String> {
 }
 
 /// RFC 8693 §2.1.
-fn exchange<'f>(subject: &'f Secret<String>, audience: &'f str, scope: &'f str) -> Vec<(&'f str, &'f str)> {
+pub(super) fn exchange<'f>(subject: &'f Secret<String>, audience: &'f str, scope: &'f str) -> Vec<(&'f str, &'f str)> {
     vec![("grant_type", EXCHANGE), ("subject_token", subject.expose()), ("subject_token_type", ACCESS_TOKEN), ("audience", audience), ("scope", scope)]
 }
 

@@ -88,8 +88,8 @@ fn each_claim_and_member_counts() {
         ("an iat in text", claim("iat", json!(NOW.0.to_string())), Some(JwtError::Claims.into())),
         ("60 s old", claim("iat", json!(NOW.0 - 60)), None),
         ("61 s old", claim("iat", json!(NOW.0 - 61)), Some(ProofError::TooOld)),
-        ("5 s ahead", claim("iat", json!(NOW.0 + 5)), None),
-        ("6 s ahead", claim("iat", json!(NOW.0 + 6)), Some(ProofError::TooNew)),
+        ("10 s ahead: FAPI 2.0 §5.3.2.1", claim("iat", json!(NOW.0 + 10)), None),
+        ("11 s ahead", claim("iat", json!(NOW.0 + 11)), Some(JwtError::NotYet.into())),
         ("far ahead", claim("iat", json!(i64::MAX)), Some(JwtError::NotYet.into())),
         ("expired in itself", claim("exp", json!(NOW.0)), Some(JwtError::Expired.into())),
     ];

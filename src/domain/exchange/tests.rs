@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::client::{ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, LaunchTrust, Profile};
+use crate::domain::client::{ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, HelseIdNeed, LaunchTrust, Profile};
 use crate::domain::dpop::DpopPolicy;
 use crate::jose::Alg;
 use crate::secret::Digest;
@@ -70,6 +70,7 @@ fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Cli
         redirect_uris: Vec::new(),
         launch_urls: Vec::new(),
         post_logout_redirect_uris: Vec::new(),
+        backchannel_logout_uri: None,
         scopes,
         consent: ConsentPolicy::PreApproved,
         profile: Profile::Smart,
@@ -84,8 +85,10 @@ fn caller(name: &str, scopes: ScopeSet, access_ttl: u64, has_a_key: bool) -> Cli
         end_with_session: false,
         launch_trust: LaunchTrust::Session,
         dpop: DpopPolicy::default(),
+        par: crate::domain::client::ParPolicy::default(),
         refresh_context: false,
         may_act: Vec::new(),
+        helseid: HelseIdNeed::default(),
         disabled: false,
     }
 }

@@ -30,7 +30,7 @@ use crate::secret::{Digest, Secret};
 use crate::time::{Clock, UnixTime};
 
 /// What another issuer may sign with: whatever SMART servers use, RFC 8725 §3.1, and nothing its metadata adds.
-const ALGS: &[Alg] = &[Alg::RS256, Alg::RS384, Alg::RS512, Alg::PS256, Alg::PS384, Alg::ES256, Alg::ES384];
+const ALGS: &[Alg] = &[Alg::RS256, Alg::RS384, Alg::RS512, Alg::PS256, Alg::PS384, Alg::ES256, Alg::ES384, Alg::EdDSA];
 
 /// How far its clock may be from ours. T21.
 const LEEWAY: Duration = Duration::from_secs(5);

@@ -40,6 +40,7 @@ impl Engine {
             scopes: made.scopes,
             context: made.context,
             organization: None,
+            brought: None,
             ends_with_session: made.session.is_some(),
             session_epoch: made.session.as_ref().map_or(0, |(_, epoch)| *epoch),
             session: made.session.map(|(session, _)| session),

@@ -11,6 +11,8 @@ mod own;
 mod result;
 mod to_upstream;
 
+pub(super) use to_upstream::AtUpstream;
+
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;
@@ -22,7 +24,7 @@ use crate::fetch::PeerDown;
 use crate::fhir_client::FhirDown;
 use crate::jose::UnverifiedJwt;
 use crate::protocol::claims::{Actor, Source};
-use crate::protocol::error::OAuthError;
+use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::exchange::ExchangeRequest;
 use crate::protocol::ids::{SessionId, Subject as SubjectId};
 use crate::protocol::token::TokenResponse;
@@ -97,7 +99,11 @@ impl Engine {
             // A target that no row has is the caller's text: it is not written into our log.
             Err(failed) => tracing::warn!(caller = %caller.id(), reason = %failed, subject, "token exchange refused"),
         }
-        outcome.map(|(_, response)| response).map_err(OAuthError::from)
+        // P13: what is refused here counts, for a caller tries other people's tokens on us; what is down does not.
+        outcome.map(|(_, response)| response).map_err(|failed| match OAuthError::from(failed) {
+            down @ OAuthError { code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError, .. } => down,
+            refused => refused.guessed(),
+        })
     }
 
     async fn exchanged(

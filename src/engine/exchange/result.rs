@@ -1,5 +1,7 @@
 //! What an exchange gives: a token that stands on its subject's grant and ends with it. RFC 8693 §2.2, RFC 9068.
 
+use std::collections::BTreeMap;
+
 use serde_json::Map;
 
 use super::super::issue::fhir_user_for;
@@ -7,7 +9,6 @@ use super::own::audience_client;
 use super::{Basis, Engine, Failed};
 use crate::domain::client::Client;
 use crate::domain::exchange::{Direction, ExchangeRefusal, Permit};
-use crate::jose::Alg;
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims, Actor, Confirmation, IdTokenClaims};
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::exchange::NOT_APPLICABLE;
@@ -52,7 +53,7 @@ impl Engine {
             fhir_user: at_home.filter(|_| in_token && scopes.contains(&Scope::FhirUser)).and_then(|grant| fhir_user_for(grant, caller)),
             context: if in_token { context.clone() } else { LaunchContext::default() },
         };
-        let alg = caller.access_token_alg.or_else(|| server.and_then(|server| server.access_token_alg)).unwrap_or(Alg::RS256);
+        let alg = caller.access_alg(server.and_then(|server| server.access_token_alg));
         Ok(TokenResponse {
             access_token: self.keys.sign(alg, ACCESS_TOKEN, &claims)?,
             token_type: if permit.bound_to.is_some() { DPOP } else { BEARER },
@@ -85,7 +86,7 @@ impl Engine {
             sid: basis.sid,
             grant_id: None,
             act,
-            helseid: None,
+            helseid: BTreeMap::new(),
             fhir_user: fhir_user_for(grant, target).filter(|_| grant.scopes.contains(&Scope::FhirUser)),
             profile: None,
             name: None,

@@ -8,6 +8,7 @@ use crate::domain::exchange::{Ask, Delivery, ExchangeRefusal, ExchangeRow, Permi
 use crate::domain::grant::Grant;
 use crate::domain::upstream::{ActingFor, Tenancy};
 use crate::domain::upstream_session::UpstreamLogin;
+use crate::engine::brought::Brought;
 use crate::engine::people::Unknown;
 use crate::engine::upstream_session::AccessError;
 use crate::jose::{SigningKey, UnverifiedJwt};
@@ -18,6 +19,27 @@ use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
 use crate::upstream::details::{Attest, Code, DecisionRef, Purpose, ServiceOrPurpose};
 use crate::upstream::{Details, ExchangeAsk, Holder, Refusal, Tokens, UpstreamError};
+
+/// Where a token of the upstream's comes from, and what goes along with the request for it.
+struct Behind {
+    source: Source,
+    details: Details,
+}
+
+enum Source {
+    Login(Box<UpstreamLogin>),
+    Brought(Brought),
+}
+
+impl Source {
+    /// As what the person is authorised, where the provider was asked.
+    fn profession(&self) -> Option<&String> {
+        match self {
+            Self::Login(login) => login.professions.first(),
+            Self::Brought(_) => None,
+        }
+    }
+}
 
 /// A token of the upstream's, and the key it is bound to.
 pub(in crate::engine) struct AtUpstream {
@@ -68,9 +90,13 @@ impl Engine {
     /// # Errors
     /// [`ExchangeRefusal`] where no session of this person stands behind the grant; whatever the upstream says or fails to.
     pub(in crate::engine) async fn at_upstream(&self, row: &ExchangeRow, grant: &Grant, scopes: &ScopeSet) -> Result<AtUpstream, Failed> {
-        let (login, details) = self.behind(row, grant).await?;
-        let session = grant.session.as_ref().ok_or(ExchangeRefusal::NoUpstreamSession)?;
+        let Behind { source, details } = self.behind(row, grant).await?;
         let scopes = named(scopes);
+        let login = match source {
+            Source::Brought(brought) => return Ok(self.exchange_brought(brought, row, &scopes, &details).await?),
+            Source::Login(login) => login,
+        };
+        let session = grant.session.as_ref().ok_or(ExchangeRefusal::NoUpstreamSession)?;
         match self.upstream_access(session, &row.audience, &scopes, &details).await {
             Ok(access) => Ok(AtUpstream { tokens: access.tokens, key: access.key }),
             // §6.4: what was not named at the login can be had by exchange, where the row says so.
@@ -99,12 +125,15 @@ impl Engine {
         if brought.thumbprint() != jkt.as_str() {
             return Err(ExchangeRefusal::OtherKey.into());
         }
-        let (login, details) = self.behind(permitted.row, grant).await?;
-        let (subject_token, _key) = self.for_ourselves(grant, &details).await?;
+        let Behind { source, details } = self.behind(permitted.row, grant).await?;
+        let (subject_token, subject) = match source {
+            Source::Brought(brought) => (brought.text, brought.subject),
+            Source::Login(login) => (self.for_ourselves(grant, &details).await?.0, login.upstream_subject),
+        };
         let upstream = self.upstream().ok_or(ExchangeRefusal::NoUpstreamSession)?;
         let ask = ExchangeAsk {
             subject_token: &subject_token,
-            subject: Some(&login.upstream_subject),
+            subject: Some(&subject),
             holder: Holder::Proof { proof, jkt: jkt.as_str() },
             scopes: &named(&permitted.scopes),
             audience: &permitted.row.audience,
@@ -126,35 +155,39 @@ impl Engine {
         Ok((access.tokens.access_token, access.key))
     }
 
-    /// The login behind a grant, of the same person, and what we say of the circumstances.
-    async fn behind(&self, row: &ExchangeRow, grant: &Grant) -> Result<(UpstreamLogin, Details), Failed> {
+    /// What stands behind a grant, of the same person, and what we say of the circumstances: a login, which can be refreshed, before a token
+    /// the EPJ brought, which cannot.
+    async fn behind(&self, row: &ExchangeRow, grant: &Grant) -> Result<Behind, Failed> {
         let upstream = self.upstream().ok_or(ExchangeRefusal::NoUpstreamSession)?;
         let session = grant.session.as_ref().ok_or(ExchangeRefusal::NoUpstreamSession)?;
-        let login = self.upstream_login(session).await?.ok_or(ExchangeRefusal::NoUpstreamSession)?;
-        if login.subject != grant.subject || Some(&login.fhir_user) != grant.fhir_user.as_ref() {
-            return Err(ExchangeRefusal::Person.into());
-        }
+        let source = match self.upstream_login(session).await? {
+            Some(login) if login.subject != grant.subject || Some(&login.fhir_user) != grant.fhir_user.as_ref() => return Err(ExchangeRefusal::Person.into()),
+            // Asked again for each request through the gateway and each claim: a handle may be younger than the login is allowed to be.
+            Some(login) if row.max_age.is_some_and(|max_age| login.auth_time + max_age < self.now()) => return Err(ExchangeRefusal::LoginTooOld.into()),
+            Some(login) => Source::Login(Box::new(login)),
+            None => Source::Brought(self.brought(row, grant).await?.ok_or(ExchangeRefusal::NoUpstreamSession)?),
+        };
         let tenancy = upstream.rules().tenancy;
         if tenancy == Tenancy::Own && row.attest_service.is_none() {
-            return Ok((login, Details::none()));
+            return Ok(Behind { source, details: Details::none() });
         }
         let who = self.acting_for(grant).await?.ok_or(ExchangeRefusal::Organisation)?;
         let details = Details::none().acting_for(tenancy, &who);
         let details = if row.delivery == Delivery::Identity { details.may_name_none() } else { details };
         let details = match &row.attest_service {
             None => details,
-            Some((system, code)) => details.attest(&self.attest(&login, grant, &who, system, code)?),
+            Some((system, code)) => details.attest(&self.attest(source.profession(), grant, &who, system, code)?),
         };
-        Ok((login, details))
+        Ok(Behind { source, details })
     }
 
     /// The attest of this launch. §3.4: the EPJ made the context, so the person did not select it by themselves.
-    fn attest(&self, login: &UpstreamLogin, grant: &Grant, who: &ActingFor, system: &str, code: &str) -> Result<Attest, Failed> {
+    fn attest(&self, profession: Option<&String>, grant: &Grant, who: &ActingFor, system: &str, code: &str) -> Result<Attest, Failed> {
         // Opaque there: which encounter it is can be found again here, and by nobody else.
         let about = grant.context.encounter.as_ref().map_or(grant.id.as_str(), |encounter| encounter.as_str());
         let opaque = Digest::of(&self.keys.mac(&[b"decision-ref", about.as_bytes()])).text();
         Ok(Attest {
-            profession: login.professions.first().cloned(),
+            profession: profession.cloned(),
             legal_entity: who.parent.clone(),
             point_of_care: who.child.clone().unwrap_or_else(|| who.parent.clone()),
             department: None,

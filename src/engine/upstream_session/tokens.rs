@@ -67,13 +67,13 @@ impl Bridge {
         kept.get(session).into_iter().flat_map(|tokens| tokens.values()).map(|tokens| tokens.token.jti.as_str().to_owned()).collect()
     }
 
-    fn kept(&self, session: &SessionId, digest: &Digest) -> Option<Tokens> {
+    pub(in crate::engine) fn kept(&self, session: &SessionId, digest: &Digest) -> Option<Tokens> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let tokens = kept.get(session)?.get(digest.bytes())?;
         (self.clock.now() + self.client.rules().patience.refresh_before < tokens.expires_at).then(|| tokens.clone())
     }
 
-    fn keep(&self, session: &SessionId, digest: &Digest, tokens: Tokens) {
+    pub(in crate::engine) fn keep(&self, session: &SessionId, digest: &Digest, tokens: Tokens) {
         let now = self.clock.now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, of_session| {

@@ -24,6 +24,7 @@ impl Snapshot {
                 snapshot.add_text("00-directory.json", DIRECTORY, false, base)?;
                 snapshot.add_text("patients.ndjson", PATIENTS, true, base)?;
             }
+            DataSource::Text(lines) => snapshot.add_text("the records given", lines, true, base)?,
             DataSource::Paths(paths) => {
                 for path in paths {
                     for path in files(path)? {

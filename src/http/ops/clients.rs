@@ -30,7 +30,7 @@ pub async fn add(State(ops): State<Ops>, uri: Uri, request: Request<Body>) -> Re
     let registration = ask::json(request).await?;
     let Value::Object(members) = &registration else { return Err(Refusal::invalid("the body must be a JSON object: the registration")) };
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(members, "issuer")?, "issuer")?)?.engine;
-    let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules.issuer).map_err(Refusal::metadata)?;
+    let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules).map_err(Refusal::metadata)?;
     let id = client.id.clone();
     engine.add_client(client).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, "a client was registered");
@@ -130,6 +130,7 @@ fn shown(engine: &Engine, client: &Client) -> Map<String, Value> {
     say("redirect_uris", json!(client.redirect_uris));
     say("launch_urls", json!(client.launch_urls));
     say("post_logout_redirect_uris", json!(client.post_logout_redirect_uris));
+    say("backchannel_logout_uri", json!(client.backchannel_logout_uri));
     say("cors_origins", json!(client.cors_origins));
     say("scopes", json!(client.scopes.to_string()));
     say("requires", json!(client.requires));

@@ -4,8 +4,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use crate::domain::keys::RingError;
 use crate::engine::clients::ClientsError;
 use crate::engine::keys::KeysError;
+use crate::http::guess;
 use crate::http::reply::{LogNote, NoStore, noted};
 use crate::http::request::BodyError;
 use crate::store::StoreError;
@@ -18,11 +20,13 @@ pub struct Refusal {
     description: String,
     problems: Vec<String>,
     challenge: Option<&'static str>,
+    /// What is refused may have been a guess.
+    guess: bool,
 }
 
 impl Refusal {
     fn new(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
-        Self { status, error, description: description.into(), problems: Vec::new(), challenge: None }
+        Self { status, error, description: description.into(), problems: Vec::new(), challenge: None, guess: false }
     }
 
     pub fn invalid(description: impl Into<String>) -> Self {
@@ -62,7 +66,7 @@ impl Refusal {
 
     pub fn wrong_token() -> Self {
         let challenge = Some("Bearer realm=\"helsebro operations\", error=\"invalid_token\"");
-        Self { challenge, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "that is not the operations token") }
+        Self { challenge, guess: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "that is not the operations token") }
     }
 
     fn failed(error: &dyn std::error::Error) -> Self {
@@ -75,6 +79,7 @@ impl From<BodyError> for Refusal {
         match reason {
             BodyError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", "the body is too large"),
             BodyError::NotAForm => Self::unsupported_media_type(),
+            BodyError::Encoded => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", "a compressed body is not taken here"),
             BodyError::Broken(why) => Self::invalid(why),
         }
     }
@@ -103,6 +108,8 @@ impl From<KeysError> for Refusal {
     fn from(reason: KeysError) -> Self {
         match reason {
             KeysError::Store(down) => down.into(),
+            KeysError::NoRing(_) => Self::invalid(reason.to_string()),
+            KeysError::Ring(RingError::UnknownKid) => Self::not_found("this issuer has no key of that kid"),
             KeysError::Ring(_) | KeysError::Conflict => Self::conflict(reason.to_string()),
             KeysError::Seal(_) | KeysError::Key(_) | KeysError::NoKey(_) => Self::failed(&reason),
         }
@@ -122,6 +129,7 @@ impl IntoResponse for Refusal {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
-        noted(response, LogNote { client: None, error: Some(self.error), reason: Some(self.description) })
+        let response = noted(response, LogNote { client: None, error: Some(self.error), reason: Some(self.description) });
+        if self.guess { guess::mark(response, None) } else { response }
     }
 }

@@ -51,8 +51,15 @@ pub struct ConsentAsk {
 
 /// The asks of a request, sorted into groups. Launch and context scopes ask the person nothing and are left out.
 ///
-/// `offline_for` is how long `offline_access` lasts; `required` says which scopes cannot be unticked.
-pub fn ask_groups(lang: Lang, scopes: &ScopeSet, patient_known: bool, offline_for: Option<Duration>, required: impl Fn(&Scope) -> bool) -> Vec<AskGroup> {
+/// `helseid` is the name of the HelseID scope; `offline_for` is how long `offline_access` lasts; `required` says which scopes cannot be unticked.
+pub fn ask_groups(
+    lang: Lang,
+    scopes: &ScopeSet,
+    patient_known: bool,
+    helseid: &str,
+    offline_for: Option<Duration>,
+    required: impl Fn(&Scope) -> bool,
+) -> Vec<AskGroup> {
     let mut groups: [(&str, Vec<ConsentAsk>); 6] = [
         (if patient_known { lang.group_this_patient() } else { lang.group_chosen_patient() }, Vec::new()),
         (lang.group_all_patients(), Vec::new()),
@@ -62,7 +69,7 @@ pub fn ask_groups(lang: Lang, scopes: &ScopeSet, patient_known: bool, offline_fo
         (lang.group_time(), Vec::new()),
     ];
     for scope in scopes.iter() {
-        let Some(Ask { mut sentence, detail, warning }) = scopes::explain(scope, lang, patient_known) else { continue };
+        let Some(Ask { mut sentence, detail, warning }) = scopes::explain(scope, lang, patient_known, helseid) else { continue };
         let place = match scope {
             Scope::Resource(resource) => match resource.level {
                 Level::Patient => 0,

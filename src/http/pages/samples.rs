@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::civil::date;
 
 use super::*;
+use crate::protocol::claims::HELSEID;
 use crate::protocol::scope::{Scope, ScopeSet};
 
 pub(super) trait Samples: Sized {
@@ -222,7 +223,7 @@ impl Samples for ConsentPage {
     fn samples(lang: Lang) -> Vec<(&'static str, Self)> {
         let groups = |text: &str, known: bool, offline: Option<Duration>| {
             let required = |scope: &Scope| matches!(scope, Scope::OpenId) || scope.to_string() == "patient/Patient.r";
-            ask_groups(lang, &ScopeSet::parse_request(text), known, offline, required)
+            ask_groups(lang, &ScopeSet::parse_request(text), known, HELSEID, offline, required)
         };
         let encounter = format!("{}, {}", say(lang, "Konsultasjon", "Consultation"), lang.date_time(date(2026, 11, 23).at(10, 15, 0, 0)));
         let page = Self {
@@ -280,7 +281,11 @@ impl Samples for ContinuePage {
 impl Samples for AppsPage {
     fn samples(lang: Lang) -> Vec<(&'static str, Self)> {
         let sentences = |text: &str| {
-            ask_groups(lang, &ScopeSet::parse_request(text), false, None, |_| false).into_iter().flat_map(|group| group.asks).map(|ask| ask.sentence).collect()
+            ask_groups(lang, &ScopeSet::parse_request(text), false, HELSEID, None, |_| false)
+                .into_iter()
+                .flat_map(|group| group.asks)
+                .map(|ask| ask.sentence)
+                .collect()
         };
         let now = lang.date_time(date(2026, 11, 23).at(10, 15, 0, 0));
         let later = lang.date_time(date(2026, 11, 23).at(22, 15, 0, 0));

@@ -9,9 +9,6 @@ use crate::protocol::scope::{Interactions, Level, ResourceScope, Scope, Target};
 
 use nouns::{Kind, Noun};
 
-/// The scope that asks for a HelseID token beside ours; NAV's draft name.
-const HELSEID: &str = "https://helseid.nhn.no";
-
 /// One thing an app asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -26,7 +23,8 @@ pub struct Ask {
 /// What `scope` asks of the person; `None` for launch and context scopes, which only say what is open.
 ///
 /// `patient_known` is whether the page shows the patient: "this patient", else "the chosen patient".
-pub fn explain(scope: &Scope, lang: Lang, patient_known: bool) -> Option<Ask> {
+/// `helseid` is the name of the scope that asks for a HelseID token beside ours.
+pub fn explain(scope: &Scope, lang: Lang, patient_known: bool, helseid: &str) -> Option<Ask> {
     let (sentence, warning) = match scope {
         Scope::Launch | Scope::Context(_) => return None,
         Scope::Resource(resource) => (resource_sentence(resource, lang, patient_known), resource_warning(resource, lang)),
@@ -35,7 +33,7 @@ pub fn explain(scope: &Scope, lang: Lang, patient_known: bool) -> Option<Ask> {
         Scope::Profile => (lang.scope_profile().to_owned(), None),
         Scope::OfflineAccess => (lang.scope_offline().to_owned(), None),
         Scope::OnlineAccess => (lang.scope_online().to_owned(), None),
-        Scope::Extension(name) if &**name == HELSEID => (lang.scope_helseid().to_owned(), None),
+        Scope::Extension(name) if **name == *helseid => (lang.scope_helseid().to_owned(), None),
         Scope::Extension(name) => (lang.scope_extension(name), Some(lang.scope_extension_warning().to_owned())),
     };
     Some(Ask { sentence, detail: scope.to_string(), warning })

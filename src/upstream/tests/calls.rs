@@ -127,7 +127,7 @@ async fn a_lost_refresh_is_never_repeated() {
 
 use axum::response::IntoResponse as _;
 
-/// `delay_ms` 15000.
+/// T23 `upstream_slow`: `delay_ms` 15000.
 #[tokio::test]
 async fn a_slow_provider_is_given_up_in_time() {
     let world = World::with(|rules| rules.patience.attempt = Duration::from_millis(500)).await;

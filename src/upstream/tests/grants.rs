@@ -73,9 +73,9 @@ async fn what_a_refresh_leaves_behind() {
         let failed = world.refresh(&Details::none()).await.unwrap_err();
         assert!(matches!((failed.why, failed.after), (UpstreamError::Answer(AnswerFault::Missing(_)), AfterRefresh::Over)));
     }
-    // T16, `org_claim_differs_from_requested`.
     world.stub.tweak(|_| {});
     let failed = world.refresh(&for_child("310441023")).await.unwrap_err();
+    // T16 `org_claim_differs_from_requested`.
     assert_eq!(failed.why, UpstreamError::Token(TokenFault::Organisation));
     world.refresh(&for_child("310441015")).await.unwrap();
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::upstream::{Patience, RequestObject, RequestObjectTyp, SecurityLevel, Tenancy, UpstreamRules, UpstreamSubject, UserinfoScheme};
 use crate::jose::{Alg, Jwk, SigningKey, UnverifiedJwt, at_hash};
+use crate::protocol::claims::HELSEID;
 use crate::protocol::ids::{ClientId, Issuer, RedirectUri};
 use crate::protocol::params::Params;
 use crate::protocol::pkce::CodeVerifier;
@@ -348,6 +349,8 @@ fn rules(issuer: &Issuer) -> UpstreamRules {
         max_auth_age: Duration::from_secs(12 * 3600),
         leeway: Duration::from_secs(5),
         userinfo_scheme: UserinfoScheme::Bearer,
+        claim: HELSEID.to_owned(),
+        claim_issuer: issuer.to_string(),
         patience: Patience { longest_wait: Duration::from_millis(1), ..Patience::default() },
     }
 }

@@ -1,8 +1,11 @@
 //! Across the bridge: the upstream's becomes ours and the other way, with the mock's journal open. `reference/helseid.md` §6.3–6.8.
 
 mod claim;
+mod faults;
 mod gateway;
 mod inbound;
+mod launch_token;
+mod isolation;
 mod outbound;
 mod subjects;
 
@@ -102,9 +105,13 @@ impl<'w> Caller<'w> {
 
 /// A code for this request, in a browser that never opened `start_url`: the person logs in at HelseID.
 async fn through_helseid(world: &World, app: &App<'_>) -> String {
-    world.lever(Method::PUT, "next-user", Some(json!({ "user": DOCTOR }))).await;
-    let mut browser = Browser::new(world.http.clone());
-    let mut page = app.authorize(&mut browser).await;
+    through_helseid_as(world, app, &mut Browser::new(world.http.clone()), DOCTOR).await
+}
+
+/// The same in this browser, as this person where nobody is logged in there yet.
+async fn through_helseid_as(world: &World, app: &App<'_>, browser: &mut Browser, user: &str) -> String {
+    world.lever(Method::PUT, "next-user", Some(json!({ "user": user }))).await;
+    let mut page = app.authorize(browser).await;
     for _ in 0..20 {
         page = match page.location() {
             Some(next) if next.as_str().starts_with(&app.redirect_uri) => return page.param("code").unwrap_or_else(|| panic!("no code but {next}")),

@@ -1,57 +1,11 @@
 //! What an exchange does not tell, does not log, and does not let through in a race. `reference/helseid.md` §6.8 T11, T22, T23, T25.
 
-use std::cell::RefCell;
-use std::io::Write;
-use std::sync::Once;
-
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::dynamic_filter_fn;
-use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::hospital::{Hospital, NUMBERS, PATIENT};
 use super::{ID_TOKEN, JWT, PORTAL_SCOPES, Portal, exchange_form, tampered};
-use crate::world::{Reply, SECRET, World, basic, claims};
-
-thread_local! {
-    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
-}
-
-/// What is logged on this thread, which is all of a test whose runtime has one thread. Other tests of the process log nothing.
-struct Log;
-
-/// One subscriber for the process that asks each time whose thread it is: what a test installs for its own thread alone decides by chance
-/// which of the places that log are ever asked, as other threads come by them first.
-struct Ours;
-
-impl Write for Ours {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.with_borrow_mut(|log| log.iter_mut().for_each(|log| log.extend_from_slice(bytes)));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn begin() -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            let here = dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some));
-            let all = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Ours).with_filter(here);
-            tracing::subscriber::set_global_default(tracing_subscriber::registry().with(all)).unwrap();
-        });
-        LOG.set(Some(Vec::new()));
-        Self
-    }
-
-    fn text(&self) -> String {
-        LOG.with_borrow(|log| String::from_utf8(log.clone().unwrap()).unwrap())
-    }
-}
+use crate::world::{Log, Reply, SECRET, World, basic, claims};
 
 fn token(answer: &Value) -> &str {
     answer["access_token"].as_str().unwrap_or_else(|| panic!("no token in {answer}"))

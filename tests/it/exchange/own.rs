@@ -309,7 +309,7 @@ async fn a_bound_token_is_exchanged_by_its_holder_alone() {
     assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("DPoP"), &json!("patient/Patient.rs")));
     let result = token(&answer, "access_token");
     assert_eq!((&claims(result)["cnf"], &claims(result)["client_id"]), (&claims(first.access())["cnf"], &json!(PORTAL)));
-    // T8: another key, no key.
+    // T8 te_bound_subject_other_key, te_no_proof.
     let thief = Portal::new(&world);
     thief.exchange(first.access(), &[]).await.refused(400, "invalid_request");
     let form = exchange_form(first.access(), world.fhir(), &[]);

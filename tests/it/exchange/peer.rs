@@ -219,7 +219,7 @@ async fn a_token_that_is_not_as_it_should_be_is_refused_in_the_same_words() {
     let big = stub.token(&hospital, &json!({ "filler": "x".repeat(16 * 1024) }));
     let asked = stub.asked.load(Ordering::SeqCst);
     hospital.exchange("portal-here", &big, &[]).await.refused(400, "invalid_request");
-    // T2, T24: who has no row for it makes us ask nobody; nor does a target that no row has.
+    // T2, T24 audience_is_not_fetched: who has no row for it makes us ask nobody; nor does a target that no row has.
     for (caller, more, error) in
         [("fhir-server", [].as_slice(), "unauthorized_client"), ("portal-here", &[("audience", "http://127.0.0.1:1/")], "invalid_target")]
     {

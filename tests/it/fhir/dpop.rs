@@ -26,8 +26,10 @@ async fn show(world: &World, authorization: &str, path: &str, proofs: &[String])
 #[track_caller]
 fn challenged(world: &World, answer: &Answer, error: &str, text: &str) {
     answer.refused(401, "security");
-    let said =
-        format!(r#"DPoP realm="fhir", error="{error}", error_description="{text}", algs="ES256 ES384 PS256 RS256", resource_metadata="{}""#, world.metadata());
+    let said = format!(
+        r#"DPoP realm="fhir", error="{error}", error_description="{text}", algs="ES256 ES384 PS256 RS256 EdDSA", resource_metadata="{}""#,
+        world.metadata()
+    );
     let lines: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
     assert_eq!(lines, [said.as_str()], "{text}");
 }

@@ -22,7 +22,7 @@ use helsebro::time::{Clock, FixedClock, UnixTime};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::world::{Bare, Browser, Inside, Page, Reply, SECRET, VERIFIER, basic, form_fields};
+use crate::world::{Bare, Browser, Flaky, Inside, Page, Reply, SECRET, VERIFIER, basic, form_fields};
 
 const CALLBACK: &str = "http://127.0.0.1:4567/cb";
 const APP: &str = "http://127.0.0.1:4567";
@@ -33,19 +33,24 @@ pub const SOLVEIG: &str = "Practitioner/solveig";
 /// How an issuer differs from the usual one.
 pub struct Setup {
     pub login: &'static str,
+    pub tenancy: &'static str,
     /// More lines of `[issuer.upstream]`.
     pub upstream: &'static str,
+    /// More scopes of the app's registration, and more lines of it.
+    pub scopes: &'static str,
+    pub app: &'static str,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { login: r#"["ehr", "helseid"]"#, upstream: "" }
+        Self { login: r#"["ehr", "helseid"]"#, tenancy: "multi", upstream: "", scopes: "", app: "" }
     }
 }
 
 pub struct Fjord {
     pub bare: Bare,
     pub site: Arc<Site>,
+    pub store: Arc<Flaky>,
     mock: Running,
     idp_clock: Arc<FixedClock>,
     pub fhir: String,
@@ -109,20 +114,22 @@ fn text(origin: &str, data: &Path, idp: &Idp, fhir: &str, setup: &Setup) -> Stri
     let app = |id: &str, redirect: &str, more: &str| {
         format!(
             "[[client]]\nclient_id = \"{id}\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\nredirect_uris = [\"{redirect}\"]\nlaunch_urls = [\"{APP}/launch\"]\n\
-             scopes = \"openid fhirUser launch online_access offline_access user/Patient.rs\"\nconsent = \"pre-approved\"\n{more}"
+             scopes = \"openid fhirUser launch online_access offline_access user/Patient.rs {}\"\nconsent = \"pre-approved\"\n{more}",
+            setup.scopes
         )
     };
     format!(
         "[keys]\ndir = \"{data}/keys\"\n[[issuer]]\nurl = \"{origin}\"\nlogin = {login}\n[[issuer.fhir]]\nbase = \"{fhir}\"\nresource_servers = [\"rs\"]\n{users}\
          [issuer.upstream]\nissuer = \"{idp}\"\nclient_id = \"{client}\"\nclient_key = '{key}'\napi_audience = \"fjord:epj-api\"\nscopes = \"fjord:epj-api/exchange demo:kjerne/read\"\n\
-         resources = [\"demo:kjerne\"]\ntenancy = \"multi\"\nlongest_wait = \"0s\"\n{upstream}\n\
+         resources = [\"demo:kjerne\"]\ntenancy = \"{tenancy}\"\nlongest_wait = \"0s\"\n{upstream}\n\
          [[client]]\nclient_id = \"epj\"\npreset = \"epj\"\nclient_secret = \"{SECRET}\"\n[[client]]\nclient_id = \"rs\"\npreset = \"fhir-server\"\nclient_secret = \"{SECRET}\"\n{app}{held}",
         data = data.display(),
         login = setup.login,
         idp = idp.issuer,
         client = table::SMART_AS,
+        tenancy = setup.tenancy,
         upstream = setup.upstream,
-        app = app("app", CALLBACK, ""),
+        app = app("app", CALLBACK, setup.app),
         held = app("held", "http://127.0.0.1:4567/held", "post_logout_redirect_uris = [\"http://127.0.0.1:4567/bye\"]\n"),
     )
 }
@@ -139,14 +146,14 @@ impl Fjord {
         let idp_clock = Arc::new(FixedClock::at(UnixTime(1_795_000_000)));
         let mock = start(settings, listener, Arc::clone(&idp_clock) as Arc<dyn Clock>, Arc::new(SeededRandom::new(21))).await.unwrap();
         let fhir = fhir_server().await;
-        let Inside { bare, site, .. } = Inside::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
+        let Inside { bare, site, store } = Inside::start(|origin, data| text(origin, data, &mock.idp, &fhir, &setup)).await;
         mock.idp.change_seed(|seed| {
             let client = seed.clients.get_mut(table::SMART_AS).unwrap();
             client.redirect_uris.push(format!("{}/upstream/callback", bare.origin));
             client.post_logout_redirect_uris.push(format!("{}/logout", bare.origin));
             client.backchannel_logout_uri = Some(format!("{}/upstream/logout", bare.origin));
         });
-        Self { bare, site, mock, idp_clock, fhir }
+        Self { bare, site, store, mock, idp_clock, fhir }
     }
 
     pub fn idp(&self) -> &Arc<Idp> {

@@ -50,6 +50,7 @@ async fn a_lost_refresh_ends_the_session_without_a_second_call() {
     }
 }
 
+/// T23 `upstream_slow`.
 #[tokio::test]
 async fn a_slow_answer_is_given_up_and_other_sessions_go_on() {
     let bridge = Bridge::with(|rules| rules.patience.attempt = Duration::from_secs(2)).await;

@@ -171,6 +171,8 @@ fn rules(issuer: &Issuer, client_key: SigningKey) -> UpstreamRules {
         max_auth_age: Duration::from_secs(12 * 3600),
         leeway: Duration::from_secs(5),
         userinfo_scheme: UserinfoScheme::Bearer,
+        claim: helsebro::protocol::claims::HELSEID.to_owned(),
+        claim_issuer: issuer.to_string(),
         patience: Patience { longest_wait: Duration::ZERO, ..Patience::default() },
     }
 }

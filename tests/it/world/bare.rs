@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Browser, Reply, VERIFIER, World};
+use crate::on_redis::servers;
 
 pub struct Bare {
     /// `http://127.0.0.1:PORT`: where the process answers, and the issuer of most configurations.
@@ -59,7 +60,10 @@ impl Bare {
         let origin = format!("http://{}", listeners.public.local_addr());
         let text = text(&origin, data.path());
         let environment = SystemEnvironment::relative_to(data.path());
-        let checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{text}"));
+        let mut checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{text}"));
+        if let Some(store) = servers::chosen(data.path()) {
+            checked.config.store = store;
+        }
         let running = server::start(&checked.config, listeners, clock.clone(), Arc::new(SystemRandom), None).await.unwrap_or_else(|error| panic!("{error}"));
         Self::new(origin, clock, data, Running::Server(running))
     }

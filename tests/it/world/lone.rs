@@ -16,6 +16,7 @@ use reqwest::redirect::Policy;
 use serde_json::json;
 
 use super::{Browser, Reply};
+use crate::on_redis::servers;
 
 pub struct Lone {
     pub issuer: String,
@@ -68,8 +69,11 @@ impl Lone {
         )
         .replace("ISSUER", &issuer);
         let environment = SystemEnvironment::relative_to(Path::new(""));
-        let checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[])
+        let mut checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[])
             .unwrap_or_else(|found| panic!("{found}\n{toml}"));
+        if let Some(store) = servers::chosen(data.path()) {
+            checked.config.store = store;
+        }
         let running = server::start(&checked.config, listeners, SystemClock::shared(), Arc::new(SystemRandom), None).await.unwrap();
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { issuer, fhir, http, running, _data: data }

@@ -1,10 +1,12 @@
 //! The whole demo on free ports with a clock that is moved, and the parties that use it: an EHR, apps, a browser.
 
 mod app;
+mod ask;
 mod bare;
 mod browser;
 mod ehr;
 mod inside;
+mod log;
 mod lone;
 mod prover;
 
@@ -17,11 +19,15 @@ use helsebro::demo::facts::ClientFacts;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
+use crate::on_redis::servers;
+
 pub use app::{App, SCOPES, Tokens};
+pub use ask::{Ask, Shows};
 pub use bare::{ASSERTION_TYPE, Bare, assertion, client_key, jwks_toml};
 pub use browser::{Browser, Page, form_fields};
 pub use ehr::Ehr;
-pub use inside::Inside;
+pub use inside::{Flaky, Inside, node};
+pub use log::Log;
 pub use lone::{Lone, SECRET};
 pub use prover::Prover;
 
@@ -94,7 +100,7 @@ impl World {
             path
         });
         let options = DemoOptions { port_base: 0, data: data.path().join("state"), fresh: false, json: None, clients, policy };
-        let demo = demo::start(&options).await.unwrap_or_else(|error| panic!("{error}"));
+        let demo = demo::start_on(&options, servers::chosen(data.path())).await.unwrap_or_else(|error| panic!("{error}"));
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
         Self { demo, http, _data: data }
     }

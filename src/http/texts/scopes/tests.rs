@@ -78,7 +78,7 @@ const SENTENCES: &[(&str, &str, &str)] = &[
 ];
 
 fn ask(text: &str, lang: Lang, patient_known: bool) -> Option<Ask> {
-    explain(&Scope::parse(text).unwrap(), lang, patient_known)
+    explain(&Scope::parse(text).unwrap(), lang, patient_known, crate::protocol::claims::HELSEID)
 }
 
 #[test]

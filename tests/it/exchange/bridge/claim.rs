@@ -25,6 +25,10 @@ fn claim(tokens: &Value) -> Option<Value> {
 async fn an_id_token_brings_a_token_of_the_upstreams_and_a_new_one_at_refresh() {
     let world = World::start().await;
     let (app, tokens) = launched(&world, "syk-inn", async || {}).await;
+    let document = world.get("/.well-known/openid-configuration").await.is(200).json();
+    for list in ["scopes_supported", "claims_supported"] {
+        assert!(document[list].as_array().unwrap().contains(&json!(CLAIM)), "{list}: {document}");
+    }
     assert!(tokens.text("scope").split(' ').any(|scope| scope == CLAIM), "{}", tokens.0);
     let first = claim(&tokens.0).unwrap_or_else(|| panic!("no claim in {}", claims(tokens.text("id_token"))));
     let members: std::collections::BTreeSet<&str> = first.as_object().unwrap().keys().map(String::as_str).collect();

@@ -120,7 +120,7 @@ async fn gateway_route_outside_row_403() {
     assert_eq!((sample_calls(&world).await, asked_since(&world, at).await), (calls, 0));
 }
 
-/// T2 `te_no_policy_row_no_upstream_call`.
+/// T2 `te_no_policy_row_no_upstream_call`, T24 `audience_is_not_fetched`.
 #[tokio::test]
 async fn te_no_policy_row_no_upstream_call() {
     let world = World::start().await;
@@ -133,6 +133,13 @@ async fn te_no_policy_row_no_upstream_call() {
     portal.exchange(&subject, &[("scope", "demo:resept/write"), ("audience", "demo:kjerne")]).await.refused(400, "invalid_scope");
     portal.exchange(&subject, &[("audience", "demo:kjerne")]).await.refused(400, "invalid_scope");
     portal.exchange(&subject, &[("scope", "demo:kjerne/read"), ("audience", "demo:kjerne"), ("patient", "x")]).await.refused(400, "invalid_request");
+    let (url, calls) = (format!("{}/kjerne", world.demo.facts.sample_api.as_ref().unwrap()), sample_calls(&world).await);
+    for target in
+        [[("audience", url.as_str()), ("scope", "demo:kjerne/read")].as_slice(), &[("audience", ""), ("resource", &url), ("scope", "demo:kjerne/read")]]
+    {
+        portal.exchange(&subject, target).await.refused(400, "invalid_target");
+    }
+    assert_eq!(sample_calls(&world).await, calls);
     // §6.3: NAV's app has a shared secret, and gets what it gets in its id_token.
     let form = super::exchange_form(&subject, "nav-like:app", &[("scope", "nav-like:app/identity")]);
     world.post("/token", Some(&world.basic("syk-inn")), &form).await.refused(400, "unauthorized_client");
