@@ -28,9 +28,11 @@ mod userinfo;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use cookies::CookieNames;
 
 use crate::engine::Engine;
+use crate::jose::JwkSet;
 
 /// One issuer as it is served.
 pub struct Site {
@@ -43,6 +45,8 @@ pub struct Site {
     pub limits: HttpLimits,
     smart: discovery::Document,
     metadata: discovery::Document,
+    /// The published keys as they were last written.
+    jwks: ArcSwapOption<(JwkSet, discovery::Document)>,
 }
 
 /// How much is read of a request. Bytes.
@@ -58,7 +62,16 @@ impl Site {
         let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
         let smart = discovery::Document::new(&discovery::smart_configuration(rules));
         let metadata = discovery::Document::new(&discovery::server_metadata(rules));
-        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, smart, metadata, engine }
+        Self {
+            cookies: CookieNames::of(&rules.issuer),
+            path: rules.issuer.path(),
+            frame_ancestors,
+            limits,
+            smart,
+            metadata,
+            jwks: ArcSwapOption::empty(),
+            engine,
+        }
     }
 }
 

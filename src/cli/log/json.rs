@@ -188,7 +188,10 @@ mod tests {
             tracing::warn!(what = ?"quote \" and \\", odd = "line\nbreak\ttab \u{1} æ", share = 0.5, yes = true, minus = -3, "a message with {}", "a part");
         });
         assert_eq!(ours, theirs);
-        assert_eq!(ours[0], json!({ "level": "INFO", "method": "GET", "route": "/token", "status": 200, "micros": 12, "client": "a", "target": "helsebro::access" }));
+        assert_eq!(
+            ours[0],
+            json!({ "level": "INFO", "method": "GET", "route": "/token", "status": 200, "micros": 12, "client": "a", "target": "helsebro::access" })
+        );
         let members: Vec<&String> = ours[0].as_object().unwrap().keys().collect();
         assert_eq!(members, ["level", "method", "route", "status", "micros", "client", "target"]);
     }
