@@ -13,6 +13,10 @@ check:
 test *options:
     cargo xtask test {{options}}
 
+# How fast it is, beside what it cannot be faster than; `just bench --quick --only introspect-seen` for one question
+bench *options:
+    cargo xtask bench {{options}}
+
 # The documentation of the code
 doc:
     cargo doc --workspace --no-deps --document-private-items --locked

@@ -255,7 +255,7 @@ async fn run_server(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    log::for_server(&checked.config.server);
+    let _log = log::for_server(&checked.config.server);
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }

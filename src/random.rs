@@ -20,11 +20,8 @@ pub trait Random: Send + Sync + 'static {
     fn id(&self) -> String {
         let mut bytes = [0u8; 16];
         self.fill(&mut bytes);
-        bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("half a byte is one digit");
+        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
     }
 }
 

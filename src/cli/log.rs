@@ -1,10 +1,15 @@
 //! Where log events go: standard error, as text or JSON. What is written there is decided where it happens; secrets are not loggable types.
 
+mod json;
+mod lines;
+
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::json::Json;
+pub use self::lines::Lines;
 use crate::config::{LogFormat, Server};
 
 fn targets(level: tracing::Level) -> Targets {
@@ -25,11 +30,15 @@ pub fn for_mock() {
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::INFO)).with(layer).try_init();
 }
 
-pub fn for_server(server: &Server) {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+/// Keep what comes back until the process ends: dropping it writes what still waits.
+#[must_use = "what still waits is written when this is dropped"]
+pub fn for_server(server: &Server) -> Lines {
+    let lines = Lines::to(std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
     let registry = tracing_subscriber::registry().with(targets(server.log_level));
     let _already = match server.log {
         LogFormat::Text => registry.with(layer).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(layer.event_format(Json)).try_init(),
     };
+    lines
 }

@@ -7,7 +7,7 @@ use super::Engine;
 use crate::audit::trail;
 use crate::domain::client::{ClientAuthMethod, ClientKeys, Profile};
 use crate::domain::client_auth::{AssertionClaims, AuthenticatedClient, ClientRefused, Proof, authenticate};
-use crate::jose::{AudienceForm, Expect, JwkSet, UnverifiedJwt, Verified, verify};
+use crate::jose::{AudienceForm, Expect, UnverifiedJwt, Verified, verify};
 use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::ClientId;
@@ -48,15 +48,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::authenticate`].
     pub(super) async fn authenticate_at(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
-        let named = named(&auth);
-        let error = match self.proven(auth, path).await {
+        // Who it said to be is asked only where it was not: an assertion would be read twice for it.
+        let error = match self.proven(&auth, path).await {
             Ok(client) => {
                 trail::by(client.id());
                 return Ok(client);
             }
             Err(error) => error,
         };
-        let Some(named) = named else { return Err(error) };
+        let Some(named) = named(&auth) else { return Err(error) };
         // A name that is none of ours is somebody's text, and may be a secret in the wrong place: it is not recorded.
         if self.client(&named).await?.is_some() {
             trail::note(|facts| facts.about = Some(named.clone()));
@@ -64,33 +64,33 @@ impl Engine {
         Err(error.of(&named))
     }
 
-    async fn proven(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
+    async fn proven(&self, auth: &ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         match auth {
             ClientAuth::None { client_id } => {
-                let client = self.client(&client_id.ok_or(ClientRefused::Unnamed)?).await?.ok_or(ClientRefused::Unknown)?;
+                let client = self.client(client_id.as_ref().ok_or(ClientRefused::Unnamed)?).await?.ok_or(ClientRefused::Unknown)?;
                 Ok(authenticate(client, &Proof::Name)?)
             }
             ClientAuth::Basic { readings } => self.by_basic(readings).await,
-            ClientAuth::Post { client_id, secret } => match self.client(&client_id).await? {
-                Some(client) => Ok(authenticate(client, &Proof::Post(secret))?),
+            ClientAuth::Post { client_id, secret } => match self.client(client_id).await? {
+                Some(client) => Ok(authenticate(client, &Proof::Post(secret.clone()))?),
                 None => {
-                    self.decoys.secret(&secret);
+                    self.decoys.secret(secret);
                     Err(ClientRefused::Unknown.into())
                 }
             },
-            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(&jwt, client_id, path).await,
+            ClientAuth::Assertion { jwt, client_id } => self.by_assertion(jwt, client_id.as_ref(), path).await,
         }
     }
 
     /// Raw first, then decoded. SAL-311.
-    async fn by_basic(&self, readings: Vec<(ClientId, Secret<String>)>) -> Result<AuthenticatedClient, OAuthError> {
+    async fn by_basic(&self, readings: &[(ClientId, Secret<String>)]) -> Result<AuthenticatedClient, OAuthError> {
         let mut refused = ClientRefused::Unknown;
         for (id, secret) in readings {
-            let Some(client) = self.client(&id).await? else {
-                self.decoys.secret(&secret);
+            let Some(client) = self.client(id).await? else {
+                self.decoys.secret(secret);
                 continue;
             };
-            match authenticate(client, &Proof::Basic(secret)) {
+            match authenticate(client, &Proof::Basic(secret.clone())) {
                 Ok(client) => return Ok(client),
                 Err(reason) => refused = reason,
             }
@@ -98,10 +98,10 @@ impl Engine {
         Err(refused.into())
     }
 
-    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<ClientId>, path: &str) -> Result<AuthenticatedClient, OAuthError> {
+    async fn by_assertion(&self, jwt: &Secret<String>, named: Option<&ClientId>, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         let unverified = UnverifiedJwt::parse(jwt.expose()).map_err(ClientRefused::Assertion)?;
         let id = unverified.issuer_hint().and_then(|iss| ClientId::parse(iss).ok()).ok_or(ClientRefused::Unnamed)?;
-        if named.is_some_and(|named| named != id) {
+        if named.is_some_and(|named| *named != id) {
             return Err(ClientRefused::OtherClient.into());
         }
         let client = self.client(&id).await?;
@@ -111,7 +111,16 @@ impl Engine {
             return Err(client.map_or(ClientRefused::Unknown, |_| ClientRefused::OtherMethod).into());
         };
         let client = client.clone().ok_or(ClientRefused::Unknown)?;
-        let keys = self.keys_of(keys, client.profile, &unverified).await?;
+        Self::may_name_its_keys(keys, client.profile, &unverified)?;
+        let fetched;
+        let keys = match keys {
+            ClientKeys::Inline(set) => set,
+            ClientKeys::Uri(url) => {
+                let found = self.client_keys.keys(url, unverified.key_id_hint()).await;
+                fetched = found.map_err(|down| ClientRefused::Keys(Arc::new(down)))?;
+                &*fetched
+            }
+        };
         let issuer = self.rules.issuer.as_str();
         let (token_endpoint, here) = (self.rules.issuer.at("/token"), self.rules.issuer.at(path));
         let (audiences, audience_form): (&[&str], AudienceForm) = match client.profile {
@@ -129,7 +138,7 @@ impl Engine {
             leeway: LEEWAY,
             ..Expect::default()
         };
-        let verified: Verified<AssertionClaims> = verify(&unverified, &keys, &expect, self.now()).map_err(ClientRefused::Assertion)?;
+        let verified: Verified<AssertionClaims> = verify(&unverified, keys, &expect, self.now()).map_err(ClientRefused::Assertion)?;
         // SAL §5.3, steps 8 and 9: only an assertion that holds in everything else uses up its `jti`.
         let claims = verified.claims().clone();
         let authenticated = authenticate(client, &Proof::Assertion(verified))?;
@@ -138,14 +147,13 @@ impl Engine {
     }
 
     /// SAL-105: `jku`, where there is one, must be the registered address.
-    async fn keys_of(&self, keys: &ClientKeys, profile: Profile, jwt: &UnverifiedJwt<'_>) -> Result<Arc<JwkSet>, ClientRefused> {
+    fn may_name_its_keys(keys: &ClientKeys, profile: Profile, jwt: &UnverifiedJwt<'_>) -> Result<(), ClientRefused> {
         match (keys, jwt.jku()) {
             // FAPI 2.0 §5.4.3, SAL §8.18.
             (_, Some(_)) if profile == Profile::Fapi2 => Err(ClientRefused::Jku),
             (ClientKeys::Inline(_), Some(_)) => Err(ClientRefused::Jku),
             (ClientKeys::Uri(registered), Some(jku)) if jku != registered => Err(ClientRefused::Jku),
-            (ClientKeys::Inline(set), None) => Ok(Arc::new(set.clone())),
-            (ClientKeys::Uri(url), _) => self.client_keys.keys(url, jwt.key_id_hint()).await.map_err(|down| ClientRefused::Keys(Arc::new(down))),
+            (ClientKeys::Inline(_) | ClientKeys::Uri(_), _) => Ok(()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Discovery: `smart-configuration`, OpenID and RFC 8414 metadata, keys. SAL §2, §8.5; only what is true is listed.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -187,5 +189,15 @@ pub async fn metadata(State(app): State<App>, headers: HeaderMap) -> Response {
 /// The published keys, kept no longer than until they change. NAV-040.
 pub async fn jwks(State(app): State<App>, headers: HeaderMap) -> Response {
     let (keys, kept) = app.engine.keys.published();
-    Document::new(&json!(keys)).answer(&headers, u32::try_from(kept.as_secs()).unwrap_or(u32::MAX))
+    let kept = u32::try_from(kept.as_secs()).unwrap_or(u32::MAX);
+    // The set changes some times a year; it is written and digested when it does.
+    if let Some(last) = &*app.jwks.load()
+        && last.0 == keys
+    {
+        return last.1.answer(&headers, kept);
+    }
+    let document = Document::new(&json!(keys));
+    let response = document.answer(&headers, kept);
+    app.jwks.store(Some(Arc::new((keys, document))));
+    response
 }

@@ -29,10 +29,12 @@ mod userinfo;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use cookies::CookieNames;
 
 use crate::audit::Audit;
 use crate::engine::Engine;
+use crate::jose::JwkSet;
 
 /// One issuer as it is served.
 pub struct Site {
@@ -47,6 +49,8 @@ pub struct Site {
     pub audit: Audit,
     smart: discovery::Document,
     metadata: discovery::Document,
+    /// The published keys as they were last written.
+    jwks: ArcSwapOption<(JwkSet, discovery::Document)>,
 }
 
 /// How much is read of a request. Bytes.
@@ -62,7 +66,17 @@ impl Site {
         let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
         let smart = discovery::Document::new(&discovery::smart_configuration(rules));
         let metadata = discovery::Document::new(&discovery::server_metadata(rules));
-        Self { cookies: CookieNames::of(&rules.issuer), path: rules.issuer.path(), frame_ancestors, limits, audit: Audit::off(), smart, metadata, engine }
+        Self {
+            cookies: CookieNames::of(&rules.issuer),
+            path: rules.issuer.path(),
+            frame_ancestors,
+            limits,
+            audit: Audit::off(),
+            smart,
+            metadata,
+            jwks: ArcSwapOption::empty(),
+            engine,
+        }
     }
 
     /// The same, with its decisions recorded.

@@ -1,8 +1,11 @@
 //! The identifiers that travel: each its own type, checked once when it is parsed.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
-use serde::{Deserialize, Serialize};
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::Url;
 
 /// Why a text is not the identifier it should be; `expected` says what to write instead.
@@ -16,12 +19,56 @@ const fn expected(expected: &'static str) -> IdError {
     IdError { expected }
 }
 
+/// Written as its text, and read by parsing it.
+macro_rules! as_text {
+    ($name:ident, $read:expr) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let read: fn(&str) -> Result<Self, IdError> = $read;
+                read(&Text::deserialize(from)?.0).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+/// A string, borrowed where it stands in the input as it is.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// URLs that parsed before, each with its canonical text: records and tokens name the same few again and again.
+struct Parsed(Cache<Arc<str>, Arc<str>>);
+
+/// More than the issuers, FHIR servers and apps of most deployments.
+const PARSED: usize = 512;
+
+impl Parsed {
+    fn new() -> Self {
+        Self(Cache::new(PARSED))
+    }
+
+    fn or(&self, text: &str, parse: impl FnOnce(&str) -> Result<Arc<str>, IdError>) -> Result<Arc<str>, IdError> {
+        if let Some(known) = self.0.get(text) {
+            return Ok(known);
+        }
+        let parsed = parse(text)?;
+        self.0.insert(text.into(), Arc::clone(&parsed));
+        Ok(parsed)
+    }
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $check:expr, $expected:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(std::sync::Arc<str>);
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        as_text!($name, Self::parse);
 
         impl $name {
             /// # Errors
@@ -99,8 +146,8 @@ text_id!(
     "a FHIR resource type such as Patient");
 
 /// `Type/id`: a relative literal reference to a FHIR resource.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Reference {
     pub kind: ResourceType,
     pub id: FhirId,
@@ -129,6 +176,11 @@ impl fmt::Display for Reference {
 impl fmt::Debug for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
+    }
+}
+impl Serialize for Reference {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 impl TryFrom<String> for Reference {
@@ -161,9 +213,13 @@ fn web_url(text: &str) -> Option<Url> {
 }
 
 /// An authorization server by its URL, compared byte for byte. RFC 8414 §2: no query, no fragment; here also no trailing slash.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Issuer(std::sync::Arc<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Issuer(Arc<str>);
+
+as_text!(Issuer, |text| {
+    static KNOWN: LazyLock<Parsed> = LazyLock::new(Parsed::new);
+    KNOWN.or(text, |text| Issuer::parse(text).map(|parsed| parsed.0)).map(Self)
+});
 
 impl Issuer {
     /// # Errors
@@ -235,9 +291,13 @@ impl From<Issuer> for String {
 }
 
 /// The base URL of a FHIR server, without a trailing slash: launch `iss`, authorize `aud`, access-token `aud`. SAL §0.1.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FhirBase(std::sync::Arc<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FhirBase(Arc<str>);
+
+as_text!(FhirBase, |text| {
+    static KNOWN: LazyLock<Parsed> = LazyLock::new(Parsed::new);
+    KNOWN.or(text, |text| FhirBase::parse(text).map(|parsed| parsed.0)).map(Self)
+});
 
 impl FhirBase {
     /// # Errors
@@ -307,9 +367,13 @@ fn loosely(text: &str) -> Option<String> {
 }
 
 /// A registered redirect, launch or post-logout URI: kept verbatim and compared byte for byte. RFC 9700 §2.1, SAL-001.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RedirectUri(std::sync::Arc<str>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RedirectUri(Arc<str>);
+
+as_text!(RedirectUri, |text| {
+    static KNOWN: LazyLock<Parsed> = LazyLock::new(Parsed::new);
+    KNOWN.or(text, |text| RedirectUri::parse(text).map(|parsed| parsed.0)).map(Self)
+});
 
 impl RedirectUri {
     /// # Errors

@@ -80,6 +80,10 @@ impl Params {
 }
 
 fn decode(part: &[u8]) -> Result<String, ParamsError> {
+    // Most values stand for themselves, and some are long.
+    if !part.iter().any(|b| matches!(b, b'+' | b'%')) {
+        return String::from_utf8(part.to_vec()).map_err(|_| ParamsError::Encoding);
+    }
     let spaced: Vec<u8> = part.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
     percent_decode(&spaced).decode_utf8().map(|text| text.into_owned()).map_err(|_| ParamsError::Encoding)
 }

@@ -1,8 +1,9 @@
 //! Several records of several types in one round trip.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use super::typed::held;
+use super::typed::{Understood, held};
 use super::{Held, Key, Record, Store, StoreError, Stored};
 use crate::time::UnixTime;
 
@@ -29,6 +30,7 @@ impl<T> Copy for Wanted<T> {}
 /// What was read, as of one moment.
 pub struct Found {
     slots: Vec<(Key, Option<Record>)>,
+    understood: Arc<Understood>,
     now: UnixTime,
 }
 
@@ -57,7 +59,7 @@ impl<'s> Reads<'s> {
     /// When the store cannot answer.
     pub async fn fetch(self) -> Result<Found, StoreError> {
         let records = if self.keys.is_empty() { Vec::new() } else { self.store.backend().read_many(&self.keys).await? };
-        Ok(Found { slots: self.keys.into_iter().zip(records).collect(), now: self.store.now() })
+        Ok(Found { slots: self.keys.into_iter().zip(records).collect(), understood: self.store.understood(), now: self.store.now() })
     }
 }
 
@@ -73,7 +75,7 @@ impl Found {
         let Some(at) = wanted.at else { return Ok(None) };
         let (key, record) = self.slots.get(at).filter(|(key, _)| key.kind == T::KIND).expect("`wanted` came from these reads");
         match record {
-            Some(record) => held(key, record, self.now),
+            Some(record) => held(&self.understood, key, record, self.now),
             None => Ok(None),
         }
     }

@@ -1,8 +1,10 @@
 //! [`Store`]: records with a type, in one issuer's key space, under our clock.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -10,7 +12,7 @@ use super::{Backend, Commit, Key, Kind, Reads, Record, Space, StoreError, Versio
 use crate::time::{Clock, UnixTime};
 
 /// A type that is kept in the store: one format byte, then JSON.
-pub trait Stored: Serialize + DeserializeOwned + Send + Sync {
+pub trait Stored: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     const KIND: Kind;
     /// The format this program writes, from 1. It reads that and all before it (new fields have a serde default); raise it when
     /// an older program would misunderstand what this one writes.
@@ -26,6 +28,32 @@ pub struct Store {
     backend: Arc<dyn Backend>,
     clock: Arc<dyn Clock>,
     space: Space,
+    understood: Arc<Understood>,
+}
+
+/// So many records are kept as values, so that one that is read again and again is not parsed each time.
+const UNDERSTOOD: usize = 2048;
+
+/// The kinds of which one record is read by many requests. Others are read once or twice in their life.
+const READ_OFTEN: &[Kind] = &[Kind::Client, Kind::Session, Kind::Grant, Kind::Consent];
+
+/// What records say, by their key and for one version each: the same version always says the same.
+pub(super) struct Understood(Cache<Key, (Version, Arc<dyn Any + Send + Sync>)>);
+
+impl Understood {
+    fn value<T: Stored>(&self, key: &Key, record: &Record) -> Result<T, StoreError> {
+        if let Some((version, value)) = self.0.get(key)
+            && version == record.version
+            && let Some(value) = value.downcast_ref::<T>()
+        {
+            return Ok(value.clone());
+        }
+        let value = decode::<T>(&record.bytes)?;
+        if READ_OFTEN.contains(&T::KIND) {
+            self.0.insert(key.clone(), (record.version, Arc::new(value.clone())));
+        }
+        Ok(value)
+    }
 }
 
 /// A record together with the version that was read, which is what [`Store::replace`] compares.
@@ -45,7 +73,7 @@ impl<T> Held<T> {
 
 impl Store {
     pub fn new(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, space: Space) -> Self {
-        Self { backend, clock, space }
+        Self { backend, clock, space, understood: Arc::new(Understood(Cache::new(UNDERSTOOD))) }
     }
 
     /// The record, unless there is none or it has expired.
@@ -140,6 +168,10 @@ impl Store {
         &*self.backend
     }
 
+    pub(super) fn understood(&self) -> Arc<Understood> {
+        Arc::clone(&self.understood)
+    }
+
     pub(super) fn now(&self) -> UnixTime {
         self.clock.now()
     }
@@ -154,11 +186,11 @@ impl Store {
 }
 
 /// The typed record, unless it has expired at `now`.
-pub(super) fn held<T: Stored>(key: &Key, record: &Record, now: UnixTime) -> Result<Option<Held<T>>, StoreError> {
+pub(super) fn held<T: Stored>(understood: &Understood, key: &Key, record: &Record, now: UnixTime) -> Result<Option<Held<T>>, StoreError> {
     if record.is_expired(now) {
         return Ok(None);
     }
-    Ok(Some(Held { value: decode(&record.bytes)?, key: key.clone(), version: record.version }))
+    Ok(Some(Held { value: understood.value(key, record)?, key: key.clone(), version: record.version }))
 }
 
 fn encode<T: Stored>(value: &T) -> Result<Bytes, StoreError> {

@@ -402,12 +402,12 @@ async fn a_record_that_is_not_understood_is_an_outage(bench: Bench) {
 }
 
 async fn tagged_and_flattened_types_keep_their_numbers(bench: Bench) {
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(tag = "state")]
     enum Step {
         Waiting { until: UnixTime, tries: u32, share: f64 },
     }
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Launch {
         #[serde(flatten)]
         step: Step,

@@ -1,6 +1,8 @@
 //! `cargo xtask test`: the one command that proves this repository. See [`test::run`] for what it does.
 //! `cargo xtask sbom`: what the program is made of. See [`sbom::document`].
+//! `cargo xtask bench`: how fast it is. See [`bench::run`].
 
+mod bench;
 mod foreign;
 mod machine;
 mod options;
@@ -26,7 +28,11 @@ Options:
   --require LIST   Fail where one of these cannot be run, by commas: lint, node, python, browser, redis
   --filter TEXT    Only the tests whose name holds TEXT: no lint, no demo
 
-sbom: writes a bill of materials (CycloneDX 1.5, JSON) of the program for this machine or for TRIPLE, by default to target/helsebro.cdx.json.";
+sbom: writes a bill of materials (CycloneDX 1.5, JSON) of the program for this machine or for TRIPLE, by default to target/helsebro.cdx.json.
+
+
+
+Measures the server beside a yardstick, a floor and a peer, and writes docs/performance.md. --quick, --only LIST and more: see --help.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +49,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let Some((task, rest)) = arguments.split_first()
+        && task == "bench"
+    {
+        return bench::run(rest);
     }
     let wanted = match arguments.split_first() {
         Some((task, rest)) if task == "test" => Options::parse(rest),

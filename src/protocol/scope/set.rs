@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{ContextScope, Level, ResourceScope, Scope, ScopeError};
 
@@ -13,8 +13,8 @@ const MOST_ITEMS: usize = 100;
 const MOST_BYTES: usize = 6 * 1024;
 
 /// What a request asks, a ceiling allows or a token gives: items in their order, none twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ScopeSet(Vec<Scope>);
 
 impl ScopeSet {
@@ -194,6 +194,12 @@ impl fmt::Display for ScopeSet {
             scope.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+impl Serialize for ScopeSet {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod disk;
 mod layout;
+mod recent;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::disk::{Medium, StoreFile};
 use self::layout::{RECORDS, kind_prefix, record, record_key};
+use self::recent::{Known, Recent};
 use self::writer::{Job, Task, Writer};
 use super::{Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
@@ -59,6 +61,7 @@ struct Shared {
     path: PathBuf,
     /// Read-locked for the length of a transaction, write-locked only to swap.
     state: RwLock<State>,
+    recent: Recent,
 }
 
 enum State {
@@ -79,7 +82,7 @@ impl Embedded {
 
     fn start(medium: impl Medium) -> Result<Self, StoreError> {
         let database = medium.open()?;
-        let shared = Arc::new(Shared { path: medium.path().to_owned(), state: RwLock::new(State::Up(database)) });
+        let shared = Arc::new(Shared { path: medium.path().to_owned(), state: RwLock::new(State::Up(database)), recent: Recent::new() });
         let (jobs, waiting) = mpsc::channel(WAITING);
         let writer = Writer::new(Arc::clone(&shared), waiting, medium);
         thread::Builder::new()
@@ -119,10 +122,37 @@ impl Shared {
     }
 
     fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(record_key).collect();
+        // A store that is down does not answer, whatever is remembered of it.
+        if let State::Down(why) = &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            return Err(why.clone());
+        }
+        let moment = match self.recent.known(&keys) {
+            Known::All(records) => return Ok(records),
+            Known::Some(known, moment) => {
+                let missing: Vec<Vec<u8>> = keys.iter().zip(&known).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key.clone()).collect();
+                let read = self.look_up(&missing)?;
+                let together = self.recent.is_still(moment);
+                self.recent.learn(moment, missing, &read);
+                if together {
+                    let mut read = read.into_iter();
+                    return Ok(known.into_iter().map(|slot| slot.unwrap_or_else(|| read.next().flatten())).collect());
+                }
+                moment
+            }
+            Known::Nothing(moment) => moment,
+        };
+        let records = self.look_up(&keys)?;
+        self.recent.learn(moment, keys, &records);
+        Ok(records)
+    }
+
+    /// What the file says, in one transaction.
+    fn look_up(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Record>>, StoreError> {
         self.read(|transaction| {
-            let records = transaction.open_table(RECORDS)?;
+            let table = transaction.open_table(RECORDS)?;
             keys.iter()
-                .map(|key| match records.get(record_key(key).as_slice())? {
+                .map(|key| match table.get(key.as_slice())? {
                     Some(value) => Ok(Some(record(value.value())?)),
                     None => Ok(None),
                 })
@@ -149,7 +179,9 @@ impl Shared {
     }
 
     fn replace(&self, next: State) -> State {
-        mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), next)
+        let before = mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), next);
+        self.recent.forget();
+        before
     }
 
     /// Why the writer no longer answers.

@@ -12,7 +12,7 @@ use super::disk::Medium;
 use super::layout::{EXPIRIES, RECORDS, expiry_key, record_value, split_expiry, split_value};
 use super::{Failed, Shared, State};
 use crate::random::{Random as _, SystemRandom};
-use crate::store::{StoreError, Version};
+use crate::store::{Record, StoreError, Version};
 use crate::time::UnixTime;
 
 /// At most so many jobs share a commit: enough to saturate a disk, few enough that the first of them does not wait long.
@@ -138,22 +138,38 @@ impl<M: Medium> Writer<M> {
         let mut write = database.begin_write()?;
         write.set_quick_repair(self.medium.wants_quick_repair());
         let mut counts = Vec::with_capacity(batch.len());
+        let mut changes = Vec::with_capacity(batch.len());
         {
             let mut tables = Tables { records: write.open_table(RECORDS)?, expiries: write.open_table(EXPIRIES)? };
             for job in batch {
                 counts.push(match &job.task {
                     Task::Write { key, seen, expires_at, bytes } => {
                         self.next_version = self.next_version.wrapping_add(1);
-                        tables.write(key, *seen, self.next_version, *expires_at, bytes)?
+                        let written = tables.write(key, *seen, self.next_version, *expires_at, bytes)?;
+                        if written > 0 {
+                            let record = Record { version: Version(self.next_version), expires_at: *expires_at, bytes: bytes.clone() };
+                            changes.push((key.clone(), Some(record)));
+                        }
+                        written
                     }
-                    Task::Remove { key } => tables.remove(key)?,
-                    Task::Sweep { now, limit } => tables.sweep(*now, *limit)?,
+                    Task::Remove { key } => {
+                        changes.push((key.clone(), None));
+                        tables.remove(key)?
+                    }
+                    Task::Sweep { now, limit } => {
+                        let swept = tables.sweep(*now, *limit)?;
+                        let count = swept.len();
+                        changes.extend(swept.into_iter().map(|key| (key, None)));
+                        count
+                    }
                     Task::Look | Task::Close => 0,
                 });
             }
         }
         if counts.iter().any(|count| *count > 0) {
+            self.shared.recent.commits();
             write.commit()?;
+            self.shared.recent.changed(changes);
         } else {
             write.abort()?;
         }
@@ -236,7 +252,8 @@ impl Tables<'_> {
         Ok(1)
     }
 
-    fn sweep(&mut self, now: UnixTime, limit: usize) -> Result<usize, Failed> {
+    /// The keys of the records that went.
+    fn sweep(&mut self, now: UnixTime, limit: usize) -> Result<Vec<Vec<u8>>, Failed> {
         let mut due = Vec::new();
         for entry in self.expiries.iter()?.take(limit) {
             let key = entry?.0.value().to_vec();
@@ -245,12 +262,14 @@ impl Tables<'_> {
             }
             due.push(key);
         }
+        let mut swept = Vec::with_capacity(due.len());
         for key in &due {
             let (_, record_key) = split_expiry(key)?;
             self.expiries.remove(key.as_slice())?;
             self.records.remove(record_key)?;
+            swept.push(record_key.to_vec());
         }
-        Ok(due.len())
+        Ok(swept)
     }
 
     fn current(&self, key: &[u8]) -> Result<Option<(u64, Option<UnixTime>)>, Failed> {

@@ -1,0 +1,149 @@
+//! `cargo xtask bench` runs this: how fast the server is, beside what nothing could be faster than. See docs/performance.md.
+
+mod client;
+mod drive;
+mod floor;
+mod hello;
+mod histogram;
+mod keys;
+mod machine;
+mod question;
+mod report;
+mod rounds;
+mod script;
+mod server;
+mod template;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use drive::Run;
+use question::{Place, Question};
+use rounds::{Errand, Plan};
+use server::Bench;
+
+/// A failure ends a run, never the program's promise to stop what it started.
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+const USAGE: &str = "\
+Usage: cargo xtask bench [OPTIONS]
+
+Asks the questions of benches/questions of hello, of the server on each store and of the peer, in turn, and writes docs/performance.md.
+
+Options:
+  --quick            Two short rounds; writes nothing to docs
+  --only LIST        Questions by name, by commas; writes nothing to docs
+  --on LIST          Places: power-loss, process, memory, redis, fhir, peer; writes nothing to docs
+  --rounds N         5 where left out
+  --seconds N        Of each run: 2 where left out
+  --connections N    32 where left out
+  --first            Go before everything else on the two cores, for a busy machine (root only)
+  --list             The questions, and nothing else";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["hello", port] => hello_server(port),
+        ["pieces", keys] => pieces(Path::new(keys)),
+        ["drive", errand] => drive(Path::new(errand)),
+        ["run", helsebro, rest @ ..] => run(Path::new(helsebro), rest),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn hello_server(port: &str) -> Result<(), Failed> {
+    Ok(runtime()?.block_on(hello::serve(port.parse()?))?)
+}
+
+fn pieces(keys: &Path) -> Result<(), Failed> {
+    println!("{}", serde_json::to_string(&floor::measure(keys)?)?);
+    Ok(())
+}
+
+fn drive(errand: &Path) -> Result<(), Failed> {
+    let errand: Errand = serde_json::from_str(&std::fs::read_to_string(errand)?)?;
+    let place = if errand.place == Place::Peer.name() { Place::Peer } else { Place::Hello };
+    let run = Run {
+        script: Question::read(Path::new(&errand.question))?.script(place),
+        address: errand.address,
+        setup_address: errand.setup_address,
+        known: errand.known,
+        keys: errand.keys,
+        pid: errand.pid,
+        connections: errand.connections,
+        warm_up: Duration::from_secs_f64(errand.warm_up),
+        measured: Duration::from_secs_f64(errand.measured),
+    };
+    let local = tokio::task::LocalSet::new();
+    // Always awake: what it costs to wake the generator is none of the server's cost, and none of its latency.
+    local.spawn_local(async {
+        loop {
+            tokio::task::yield_now().await;
+        }
+    });
+    let outcome = runtime()?.block_on(local.run_until(run.go()))?;
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(())
+}
+
+fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    let mut questions = Question::all(&root.join("benches/questions"))?;
+    let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
+    let (mut only, mut writes, mut first) = (Vec::new(), true, false);
+    let mut rest = options.iter();
+    while let Some(option) = rest.next() {
+        let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
+        match *option {
+            "--quick" => {
+                (plan.rounds, plan.warm_up, plan.measured) = (2, Duration::from_millis(400), Duration::from_millis(1000));
+                writes = false;
+            }
+            "--only" => (only, writes) = (list(value()?), false),
+            "--on" => (plan.places, writes) = (list(value()?), false),
+            "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 50),
+            "--seconds" => plan.measured = Duration::from_secs_f64(value()?.parse::<f64>()?.clamp(0.2, 60.0)),
+            "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 1024),
+            "--first" => first = true,
+            "--list" => {
+                questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
+                return Ok(());
+            }
+            unknown => return Err(format!("{unknown} is no option\n\n{USAGE}").into()),
+        }
+    }
+    if let Some(unknown) = only.iter().find(|name| !questions.iter().any(|question| question.name == **name)) {
+        return Err(format!("there is no benches/questions/{unknown}.toml").into());
+    }
+    // The yardstick is always asked: without it nothing has a measure.
+    questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
+    let bench = Bench { work: root.join("target/bench"), root: root.clone(), helsebro: helsebro.canonicalize()?, first };
+    std::fs::create_dir_all(&bench.work)?;
+    let found = rounds::measure(&bench, &questions, &plan)?;
+    let tables = report::tables(&questions, &found);
+    println!("\n{tables}");
+    if writes {
+        let document = root.join("docs/performance.md");
+        std::fs::write(&document, report::into_document(&std::fs::read_to_string(&document)?, &tables))?;
+        std::fs::write(root.join("docs/performance.json"), serde_json::to_string_pretty(&found)?)?;
+        println!("written to {}", document.display());
+    }
+    Ok(())
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').map(|name| name.trim().to_owned()).collect()
+}
