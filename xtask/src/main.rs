@@ -18,6 +18,7 @@ use options::Options;
 const USAGE: &str = "\
 Usage: cargo xtask test [OPTIONS]
        cargo xtask sbom [--target TRIPLE] [FILE]
+       cargo xtask bench [OPTIONS]
 
 test: checks the format, lints, runs every test, and walks the demo through once.
 
@@ -30,9 +31,7 @@ Options:
 
 sbom: writes a bill of materials (CycloneDX 1.5, JSON) of the program for this machine or for TRIPLE, by default to target/helsebro.cdx.json.
 
-
-
-Measures the server beside a yardstick, a floor and a peer, and writes docs/performance.md. --quick, --only LIST and more: see --help.";
+bench: measures the server beside a yardstick, a floor and a peer, and writes docs/performance.md. --quick, --only LIST and more: see --help.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
