@@ -15,6 +15,6 @@ pub fn entry(name: &str) -> fn(&[u8]) {
 macro_rules! target {
     ($name:literal) => {
         static RUN: std::sync::LazyLock<fn(&[u8])> = std::sync::LazyLock::new(|| $crate::entry($name));
-        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (*RUN)(bytes));
+        $crate::libfuzzer_sys::fuzz_target!(|bytes: &[u8]| RUN(bytes));
     };
 }

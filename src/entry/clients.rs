@@ -51,7 +51,7 @@ pub(super) fn authorize(bytes: &[u8]) {
         for arrival in [Arrival::Browser, Arrival::Pushed] {
             if let Ok(taken) = authorization::check(&params, client, &RULES, arrival) {
                 // RFC 9700 §2.1: where the answer goes is registered, byte for byte.
-                let registered = client.redirect_uris.iter().any(|uri| *uri == taken.redirect);
+                let registered = client.redirect_uris.contains(&taken.redirect);
                 assert!(registered, "a request was taken whose answer goes to {}", taken.redirect);
             }
         }

@@ -308,7 +308,12 @@ impl FhirBase {
         if url.query().is_some() || !(url.scheme() == "https" || is_loopback(&url)) {
             return Err(wrong);
         }
-        Ok(Self(text.strip_suffix('/').unwrap_or(text).into()))
+        let base = text.strip_suffix('/').unwrap_or(text);
+        // Else what is stored would be another base when it is read again.
+        if base.ends_with('/') {
+            return Err(wrong);
+        }
+        Ok(Self(base.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -461,6 +466,7 @@ mod tests {
 
     #[test]
     fn a_base_is_named_with_or_without_its_slash() {
+        assert!(FhirBase::parse("https://epj.example/fhir//").is_err());
         let base = FhirBase::parse("https://epj.example/fhir/").unwrap();
         assert_eq!(base.as_str(), "https://epj.example/fhir");
         for same in ["https://epj.example/fhir", "https://epj.example/fhir/", "HTTPS://EPJ.example:443/fhir"] {

@@ -88,29 +88,28 @@ fn everything_comes_from_the_registry_with_a_hash() {
 
 /// Whether an SPDX expression can be met with these licences. Good for the expressions there are: `AND` binds tighter than `OR`, in brackets or not.
 fn permits(expression: &str, allowed: &BTreeSet<&str>) -> bool {
-    let (mut depth, mut pieces, mut start) = (0usize, Vec::new(), 0);
     let text = expression.replace(" / ", " OR ").replace('/', " OR ");
-    let cut = |operator: &str, depth: &mut usize, pieces: &mut Vec<String>, start: &mut usize| {
+    let cut = |operator: &str| {
+        let (mut depth, mut pieces, mut start) = (0, Vec::new(), 0);
         for (at, c) in text.char_indices() {
             match c {
-                '(' => *depth += 1,
-                ')' => *depth -= 1,
-                _ if *depth == 0 && text[at..].starts_with(operator) => {
-                    pieces.push(text[*start..at].to_owned());
-                    *start = at + operator.len();
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ if depth == 0 && text[at..].starts_with(operator) => {
+                    pieces.push(&text[start..at]);
+                    start = at + operator.len();
                 }
                 _ => {}
             }
         }
-        pieces.push(text[*start..].to_owned());
+        pieces.push(&text[start..]);
+        pieces
     };
-    for (operator, any) in [(" OR ", true), (" AND ", false)] {
-        (depth, start) = (0, 0);
-        pieces.clear();
-        cut(operator, &mut depth, &mut pieces, &mut start);
-        if pieces.len() > 1 {
-            return if any { pieces.iter().any(|piece| permits(piece, allowed)) } else { pieces.iter().all(|piece| permits(piece, allowed)) };
-        }
+    if let several @ [_, _, ..] = cut(" OR ").as_slice() {
+        return several.iter().any(|piece| permits(piece, allowed));
+    }
+    if let several @ [_, _, ..] = cut(" AND ").as_slice() {
+        return several.iter().all(|piece| permits(piece, allowed));
     }
     match text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
         Some(inner) => permits(inner, allowed),
