@@ -109,7 +109,11 @@ fn main() {
         let (plain, proven) = (median(plain), median(proven));
         let rest = (proven - plain - check) / plain;
         fits &= rest < MOST;
-        println!("{alg} access tokens: {plain:.0} µs without a proof, {proven:.0} µs with one; beyond the check {:.0} µs, {:.1} %", proven - plain - check, rest * 100.0);
+        println!(
+            "{alg} access tokens: {plain:.0} µs without a proof, {proven:.0} µs with one; beyond the check {:.0} µs, {:.1} %",
+            proven - plain - check,
+            rest * 100.0
+        );
     }
     runtime.block_on(running.stop());
     assert!(fits, "a proof costs more than {} % of a plain request", MOST * 100.0);

@@ -362,7 +362,8 @@ async fn a_logout_says_more_than_it_must() {
     let bye = "http://127.0.0.1:4567/bye";
     // `logout_hint` says who, and proves nothing: with an id_token nobody is asked, without one the person is.
     let (mut browser, tokens) = signed_in(&once).await;
-    let ask = logout(&world, &[("logout_hint", "lege@example.com"), ("client_id", "once"), ("post_logout_redirect_uri", bye), ("state", "s"), ("ui_locales", "en")]);
+    let ask =
+        logout(&world, &[("logout_hint", "lege@example.com"), ("client_id", "once"), ("post_logout_redirect_uri", bye), ("state", "s"), ("ui_locales", "en")]);
     let page = browser.get(&ask).await.is(200);
     assert!(page.text().contains("Do you want to log out?"), "{}", page.text());
     // A forged answer is asked again, in the language that was asked for.
@@ -380,7 +381,10 @@ async fn a_logout_says_more_than_it_must() {
     // A client_id that is not the hint's is asked about, and what the hint's own client registered is followed for nobody: §2, §3.
     let (mut browser, tokens) = signed_in(&once).await;
     let hint = ("id_token_hint", tokens.text("id_token"));
-    for form in [&[hint, ("client_id", "open"), ("post_logout_redirect_uri", bye)][..], &[hint, ("client_id", "nobody"), ("post_logout_redirect_uri", bye), ("state", "s")]] {
+    for form in [
+        &[hint, ("client_id", "open"), ("post_logout_redirect_uri", bye)][..],
+        &[hint, ("client_id", "nobody"), ("post_logout_redirect_uri", bye), ("state", "s")],
+    ] {
         let form: Vec<(String, String)> = form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let page = browser.post(&format!("{}/logout", world.issuer()), &form).await.is(200);
         assert!(page.text().contains("Vil du logge ut?") && world.is_active(tokens.access()).await, "{form:?}: {}", page.text());

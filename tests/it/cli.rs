@@ -247,7 +247,8 @@ async fn a_client_is_registered_from_json_with_the_options_over_it() {
     let shown = ok(&["clients", "show", "lab", "--config", &config]);
     assert!(shown.contains(&format!("EC {}", key["kid"].as_str().unwrap())), "{shown}");
 
-    let made = ["--auth", "none", "--redirect-uri", "http://127.0.0.1:4567/pushed", "--scopes", "openid", "--backchannel-logout-uri", "http://127.0.0.1:4567/told"];
+    let made =
+        ["--auth", "none", "--redirect-uri", "http://127.0.0.1:4567/pushed", "--scopes", "openid", "--backchannel-logout-uri", "http://127.0.0.1:4567/told"];
     ok(&[&["clients", "add", "--id", "pushes", "--par", "required", "--config", &config][..], &made].concat());
     let shown = json_of(&ok(&["clients", "show", "pushes", "--output", "json", "--config", &config]));
     let said = ["par", "helseid", "dpop", "backchannel_logout_uri"].map(|name| shown[name].as_str().unwrap_or_default().to_owned());
