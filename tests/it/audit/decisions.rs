@@ -275,7 +275,8 @@ async fn what_operators_change_and_try() {
 async fn walked() -> (World, Vec<Value>) {
     let world = World::start().await;
     let mut printed = Vec::new();
-    assert_eq!(world.demo.walk(&mut printed).await.failed, 0);
+    let failed = world.demo.walk(&mut printed).await.failed;
+    assert_eq!(failed, 0, "{}", String::from_utf8_lossy(&printed));
     let records = world.audit(0).await;
     assert!(records.len() > 20, "{}", records.len());
     (world, records)
