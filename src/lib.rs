@@ -38,5 +38,5 @@ pub mod fhir;
 pub mod helseid;
 
 pub mod app;
-pub mod entry;
 pub mod cli;
+pub mod entry;

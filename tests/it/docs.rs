@@ -80,7 +80,8 @@ fn every_link_leads_somewhere() {
             let (file, heading) = link.split_once('#').map_or((link, None), |(file, heading)| (file, Some(heading)));
             let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
             let there = fs::read_to_string(&target).unwrap_or_else(|_| panic!("{} links to {link}, which is not there", path.display()));
-            let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace([',', '.', '`', '/', ':', '\'', '(', ')'], "");
+            let anchor =
+                |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-").replace([',', '.', '`', '/', ':', '\'', '(', ')'], "");
             let found = heading.is_none_or(|heading| there.lines().any(|line| line.starts_with('#') && anchor(line) == heading));
             assert!(found, "{} links to {link}, which has no such heading", path.display());
         }
