@@ -161,7 +161,15 @@ pub async fn start_on(options: &DemoOptions, store: Option<config::Store>) -> Re
     let hospital = DemoHospital::make(&beside, &Known { patients: &known, practitioner, records: [JOURNALS, DIRECTORY] }, &*random)?;
     let ops_token = random.token();
     let users: BTreeSet<(String, String)> = ready.iter().map(|launch| (launch.fhir_user.clone(), launch.practitioner_name.clone())).collect();
-    let policy = options.policy.as_deref().map(read).transpose()?.unwrap_or_default().replace("{issuer}", &issuer).replace("{fhir}", &fhir_base).replace("{sample_api}", &helseid.sample_api);
+    let policy = options
+        .policy
+        .as_deref()
+        .map(read)
+        .transpose()?
+        .unwrap_or_default()
+        .replace("{issuer}", &issuer)
+        .replace("{fhir}", &fhir_base)
+        .replace("{sample_api}", &helseid.sample_api);
     let toml = config_text(options, &ports.server, &issuer, &fhir_base, &ops_token, &users, &helseid, &hospital, &policy, &clients.toml);
     let environment = SystemEnvironment::relative_to(Path::new(""));
     let extra = options.clients.as_deref().map(|path| read(path).map(|text| (path, text))).transpose()?;

@@ -69,29 +69,6 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
     Ok(Opened { backend, engines })
 }
 
-/// What the configuration says, as the store wants it.
-fn redis(config: &RedisConfig) -> shared::Options {
-    let node = |(host, port): &(String, u16)| shared::Node { host: host.clone(), port: *port };
-    let servers = match &config.servers {
-        RedisServers::Socket { path } => shared::Servers::Socket { path: path.clone(), database: 0 },
-        RedisServers::One { host, port, database } => shared::Servers::One { node: shared::Node { host: host.clone(), port: *port }, database: *database },
-        RedisServers::Sentinel { sentinels, primary, database } => {
-            shared::Servers::Sentinel { sentinels: sentinels.iter().map(node).collect(), primary: primary.clone(), database: *database }
-        }
-        RedisServers::Cluster { members } => shared::Servers::Cluster { members: members.iter().map(node).collect() },
-    };
-    shared::Options {
-        servers,
-        tls: config.tls.then(|| shared::Tls { authorities: config.authorities.clone() }),
-        login: shared::Login { username: config.username.clone(), password: config.password.clone() },
-        sentinel_login: shared::Login { username: config.sentinel_username.clone(), password: config.sentinel_password.clone() },
-        prefix: config.key_prefix.clone(),
-        response_timeout: config.response_timeout,
-        max_in_flight: config.max_in_flight,
-        acknowledged: (config.wait_replicas > 0).then_some(shared::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
-    }
-}
-
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
 ///
 /// # Errors
@@ -114,6 +91,29 @@ fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, rand
 /// The key people are hashed under in the log.
 pub fn persons(seal: &SealKey) -> Persons {
     Persons::new(&seal.derive(PURPOSE))
+}
+
+/// What the configuration says, as the store wants it.
+fn redis(config: &RedisConfig) -> shared::Options {
+    let node = |(host, port): &(String, u16)| shared::Node { host: host.clone(), port: *port };
+    let servers = match &config.servers {
+        RedisServers::Socket { path } => shared::Servers::Socket { path: path.clone(), database: 0 },
+        RedisServers::One { host, port, database } => shared::Servers::One { node: shared::Node { host: host.clone(), port: *port }, database: *database },
+        RedisServers::Sentinel { sentinels, primary, database } => {
+            shared::Servers::Sentinel { sentinels: sentinels.iter().map(node).collect(), primary: primary.clone(), database: *database }
+        }
+        RedisServers::Cluster { members } => shared::Servers::Cluster { members: members.iter().map(node).collect() },
+    };
+    shared::Options {
+        servers,
+        tls: config.tls.then(|| shared::Tls { authorities: config.authorities.clone() }),
+        login: shared::Login { username: config.username.clone(), password: config.password.clone() },
+        sentinel_login: shared::Login { username: config.sentinel_username.clone(), password: config.sentinel_password.clone() },
+        prefix: config.key_prefix.clone(),
+        response_timeout: config.response_timeout,
+        max_in_flight: config.max_in_flight,
+        acknowledged: (config.wait_replicas > 0).then_some(shared::Acknowledged { replicas: config.wait_replicas, within: config.wait_timeout }),
+    }
 }
 
 /// What the engines of a process have in common.

@@ -67,7 +67,9 @@ fn code(action: Action) -> (Code, Option<Code>, &'static str) {
         Action::Gateway => (USE, None, "E"),
         Action::ClientAdd => (SECURITY, Some(CONFIGURATION), "C"),
         Action::ClientRemove => (SECURITY, Some(CONFIGURATION), "D"),
-        Action::ClientDisable | Action::ClientEnable | Action::ClientSecret | Action::KeyRotate | Action::KeyChange => (SECURITY, Some(CONFIGURATION), "U"),
+        Action::ClientDisable | Action::ClientEnable | Action::ClientSecret | Action::KeyRotate | Action::KeyChange | Action::KeyRevoke => {
+            (SECURITY, Some(CONFIGURATION), "U")
+        }
         Action::Operate => (SECURITY, None, "E"),
         Action::Log => (APPLICATION, None, "E"),
     }

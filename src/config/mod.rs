@@ -89,8 +89,8 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let keys = check::keys(raw.keys.get().unwrap_or(&none_keys), environment, local, found);
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
-    let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let audit = audit::check(raw.audit.get().unwrap_or(&none_audit), environment, local, found);
+    let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
     for issuer in &mut issuers {

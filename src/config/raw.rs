@@ -16,8 +16,8 @@ raw_table! {
         keys: RawKeys,
         http: RawHttp,
         fetch: RawFetch,
-        guess: RawGuess,
         audit: RawAudit,
+        guess: RawGuess,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
     }
@@ -85,11 +85,6 @@ raw_table! {
 }
 
 raw_table! {
-    /// `[guess]`
-    RawGuess { client_failures: i64, address_failures: i64, window: Duration, block: Duration, longest_block: Duration }
-}
-
-raw_table! {
     /// `[audit]`
     RawAudit {
         enabled: bool,
@@ -106,6 +101,11 @@ raw_table! {
 raw_table! {
     /// `[audit.forward]`
     RawForward { url: String, token: RawSecret, syslog: String }
+}
+
+raw_table! {
+    /// `[guess]`
+    RawGuess { client_failures: i64, address_failures: i64, window: Duration, block: Duration, longest_block: Duration }
 }
 
 raw_table! {
@@ -273,9 +273,9 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("keys", RawKeys::KEYS),
     ("http", RawHttp::KEYS),
     ("fetch", RawFetch::KEYS),
-    ("guess", RawGuess::KEYS),
     ("audit", RawAudit::KEYS),
     ("audit.forward", RawForward::KEYS),
+    ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),
     ("issuer.user", RawUser::KEYS),

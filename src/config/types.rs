@@ -17,9 +17,9 @@ pub struct Config {
     pub keys: Keys,
     pub http: Http,
     pub fetch: Fetch,
-    pub guess: GuessLimits,
     /// Nothing where no log is kept.
     pub audit: Option<Audit>,
+    pub guess: GuessLimits,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }

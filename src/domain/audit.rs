@@ -48,8 +48,10 @@ pub enum Action {
     ClientDisable,
     ClientEnable,
     ClientSecret,
-    /// Keys were made, imported or revoked on request.
+    /// Keys were made on request.
     KeyRotate,
+    /// Keys, and the belief in what they signed, were ended at once.
+    KeyRevoke,
     /// Keys took turns by their age, or followed what another node did.
     KeyChange,
     /// Anything else on the operations listener; only refusals are recorded.
@@ -59,7 +61,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Launch,
         Self::Start,
         Self::Login,
@@ -83,6 +85,7 @@ impl Action {
         Self::ClientEnable,
         Self::ClientSecret,
         Self::KeyRotate,
+        Self::KeyRevoke,
         Self::KeyChange,
         Self::Operate,
         Self::Log,
@@ -113,6 +116,7 @@ impl Action {
             Self::ClientEnable => "client-enable",
             Self::ClientSecret => "client-secret",
             Self::KeyRotate => "key-rotate",
+            Self::KeyRevoke => "key-revoke",
             Self::KeyChange => "key-change",
             Self::Operate => "operate",
             Self::Log => "log",
@@ -150,6 +154,7 @@ impl Action {
             | Self::Withdraw
             | Self::ClientRemove
             | Self::ClientDisable
+            | Self::KeyRevoke
             | Self::KeyChange
             | Self::Operate
             | Self::Log => false,

@@ -174,7 +174,8 @@ pub(super) mod tests {
             _ => registration["client_secret"] = Value::from(SECRET),
         }
         let issuer = Issuer::parse("http://127.0.0.1:9400").unwrap();
-        let made = client_from_json(&registration, Home { issuer: &issuer, profile: Profile::Smart }, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let made =
+            client_from_json(&registration, Home { issuer: &issuer, profile: Profile::Smart }, &SystemRandom).unwrap_or_else(|problems| panic!("{problems:?}"));
         Arc::new(Client { disabled, ..made.client })
     }
 

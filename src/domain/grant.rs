@@ -128,14 +128,9 @@ impl From<GrantError> for OAuthError {
             G::OtherKey => Self::from(ProofError::OtherKey).because(reason),
             // One answer for all: whoever holds a stolen code or token learns nothing from trying it. What was right once is no guess.
             G::Unknown | G::OtherClient | G::OtherRedirect | G::VerifierDiffers => Self::invalid_grant(NOT_GOOD).because(reason).guessed(),
-            G::CodeExpired
-            | G::CodeReplayed
-            | G::VerifierUnasked
-            | G::RefreshExpired
-            | G::RefreshReused
-            | G::Ended
-            | G::SessionEnded
-            | G::Withdrawn => Self::invalid_grant(NOT_GOOD).because(reason),
+            G::CodeExpired | G::CodeReplayed | G::VerifierUnasked | G::RefreshExpired | G::RefreshReused | G::Ended | G::SessionEnded | G::Withdrawn => {
+                Self::invalid_grant(NOT_GOOD).because(reason)
+            }
         }
     }
 }

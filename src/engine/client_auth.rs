@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::audit::trail;
-use crate::domain::client::{Client, ClientAuthMethod, ClientKeys, Profile};
+use crate::domain::client::{ClientAuthMethod, ClientKeys, Profile};
 use crate::domain::client_auth::{AssertionClaims, AuthenticatedClient, ClientRefused, Proof, authenticate};
 use crate::jose::{AudienceForm, Expect, JwkSet, UnverifiedJwt, Verified, verify};
 use crate::protocol::client_auth::ClientAuth;
@@ -49,22 +49,29 @@ impl Engine {
     /// As [`Engine::authenticate`].
     pub(super) async fn authenticate_at(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         let named = named(&auth);
-        let client = self.proven(auth, path).await.map_err(|error| match &named {
-            Some(named) => error.of(named),
-            None => error,
-        })?;
-        trail::by(client.id());
-        Ok(client)
+        let error = match self.proven(auth, path).await {
+            Ok(client) => {
+                trail::by(client.id());
+                return Ok(client);
+            }
+            Err(error) => error,
+        };
+        let Some(named) = named else { return Err(error) };
+        // A name that is none of ours is somebody's text, and may be a secret in the wrong place: it is not recorded.
+        if self.client(&named).await?.is_some() {
+            trail::note(|facts| facts.about = Some(named.clone()));
+        }
+        Err(error.of(&named))
     }
 
     async fn proven(&self, auth: ClientAuth, path: &str) -> Result<AuthenticatedClient, OAuthError> {
         match auth {
             ClientAuth::None { client_id } => {
-                let client = self.claimed(&client_id.ok_or(ClientRefused::Unnamed)?).await?.ok_or(ClientRefused::Unknown)?;
+                let client = self.client(&client_id.ok_or(ClientRefused::Unnamed)?).await?.ok_or(ClientRefused::Unknown)?;
                 Ok(authenticate(client, &Proof::Name)?)
             }
             ClientAuth::Basic { readings } => self.by_basic(readings).await,
-            ClientAuth::Post { client_id, secret } => match self.claimed(&client_id).await? {
+            ClientAuth::Post { client_id, secret } => match self.client(&client_id).await? {
                 Some(client) => Ok(authenticate(client, &Proof::Post(secret))?),
                 None => {
                     self.decoys.secret(&secret);
@@ -75,20 +82,11 @@ impl Engine {
         }
     }
 
-    /// The client of this name, if there is one. Whom the request claims to be from, until that is proved.
-    async fn claimed(&self, id: &ClientId) -> Result<Option<Arc<Client>>, OAuthError> {
-        let client = self.client(id).await?;
-        if client.is_some() {
-            trail::note(|facts| facts.about = Some(id.clone()));
-        }
-        Ok(client)
-    }
-
     /// Raw first, then decoded. SAL-311.
     async fn by_basic(&self, readings: Vec<(ClientId, Secret<String>)>) -> Result<AuthenticatedClient, OAuthError> {
         let mut refused = ClientRefused::Unknown;
         for (id, secret) in readings {
-            let Some(client) = self.claimed(&id).await? else {
+            let Some(client) = self.client(&id).await? else {
                 self.decoys.secret(&secret);
                 continue;
             };
@@ -106,7 +104,7 @@ impl Engine {
         if named.is_some_and(|named| named != id) {
             return Err(ClientRefused::OtherClient.into());
         }
-        let client = self.claimed(&id).await?;
+        let client = self.client(&id).await?;
         let Some(ClientAuthMethod::PrivateKeyJwt { keys, algs }) = client.as_ref().map(|client| &client.auth) else {
             let expect = Expect { issuer: Some(id.as_str()), typ: ASSERTION_TYPES, max_ahead: Some(LONGEST_ASSERTION), leeway: LEEWAY, ..Expect::default() };
             self.decoys.assertion(&unverified, &expect, self.now());

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::authorize::Stop;
+use crate::audit::trail;
 use crate::domain::authorization::{self, Arrival, CheckedRequest, PageRefusal, Refusal};
 use crate::domain::client::Client;
 use crate::domain::client_auth::AuthenticatedClient;
@@ -38,6 +39,7 @@ impl Engine {
     pub async fn push(&self, auth: ClientAuth, proof: ProofHeader<'_>, params: &Params) -> Result<Taken, OAuthError> {
         let client = self.authenticate_at(auth, PUSH_PATH).await?;
         let proven = self.proven_if_shown(client.client(), proof, PUSH_PATH).await?;
+        trail::note(|facts| facts.asked = params.get("scope").map(str::to_owned));
         if params.has("request_uri") {
             return Err(OAuthError::invalid_request("request_uri has no place in a pushed request"));
         }

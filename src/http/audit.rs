@@ -66,7 +66,8 @@ pub(super) fn operations(method: &Method, path: &str) -> Decides {
         (&Method::POST, ["clients", _, "disable"]) => Action::ClientDisable,
         (&Method::POST, ["clients", _, "enable"]) => Action::ClientEnable,
         (&Method::POST, ["clients", _, "rotate-secret"]) => Action::ClientSecret,
-        (&Method::POST, ["keys", "rotate" | "import"] | ["keys", _, "revoke"]) => Action::KeyRotate,
+        (&Method::POST, ["keys", "rotate" | "import"]) => Action::KeyRotate,
+        (&Method::POST, ["keys", _, "revoke"]) => Action::KeyRevoke,
         _ => Action::Operate,
     };
     Decides { action, always: action != Action::Operate, page: false }
@@ -116,12 +117,6 @@ impl Record<'_> {
     /// What is to be recorded, now that there is an answer.
     fn answered(&mut self, response: &Response) -> Vec<AuditEvent> {
         let note = response.extensions().get::<LogNote>();
-        {
-            let mut trail = lock(&self.trail);
-            if trail.facts.client.is_none() {
-                trail.facts.client = note.and_then(|note| note.client.clone());
-            }
-        }
         self.done = true;
         self.events(refusal(response, note))
     }

@@ -19,14 +19,17 @@ const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 /// Far longer than a notice takes; only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What came: at which app, with which headers, and the form.
+type Notice = (String, HeaderMap, Vec<(String, String)>);
+
 /// The end of an app that is told: it answers with what it was given to answer, else with 200.
 struct Told {
     address: SocketAddr,
-    notices: mpsc::UnboundedReceiver<(String, HeaderMap, Vec<(String, String)>)>,
+    notices: mpsc::UnboundedReceiver<Notice>,
     answers: Arc<Mutex<VecDeque<u16>>>,
 }
 
-type Kept = (mpsc::UnboundedSender<(String, HeaderMap, Vec<(String, String)>)>, Arc<Mutex<VecDeque<u16>>>);
+type Kept = (mpsc::UnboundedSender<Notice>, Arc<Mutex<VecDeque<u16>>>);
 
 async fn take(State((notices, answers)): State<Kept>, Path(app): Path<String>, headers: HeaderMap, Form(form): Form<Vec<(String, String)>>) -> StatusCode {
     let answer = answers.lock().unwrap().pop_front().unwrap_or(200);

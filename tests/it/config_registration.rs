@@ -3,7 +3,8 @@
 use super::*;
 
 fn register(value: &serde_json::Value, issuer: &str) -> Result<config::Registration, Vec<String>> {
-    client_from_json(value, Home { issuer: &Issuer::parse(issuer).unwrap(), profile: Profile::Smart }, &SeededRandom::new(7)).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    client_from_json(value, Home { issuer: &Issuer::parse(issuer).unwrap(), profile: Profile::Smart }, &SeededRandom::new(7))
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect())
 }
 
 #[test]

@@ -185,8 +185,13 @@ async fn the_walk_goes_through_helseid_in_both_directions() {
     }
     let facts = &world.demo.facts;
     let hospital = facts.hospital.as_ref().unwrap();
-    let secrets =
-        facts.clients.values().chain(hospital.clients.values()).chain([&hospital.portal]).filter_map(|client| client.client_secret.as_ref()).chain([&facts.ops_token, &facts.helseid.as_ref().unwrap().admin_secret]);
+    let secrets = facts
+        .clients
+        .values()
+        .chain(hospital.clients.values())
+        .chain([&hospital.portal])
+        .filter_map(|client| client.client_secret.as_ref())
+        .chain([&facts.ops_token, &facts.helseid.as_ref().unwrap().admin_secret]);
     for secret in secrets {
         assert!(!printed.contains(secret.expose().as_str()), "a secret is printed");
     }

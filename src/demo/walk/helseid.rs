@@ -231,7 +231,13 @@ impl<'a> Walker<'a> {
     }
 
     /// A launch of the portal's own, in the same browser. Gives its token, bound to its key.
-    pub(super) async fn portal_launch(&mut self, cast: &Cast<'_>, at: &Endpoints, ehr_token: &Secret<String>, portal: &Portal<'_>) -> Result<Secret<String>, Stop> {
+    pub(super) async fn portal_launch(
+        &mut self,
+        cast: &Cast<'_>,
+        at: &Endpoints,
+        ehr_token: &Secret<String>,
+        portal: &Portal<'_>,
+    ) -> Result<Secret<String>, Stop> {
         let mut look = Look::new("browser → authorization server → portal", "The same doctor opens the regional portal, and is not asked again");
         let redirect_uri = portal.client.redirect_uris.first().cloned().unwrap_or_default();
         let verifier = self.random.token();

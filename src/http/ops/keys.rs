@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Ops, Refusal, ask};
 use crate::audit::trail;
+use crate::domain::audit::Action;
 use crate::domain::keys::{DEFAULT_ALGS, KeyEntry, KeyState, RevokedKey};
 use crate::engine::Engine;
 use crate::engine::keys::{Revocation, Suspect};
@@ -85,16 +86,17 @@ pub async fn import(State(ops): State<Ops>, uri: Uri, request: Request<Body>) ->
     let key = read_key(file, alg(&members)?).map_err(|why| Refusal::invalid(why.to_string()))?;
     engine.keys.refresh().await?;
     not_underway(&engine.keys.entries(), &[key.alg()], engine.now())?;
+    trail::note(|facts| facts.keys = vec![key.kid().to_owned()]);
     engine.keys.import(&key, at_once).await?;
-    trail::note(|facts| (facts.way, facts.keys) = (Some("import"), vec![key.kid().to_owned()]));
     let taken = engine.keys.entries().into_iter().find(|entry| entry.kid == key.kid());
     Ok(NoStore(json!({ "issuer": engine.rules.issuer, "imported": taken.and_then(|key| entry(engine, &key)) })))
 }
 
 async fn revoked(engine: &Engine, suspect: &Suspect) -> Result<NoStore<Value>, Refusal> {
     trail::at(&engine.rules.issuer);
+    trail::about(Action::KeyRevoke);
     let Revocation { revoked, signing } = engine.keys.revoke(suspect).await?;
-    trail::note(|facts| (facts.way, facts.keys) = (Some("revoke"), revoked.clone()));
+    trail::note(|facts| facts.keys.clone_from(&revoked));
     let signing: Vec<Value> = signing.iter().map(|(alg, kid)| json!({ "alg": alg, "kid": kid })).collect();
     Ok(NoStore(json!({ "issuer": engine.rules.issuer, "revoked": revoked, "signing": signing })))
 }

@@ -4,8 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use crate::domain::keys::RingError;
 use crate::audit::Unrecorded;
+use crate::domain::keys::RingError;
 use crate::engine::clients::ClientsError;
 use crate::engine::keys::KeysError;
 use crate::http::guess;

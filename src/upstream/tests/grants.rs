@@ -14,7 +14,7 @@ use crate::domain::upstream::{ActingFor, Tenancy, UpstreamSubject, UserinfoSchem
 use crate::jose::JwtError;
 use crate::secret::{Digest, Secret};
 
-use crate::upstream::{AfterRefresh, AnswerFault, Details, ExchangeAsk, Flights, Holder, RefreshAsk, TokenFault, Tokens, UpstreamError};
+use crate::upstream::{AfterRefresh, AnswerFault, Details, ExchangeAsk, Flights, Holder, RefreshAsk, Refusal, TokenFault, Tokens, UpstreamError};
 
 fn for_child(child: &str) -> Details {
     let number = |text: &str| OrgNumber::parse(text).unwrap();
@@ -112,7 +112,8 @@ async fn an_exchange_is_made_as_the_actor() {
     assert_eq!(sent, [[grant, "at-1", "urn:ietf:params:oauth:token-type:access_token", "demo:resept/write"].map(str::to_owned)]);
 
     type Row = (&'static str, fn(&mut Made), UpstreamError);
-    let rows: [Row; 6] = [
+    let rows: [Row; 7] = [
+        ("nothing of what was asked", |made| made.answer["scope"] = json!("openid"), UpstreamError::Refused(Refusal::InvalidScope)),
         ("act_missing", |made| drop(made.access.remove("act")), TokenFault::Actor.into()),
         ("act_wrong", |made| made.access["act"]["client_id"] = json!("somebody-else"), TokenFault::Actor.into()),
         ("act of another issuer", |made| made.access["act"]["iss"] = json!("https://evil.example"), TokenFault::Actor.into()),

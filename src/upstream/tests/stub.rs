@@ -184,6 +184,7 @@ impl Stub {
             "urn:ietf:params:oauth:grant-type:token-exchange" => {
                 made.access.insert("aud".to_owned(), json!("demo:resept"));
                 made.access.insert("act".to_owned(), json!({ "iss": made.access["iss"], "client_id": CLIENT }));
+                made.answer.insert("scope".to_owned(), json!(seen.form.get("scope").unwrap()));
                 made.answer.insert("issued_token_type".to_owned(), json!("urn:ietf:params:oauth:token-type:access_token"));
             }
             _ => {

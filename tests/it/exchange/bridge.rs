@@ -4,8 +4,8 @@ mod claim;
 mod faults;
 mod gateway;
 mod inbound;
-mod launch_token;
 mod isolation;
+mod launch_token;
 mod outbound;
 mod subjects;
 
