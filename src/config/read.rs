@@ -224,8 +224,14 @@ pub(super) fn refuse_unknown(table: &Node, known: &[&'static str], found: &mut F
             Some(word) => format!("is not a key here; did you mean `{word}`?"),
             None => format!("is not a key here; there are: {}", known.join(", ")),
         };
-        found.refuse(&node.place, text);
+        let place = if may_be_said(key) { node.place.clone() } else { Place { line: node.place.line, ..table.place.key("…") } };
+        found.refuse(&place, text);
     }
+}
+
+/// Whether a key nobody knows may be shown: what is longer than any key there is, or has a number in it, may be a secret in the wrong place.
+fn may_be_said(key: &str) -> bool {
+    key.len() <= 40 && key.bytes().filter(u8::is_ascii_digit).count() < 7
 }
 
 /// A table that may lie over another one.

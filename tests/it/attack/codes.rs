@@ -73,7 +73,7 @@ async fn mix_up() {
     let stolen = code(&honest(&world)).await;
     let form = [("grant_type", "authorization_code"), ("code", stolen.as_str()), ("redirect_uri", AT), ("code_verifier", VERIFIER)];
     for (attack, authorization, status, error) in [
-        ("the code at the other issuer", credentials, 400, "invalid_grant"),
+        ("the code at the other issuer", credentials, 400, "unauthorized_client"),
         ("with the app's credentials of here", basic("honest", SECRET), 401, "invalid_client"),
     ] {
         let sent = world.http.post(format!("{}/token", hospital.issuer)).header("authorization", authorization).form(&form).send().await.unwrap();

@@ -85,7 +85,7 @@ async fn ssrf_through_jwks_uri() {
             let body = json!({ "client_id": "new", "auth": "private_key_jwt", "scopes": "openid launch", "redirect_uris": ["http://127.0.0.1:4567/new"], "jwks_uri": "https://keys.example/jwks", member: uri });
             let reply = world.operate("POST", "/clients", Some(body)).await;
             assert_eq!(reply.status, 400, "{member} {uri}: {}", reply.body);
-            trail.refused(uri, "client-add", "invalid_request", "").await;
+            trail.refused(uri, "client-add", "invalid_client_metadata", member).await;
         }
     }
 }

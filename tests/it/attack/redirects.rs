@@ -73,7 +73,9 @@ async fn redirect_manipulation() {
     let mut trail = Trail::new(&world).await;
     for (attack, uri) in likenesses() {
         let ask = honest(&world).set("redirect_uri", &uri);
-        for page in [ask.authorize(&mut world.browser()).await, ask.authorize_by_post(&mut world.browser()).await] {
+        for by_post in [false, true] {
+            let mut browser = world.browser();
+            let page = if by_post { ask.authorize_by_post(&mut browser).await } else { ask.authorize(&mut browser).await };
             assert_eq!((page.reply.status, page.reply.header("location")), (400, None), "{attack}: {}", page.reply.body);
             assert!(!page.reply.body.contains("evil.example"), "{attack}");
             trail.refused(attack, "authorize", "page", "redirect_uri").await;

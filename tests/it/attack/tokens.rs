@@ -125,7 +125,7 @@ async fn dpop_proof_replay_and_key_swap() {
     assert_eq!(claims(tokens.access())["cnf"]["jkt"], key.jkt());
     trail.nothing_refused("the owner").await;
     ask(&seen, &[("grant_type", "refresh_token"), ("refresh_token", tokens.refresh())]).await.refused(400, "invalid_dpop_proof");
-    trail.refused("the token request's proof again", "refresh", "invalid_dpop_proof", "").await;
+    trail.refused("the token request's proof again", "token", "invalid_dpop_proof", "").await;
 
     let url = format!("{}/userinfo", world.issuer());
     let (token, dpop) = (tokens.access(), format!("DPoP {}", tokens.access()));
