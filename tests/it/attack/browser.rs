@@ -13,7 +13,7 @@ fn other(world: &World) -> String {
 }
 
 /// The form of a page as another site sends it: the browser leaves our cookies out. Then with them, and a value of the form that is not this page's.
-async fn forged(world: &World, trail: &mut Trail<'_>, victim: &mut Browser, page: &Page, form: usize, foreign: &str, attack: &str, action: &str) {
+async fn forged(world: &World, trail: &mut Trail<'_>, victim: &mut Browser, (page, form): (&Page, usize), foreign: &str, (attack, action): (&str, &str)) {
     let (at, fields) = form_fields(&page.reply.body, form);
     let url = page.url.join(&at).unwrap();
     for origin in ["https://evil.example", "null"] {
@@ -50,7 +50,7 @@ async fn csrf_on_login_consent_and_picker() {
     let (mut page, mut own) = (shown(&app, &mut victim).await, shown(&app, &mut attacker).await);
     for (step, title) in [("login", "Hvem er du?"), ("picker", "Velg pasient"), ("consent", "ber om tilgang")] {
         assert!(page.text().contains(title) && own.text().contains(title), "{step}: {}", page.text());
-        forged(&world, &mut trail, &mut victim, &page, 0, &csrf(&own), step, "authorize").await;
+        forged(&world, &mut trail, &mut victim, (&page, 0), &csrf(&own), (step, "authorize")).await;
         // Nothing was done by it: the same page is there, and takes its own form.
         let again = victim.get(page.url.as_str()).await.is(200);
         assert!(again.text().contains(title), "{step}: {}", again.text());
@@ -65,7 +65,7 @@ async fn csrf_on_login_consent_and_picker() {
     let theirs = attacker.get(&format!("{}/account/apps", world.issuer())).await.is(200);
     for form in 0..account.reply.body.matches("<form").count() {
         if form_fields(&account.reply.body, form).1.iter().any(|(name, _)| name == "csrf") {
-            forged(&world, &mut trail, &mut victim, &account, form, &csrf(&theirs), "account", "withdraw").await;
+            forged(&world, &mut trail, &mut victim, (&account, form), &csrf(&theirs), ("account", "withdraw")).await;
         }
     }
     let after = victim.get(&format!("{}/account/apps", world.issuer())).await.is(200);
@@ -98,7 +98,7 @@ async fn session_fixation_through_start_url() {
     let page = shown(&honest(&world).set("scope", "openid"), &mut attacker).await;
     assert!(attacker.submit(&page, &[("user", &other(&world))]).await.param("code").is_some());
     let page = attacker.get(mine["start_url"].as_str().unwrap()).await.is(200);
-    forged(&world, &mut trail, &mut victim, &asked, 0, &csrf(&page), "the question", "start").await;
+    forged(&world, &mut trail, &mut victim, (&asked, 0), &csrf(&page), ("the question", "start")).await;
     assert_eq!(victim.cookies, before);
 
     // A link that was opened by the attacker is spent, and the victim's login does not become the attacker's launch.

@@ -45,7 +45,9 @@ async fn token_substitution_across_issuers_and_audiences() {
     ];
     let hospital = world.demo.facts.hospital.as_ref().unwrap();
     let base = world.issuer().to_owned();
-    let places: [(&str, &str, String, &[&str], Option<&str>); 7] = [
+    /// Its name, how it is asked, what it takes, and what a refusal is recorded as.
+    type Place<'a> = (&'a str, &'a str, String, &'a [&'a str], Option<&'a str>);
+    let places: [Place<'_>; 7] = [
         ("userinfo", "GET", format!("{base}/userinfo"), &["an app's access token"], Some("userinfo")),
         ("the launch API", "POST", format!("{base}/launches"), &["the EHR's token"], Some("launch")),
         ("the end of a session", "POST", format!("{base}/launches/end-session"), &["the EHR's token"], Some("end-session")),
