@@ -71,8 +71,14 @@ impl SystemClock {
     }
 }
 
+/// The system's time since 1970, to the microsecond or better: what the lines of the log are dated by, whatever a moved clock shows. Zero before 1970.
+#[expect(clippy::disallowed_methods, reason = "this file alone asks the system for the time")]
+pub fn since_the_epoch() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+    #[expect(clippy::disallowed_methods, reason = "this file alone asks the system for the time")]
     fn now(&self) -> UnixTime {
         let seconds = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

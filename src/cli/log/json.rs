@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -123,8 +122,7 @@ thread_local! {
 
 /// RFC 3339 with microseconds, UTC.
 fn write_now(out: &mut Writer<'_>) -> fmt::Result {
-    #[expect(clippy::disallowed_methods, reason = "a log says when something was written, whatever a moved clock shows")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = crate::time::since_the_epoch();
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != now.as_secs() {
             *second = now.as_secs();
