@@ -74,8 +74,9 @@ impl Findings {
         self.problems.push(Problem { place: place.clone(), value: None, text: text.into() });
     }
 
+    /// The value is shown, unless it may be a secret or somebody's number in the wrong place.
     pub fn refuse_value(&mut self, place: &Place, value: impl Into<String>, text: impl Into<String>) {
-        self.problems.push(Problem { place: place.clone(), value: Some(value.into()), text: text.into() });
+        self.problems.push(Problem { place: place.clone(), value: Some(value.into()).filter(|value| may_be_shown(value)), text: text.into() });
     }
 
     pub fn warn(&mut self, place: &Place, text: impl Into<String>) {
@@ -142,4 +143,10 @@ fn slips(a: &str, b: &str) -> usize {
         row = next;
     }
     row.last().copied().unwrap_or(9)
+}
+
+/// Whether a value has neither a word as long as tokens and secrets are, nor a number as long as those of people.
+fn may_be_shown(value: &str) -> bool {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    value.split(word).all(|word| word.len() < 36) && value.split(|c: char| !c.is_ascii_digit()).all(|number| number.len() < 7)
 }

@@ -230,6 +230,7 @@ fn a_client_is_read_whole() {
       "post_logout_redirect_uris": [
         "https://app.example/"
       ],
+      "backchannel_logout_uri": null,
       "scopes": "openid fhirUser launch offline_access patient/Observation.rs?category=laboratory",
       "consent": "always",
       "profile": "smart",

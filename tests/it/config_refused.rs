@@ -391,7 +391,7 @@ token_endpoint_auth_signing_alg = ["HS256", "ES384"]"#), &[
     ]),
     row("a launch URL with a scheme of its own", GOOD, ("[[client]]", r#"[[client]]
 launch_urls = ["no.nav.app:/launch"]"#), &[
-        r#"line 11  client[0].launch_urls[0]  "no.nav.app:/launch"  must be https: it is opened in a browser (SAL-004)"#,
+        r#"line 11  client[0].launch_urls[0]  "no.nav.app:/launch"  must be https (SAL-004)"#,
     ]),
     row("no redirect URI", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, ""), &[
         "line 10  client[0].redirect_uris  is missing: a public client can do nothing without one (SAL-001)",

@@ -136,11 +136,12 @@ pub fn look(place: &str, text: &str) {
     }
 }
 
-/// Fails where anything was found so far, in this test or another.
+/// Fails where anything was found so far, in this test or another; told once, so that one leak is one failed test.
 #[track_caller]
 pub fn nothing_found() {
-    if ANY.load(Ordering::SeqCst) && !std::thread::panicking() {
-        panic!("{}", FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner).join("\n"));
+    if !std::thread::panicking() && ANY.swap(false, Ordering::SeqCst) {
+        let found = std::mem::take(&mut *FOUND.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        panic!("{}", found.join("\n"));
     }
 }
 
