@@ -82,6 +82,12 @@ impl Clock for SystemClock {
     }
 }
 
+/// The system's time with its fraction, since 1970: for the lines of a log, which say when they were written whatever a moved clock shows.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+pub fn since_epoch() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// A clock that stands still until it is moved, for tests that need exact times.
 pub struct FixedClock(AtomicI64);
 

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -10,6 +9,8 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::time::since_epoch;
 
 /// The format for collectors. Written for the one line that every request has.
 pub struct Json;
@@ -123,8 +124,7 @@ thread_local! {
 
 /// RFC 3339 with microseconds, UTC.
 fn write_now(out: &mut Writer<'_>) -> fmt::Result {
-    #[expect(clippy::disallowed_methods, reason = "a log says when something was written, whatever a moved clock shows")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = since_epoch();
     SECOND.with_borrow_mut(|(second, text)| {
         if *second != now.as_secs() {
             *second = now.as_secs();
