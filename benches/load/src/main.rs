@@ -33,6 +33,7 @@ Asks the questions of benches/questions of hello, of the server on each store an
 
 Options:
   --quick            Two short rounds; writes nothing to docs
+  --write            Writes to docs all the same
   --only LIST        Questions by name, by commas; writes nothing to docs
   --on LIST          Places: power-loss, process, memory, redis, fhir, peer; writes nothing to docs
   --rounds N         5 where left out
@@ -112,6 +113,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
                 (plan.rounds, plan.warm_up, plan.measured) = (2, Duration::from_millis(400), Duration::from_millis(1000));
                 writes = false;
             }
+            "--write" => writes = true,
             "--only" => (only, writes) = (list(value()?), false),
             "--on" => (plan.places, writes) = (list(value()?), false),
             "--rounds" => plan.rounds = value()?.parse::<usize>()?.clamp(1, 50),

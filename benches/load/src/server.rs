@@ -123,7 +123,7 @@ pub fn on_core(core: &str, turn: Turn, program: &Path) -> Command {
     let mut command = Command::new("taskset");
     command.args(["-c", core]);
     match turn {
-        Turn::First => drop(command.args(["chrt", "--fifo", "1"])),
+        Turn::First => drop(command.args(["chrt", "--rr", "1"])),
         Turn::BeforeThat => drop(command.args(["chrt", "--fifo", "2"])),
         Turn::Waits => {}
     }
@@ -318,8 +318,7 @@ access_token_alg = "ES256"
         }
         let port = free_port()?;
         let (format, alg) = tokens.split_once(':').ok_or("the peer's tokens are FORMAT:ALG")?;
-        // Never first: its helper threads would starve.
-        let mut command = on_core(SERVER_CORE, Turn::Waits, Path::new("node"));
+        let mut command = on_core(SERVER_CORE, self.turn(SERVER_CORE), Path::new("node"));
         command.arg(here.join("server.mjs")).args([&port.to_string(), format, alg]).arg(self.keys()).arg("900");
         let known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
