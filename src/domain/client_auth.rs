@@ -88,7 +88,9 @@ impl From<ClientRefused> for OAuthError {
         use ClientRefused as C;
         match &reason {
             // SAL-107: any authentication failure is invalid_client, and tells nothing more.
-            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Replayed | C::Assertion(_) | C::Keys(_) => {
+            // What was right once, and what we could not look at, is no guess.
+            C::Replayed | C::Keys(_) => Self::invalid_client().because(reason),
+            C::Unknown | C::Disabled | C::OtherMethod | C::WrongSecret | C::OtherClient | C::Jku | C::Assertion(_) => {
                 Self::invalid_client().because(reason).guessed()
             }
             // Nobody was named, so nothing was tried.

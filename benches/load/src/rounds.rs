@@ -88,6 +88,9 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Mea
             let asked: Vec<&Question> = questions.iter().filter(|question| question.peer.as_ref().is_some_and(|peer| peer.tokens == tokens)).collect();
             at_place(bench, Place::Peer, tokens, &asked, plan, round, &mut found);
         }
+        // Whoever is interrupted keeps the rounds that were whole.
+        found.rounds = round;
+        std::fs::write(bench.work.join("measured.json"), serde_json::to_string_pretty(&found)?)?;
     }
     Ok(found)
 }
