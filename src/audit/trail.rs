@@ -11,6 +11,7 @@ use crate::domain::launch::Launch;
 use crate::domain::session::Session;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::ids::{ClientId, Issuer};
+use crate::protocol::scope::Scope;
 
 tokio::task_local! {
     static TRAIL: Shared;
@@ -58,6 +59,13 @@ fn with(change: impl FnOnce(&mut Trail)) {
 /// Notes what was learned.
 pub fn note(learn: impl FnOnce(&mut Facts)) {
     with(|trail| learn(&mut trail.facts));
+}
+
+/// Notes the scopes that were asked for. A word that is no scope and may be a secret or somebody's number in the wrong place is not repeated.
+pub fn asked(scope: Option<&str>) {
+    let may_be_said = |word: &str| Scope::parse(word).is_ok() || (word.len() < 24 && word.bytes().filter(u8::is_ascii_digit).count() < 7);
+    let said = |text: &str| text.split(' ').map(|word| if may_be_said(word) { word } else { "…" }).collect::<Vec<_>>().join(" ");
+    note(|facts| facts.asked = scope.map(said));
 }
 
 /// Notes who asks: a client that proved to be it.

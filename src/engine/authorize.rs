@@ -77,7 +77,7 @@ impl Engine {
         let id = authorization::client_id(params).map_err(Stop::Refused)?;
         let client = self.client(&id).await?.ok_or(Stop::Refused(PageRefusal::ClientUnknown))?;
         trail::by(&client.id);
-        trail::note(|facts| facts.asked = params.get("scope").map(str::to_owned));
+        trail::asked(params.get("scope"));
         // RFC 9126 §4: what stands beside the request_uri is not looked at.
         if let Some(request_uri) = params.get("request_uri").filter(|uri| uri.starts_with(REQUEST_URI)) {
             return self.pushed_request(&client, request_uri).await.map(Ok);

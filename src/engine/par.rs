@@ -39,7 +39,7 @@ impl Engine {
     pub async fn push(&self, auth: ClientAuth, proof: ProofHeader<'_>, params: &Params) -> Result<Taken, OAuthError> {
         let client = self.authenticate_at(auth, PUSH_PATH).await?;
         let proven = self.proven_if_shown(client.client(), proof, PUSH_PATH).await?;
-        trail::note(|facts| facts.asked = params.get("scope").map(str::to_owned));
+        trail::asked(params.get("scope"));
         if params.has("request_uri") {
             return Err(OAuthError::invalid_request("request_uri has no place in a pushed request"));
         }

@@ -58,10 +58,8 @@ impl Engine {
             GrantType::RefreshToken => Action::Refresh,
             GrantType::TokenExchange => Action::Exchange,
         });
-        trail::note(|facts| {
-            facts.way = Some(grant_type.as_str());
-            facts.asked = params.get("scope").map(str::to_owned);
-        });
+        trail::note(|facts| facts.way = Some(grant_type.as_str()));
+        trail::asked(params.get("scope"));
         let tokens = match request {
             TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(client, key, code, redirect_uri, verifier).await?,
             TokenRequest::RefreshToken { token, scope } => self.refresh(client, key, token, scope).await?,
