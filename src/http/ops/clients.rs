@@ -33,8 +33,9 @@ pub async fn add(State(ops): State<Ops>, uri: Uri, request: Request<Body>) -> Re
     let engine = &ops.site(ask::either(query.get("issuer"), ask::text(members, "issuer")?, "issuer")?)?.engine;
     let Registered { client, secret, reminders } = (ops.register)(&registration, &engine.rules).map_err(Refusal::metadata)?;
     let id = client.id.clone();
-    change(engine, &id);
+    change(engine, &id).await;
     engine.add_client(client).await?;
+    change(engine, &id).await;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, "a client was registered");
     let mut answer = current(engine, &id).await?;
     if let Some(secret) = secret {
@@ -47,13 +48,13 @@ pub async fn add(State(ops): State<Ops>, uri: Uri, request: Request<Body>) -> Re
 
 /// `GET /clients/{id}`
 pub async fn show(State(ops): State<Ops>, id: Id, uri: Uri) -> Result<NoStore<Map<String, Value>>, Refusal> {
-    let (engine, id) = asked(&ops, id, &uri)?;
+    let (engine, id) = asked(&ops, id, &uri).await?;
     Ok(NoStore(current(engine, &id).await?))
 }
 
 /// `DELETE /clients/{id}`: one that was added at run time, with all it was granted. 204.
 pub async fn remove(State(ops): State<Ops>, id: Id, uri: Uri) -> Result<StatusCode, Refusal> {
-    let (engine, id) = asked(&ops, id, &uri)?;
+    let (engine, id) = asked(&ops, id, &uri).await?;
     engine.remove_client(&id).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, "a client was removed");
     Ok(StatusCode::NO_CONTENT)
@@ -70,7 +71,7 @@ pub async fn enable(State(ops): State<Ops>, id: Id, request: Request<Body>) -> R
 }
 
 async fn switch(ops: &Ops, id: Id, request: Request<Body>, disabled: bool) -> Result<NoStore<Map<String, Value>>, Refusal> {
-    let (engine, id) = asked(ops, id, request.uri())?;
+    let (engine, id) = asked(ops, id, request.uri()).await?;
     ask::members(request, &[]).await?;
     engine.set_client_disabled(&id, disabled).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, disabled, "a client was switched");
@@ -82,7 +83,7 @@ pub async fn rotate_secret(State(ops): State<Ops>, id: Id, request: Request<Body
     let query = ask::query(request.uri(), &["issuer", "immediately"])?;
     let engine = &ops.site(query.get("issuer"))?.engine;
     let (id, immediately) = (client(id)?, ask::flag(&query, "immediately")?);
-    change(engine, &id);
+    change(engine, &id).await;
     ask::members(request, &[]).await?;
     let fresh = engine.rotate_client_secret(&id, immediately).await?;
     tracing::info!(issuer = %engine.rules.issuer, client = %id, immediately, "a client secret was made");
@@ -94,17 +95,19 @@ fn client(id: Id) -> Result<ClientId, Refusal> {
     ask::client_id(&id)
 }
 
-fn asked<'a>(ops: &'a Ops, id: Id, uri: &Uri) -> Result<(&'a Engine, ClientId), Refusal> {
+async fn asked<'a>(ops: &'a Ops, id: Id, uri: &Uri) -> Result<(&'a Engine, ClientId), Refusal> {
     let query = ask::query(uri, &["issuer"])?;
     let (engine, id) = (&ops.site(query.get("issuer"))?.engine, client(id)?);
-    change(engine, &id);
+    change(engine, &id).await;
     Ok((engine, id))
 }
 
-/// Notes whom a change is about.
-fn change(engine: &Engine, id: &ClientId) {
+/// Notes whom a change is about. A name that is no client's is somebody's text, and may be a secret in the wrong place: it is not recorded.
+async fn change(engine: &Engine, id: &ClientId) {
     trail::at(&engine.rules.issuer);
-    trail::note(|facts| facts.about = Some(id.clone()));
+    if matches!(engine.client(id).await, Ok(Some(_))) {
+        trail::note(|facts| facts.about = Some(id.clone()));
+    }
 }
 
 async fn current(engine: &Engine, id: &ClientId) -> Result<Map<String, Value>, Refusal> {
