@@ -71,6 +71,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),
     ("toml", &["config", "app"], "nothing past a configuration is a table of text; app reads the mock's own"),
     ("clap", &["cli"], "the command line"),
+    ("clap_complete", &["cli"], "and what shells know of it"),
     ("tracing_subscriber", &["cli"], "where the log goes is the process's choice; everybody else only writes to it"),
 ];
 

@@ -41,6 +41,7 @@ mod oidc;
 mod on_redis;
 mod operated;
 mod ops;
+mod packaging;
 mod pages;
 mod par;
 mod people;

@@ -12,12 +12,13 @@ use crate::options::{Group, Options};
 use crate::tally::{Closing, Tally};
 
 /// What of `Group` are tests, by a part of their names.
-const TESTS: [(Group, &str); 5] = [
+const TESTS: [(Group, &str); 6] = [
     (Group::Node, "foreign::node::"),
     (Group::Node, "fhir::schema::"),
     (Group::Python, "foreign::python::"),
     (Group::Browser, "pages::a_browser_finds_"),
     (Group::Redis, "on_redis"),
+    (Group::Systemd, "packaging::systemd::"),
 ];
 
 /// The tests over HTTP that are run once more with every server's store in Redis. They were compiled by then.
@@ -40,6 +41,7 @@ struct Found {
     python: Option<PathBuf>,
     chromium: Option<PathBuf>,
     redis: Option<PathBuf>,
+    systemd: Option<PathBuf>,
 }
 
 /// Format and lints, what the foreign clients need, the tests, the demo; at the end one line for each group left out, and the plain line
@@ -122,6 +124,13 @@ fn prepare(root: &Path, options: &Options, report: &mut Report) -> Found {
         }
         Err(why) => report.skipped.push((Group::Redis, why)),
     }
+    match foreign::systemd(&mut installer) {
+        Ok(systemd) => {
+            println!("   systemd  ready");
+            found.systemd = Some(systemd);
+        }
+        Err(why) => report.skipped.push((Group::Systemd, why)),
+    }
     found
 }
 
@@ -136,6 +145,7 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
         ("HELSEBRO_TEST_PYTHON", &found.python),
         ("HELSEBRO_TEST_CHROMIUM", &found.chromium),
         ("HELSEBRO_TEST_REDIS", &found.redis),
+        ("HELSEBRO_TEST_SYSTEMD", &found.systemd),
     ];
     command.env_remove("HELSEBRO_TEST_STORE");
     for (name, program) in programs {
@@ -249,6 +259,7 @@ mod tests {
             (Group::Python, "foreign::python::", foreign.contains("\nmod python {")),
             (Group::Browser, "pages::a_browser_finds_", pages.contains("\nfn a_browser_finds_")),
             (Group::Redis, "on_redis", all.contains("\nmod on_redis;")),
+            (Group::Systemd, "packaging::systemd::", include_str!("../../tests/it/packaging.rs").contains("\nmod systemd {")),
         ] {
             assert!(there && TESTS.contains(&(group, tests)), "{tests}");
         }
