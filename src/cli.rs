@@ -264,7 +264,10 @@ async fn run_server(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let _log = log::for_server(&checked.config.server);
+    let _log = match log::for_server(&checked.config) {
+        Ok(waiting) => waiting,
+        Err(error) => return fail(&error),
+    };
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }

@@ -56,5 +56,6 @@ mod store_durability;
 mod supply;
 mod threat;
 mod token;
+mod tracing;
 mod upstream;
 mod world;

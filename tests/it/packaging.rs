@@ -4,6 +4,8 @@
 mod compose;
 mod service;
 
+pub use service::free_ports;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -24,7 +26,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join("packaging").join(path)).unwrap_or_else(|error| panic!("packaging/{path}: {error}"))
 }
 
-fn helsebro(args: &[&str]) -> Output {
+pub fn helsebro(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_helsebro")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 

@@ -25,6 +25,9 @@ const TESTS: [(Group, &str); 6] = [
 const AGAIN_ON_REDIS: [&str; 10] =
     ["account::", "authorize::", "client_auth::", "consent::", "introspection::", "launch::", "launch_api::", "login::", "refresh::", "token::"];
 
+/// Tests are built with everything there is, once. Lints look at the build without it too, which is the one that is shipped.
+const FEATURES: [&str; 2] = ["--features", "helsebro/otel"];
+
 /// Everything found so far.
 #[derive(Default)]
 struct Report {
@@ -75,9 +78,11 @@ fn heading(text: &str) {
 }
 
 fn lint(root: &Path, report: &mut Report) {
-    for (name, arguments) in
-        [("fmt", &["fmt", "--all", "--check"][..]), ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]
-    {
+    for (name, arguments) in [
+        ("fmt", &["fmt", "--all", "--check"][..]),
+        ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        ("clippy", &["clippy", "--package", "helsebro", "--features", "otel", "--locked", "--", "-D", "warnings"]),
+    ] {
         heading(&format!("cargo {}", arguments.join(" ")));
         let installed = cargo(root).args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
         if !installed {
@@ -136,7 +141,7 @@ fn prepare(root: &Path, options: &Options, report: &mut Report) -> Found {
 
 fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
     let mut command = cargo(root);
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(&options.filter).arg("--");
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(FEATURES).args(&options.filter).arg("--");
     for (_, tests) in TESTS.iter().filter(|(group, _)| report.skipped.iter().any(|(skipped, _)| skipped == group)) {
         command.args(["--skip", tests]);
     }
@@ -168,7 +173,15 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
 fn test_on_redis(root: &Path, redis: &Path, report: &mut Report) {
     heading("the same over HTTP, with the store in Redis");
     let mut command = cargo(root);
-    command.args(["test", "--package", "helsebro", "--test", "it", "--locked", "--", "--skip", "fhir::", "--skip", "helseid", "--skip", "exchange::"]);
+    command.args(["test", "--package", "helsebro", "--test", "it", "--locked"]).args(FEATURES).args([
+        "--",
+        "--skip",
+        "fhir::",
+        "--skip",
+        "helseid",
+        "--skip",
+        "exchange::",
+    ]);
     command.args(["--skip", "upstream::"]).args(AGAIN_ON_REDIS).env("HELSEBRO_TEST_REDIS", redis).env("HELSEBRO_TEST_STORE", "redis");
     let started = Instant::now();
     let mut tally = Tally::default();
@@ -208,7 +221,11 @@ fn count_while_printing(command: &mut Command, tally: &mut Tally) -> bool {
 fn demo(root: &Path, report: &mut Report) {
     heading("cargo run -- demo --once");
     let mut command = cargo(root);
-    command.args(["run", "--quiet", "--locked", "--", "demo", "--once", "--fresh", "--port-base", "0", "--data"]).arg(root.join("target/xtask/demo"));
+    command
+        .args(["run", "--quiet", "--locked"])
+        .args(FEATURES)
+        .args(["--", "demo", "--once", "--fresh", "--port-base", "0", "--data"])
+        .arg(root.join("target/xtask/demo"));
     match command.output() {
         Ok(output) if output.status.success() => {
             let walked = String::from_utf8_lossy(&output.stdout);
