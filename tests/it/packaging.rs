@@ -4,7 +4,7 @@
 mod compose;
 mod service;
 
-pub use service::free_ports;
+pub use service::{client, free_ports};
 
 use std::collections::BTreeSet;
 use std::fs;

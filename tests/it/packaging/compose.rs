@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
-use super::service::free_ports;
+use super::service::{client, free_ports};
 use super::{helsebro, read, root};
 use crate::crash::Held;
 use crate::on_redis::servers::{Server, program};
+use crate::world::Browser;
 
 /// For everything to start on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -77,7 +77,7 @@ async fn what_compose_starts_launches_an_app_on_redis() {
     });
 
     let issuer = here("http://127.0.0.1:9400");
-    let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
+    let http = client();
     let form = [("grant_type", "client_credentials"), ("scope", "launch:create")];
     let answer = http.post(format!("{issuer}/token")).basic_auth("epj", Some(secret("epj-secret"))).form(&form).send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -100,7 +100,11 @@ async fn what_compose_starts_launches_an_app_on_redis() {
         ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
         ("code_challenge_method", "S256"),
     ];
-    let answer = http.get(format!("{issuer}/authorize")).query(&query).send().await.unwrap();
-    let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();
-    assert!(answer.status() == 303 && to.starts_with(&here("http://127.0.0.1:9403/")) && to.contains("request_uri="), "{} {to}", answer.status());
+    let mut url = url::Url::parse(&format!("{issuer}/authorize")).unwrap();
+    url.query_pairs_mut().extend_pairs(query);
+    let mut browser = Browser::new(http);
+    let page = browser.get(url.as_str()).await;
+    let page = browser.follow(page, &issuer).await;
+    let to = page.location().map(|to| to.to_string()).unwrap_or_default();
+    assert!(to.starts_with(&here("http://127.0.0.1:9403/")) && to.contains("request_uri="), "{} {to}", page.reply.status);
 }

@@ -14,6 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 const SECRET: &str = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=";
 
+/// A client that knows no proxy and follows no redirect.
+pub fn client() -> reqwest::Client {
+    // Whoever was first installed the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+}
+
 /// Ports that were free, all different.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
