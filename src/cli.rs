@@ -3,10 +3,13 @@
 mod admin;
 mod audit;
 mod clients;
+mod completions;
 mod fhir;
+mod health;
 mod helseid;
 mod keys;
 mod log;
+mod notify;
 mod show;
 
 use std::io::{self, Write as _};
@@ -52,6 +55,10 @@ enum Command {
     /// Check a configuration, or print its reference
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Ask a running server whether it is well: exit code 0 where it is
+    Health(health::HealthArgs),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +199,8 @@ pub fn run() -> ExitCode {
         Command::Fhir(args) => on_runtime(fhir::run(args)),
         Command::Helseid(args) => on_runtime(helseid::run(args)),
         Command::Audit(command) => audit::run(command),
+        Command::Health(args) => on_runtime(ended(health::run(args))),
+        Command::Completions(args) => print(&completions::script::<Cli>(&args), true),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }
@@ -210,8 +219,8 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
     }
 }
 
-/// What an administration command prints, or why it failed.
-async fn ended(work: impl Future<Output = Result<String, admin::AdminError>>) -> ExitCode {
+/// What a command prints, or why it failed.
+async fn ended<E: std::fmt::Display>(work: impl Future<Output = Result<String, E>>) -> ExitCode {
     match work.await {
         Ok(text) => print(&text, true),
         Err(error) => fail(&error),
@@ -255,7 +264,10 @@ async fn run_server(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let _log = log::for_server(&checked.config.server);
+    let _log = match log::for_server(&checked.config) {
+        Ok(waiting) => waiting,
+        Err(error) => return fail(&error),
+    };
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
@@ -271,7 +283,9 @@ async fn run_server(args: ServeArgs) -> ExitCode {
         tracing::info!(issuer = %issuer.url(), clients = issuer.rules.clients.len(), "serving");
     }
     tracing::info!(listen = %running.public, operations = %running.ops, "ready");
+    notify::tell(notify::State::Ready);
     stop_signal().await;
+    notify::tell(notify::State::Stopping);
     tracing::info!("stopping: no new connections, requests under way are finished");
     running.stop().await;
     ExitCode::SUCCESS

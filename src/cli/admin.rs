@@ -244,7 +244,7 @@ async fn offline(config: &Config, at: String) -> Result<Offline, AdminError> {
 }
 
 /// Where a listener of this machine is reached: one on every address is also on loopback.
-fn reachable(listener: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -253,7 +253,7 @@ fn reachable(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listener.port())
 }
 
-fn http() -> reqwest::Client {
+pub(super) fn http() -> reqwest::Client {
     // Whoever installs a provider first wins; there is only this one to install.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let made = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy().build();
@@ -272,7 +272,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 /// The deepest reason: those above it only say that something failed.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(deeper) = deepest.source() {
         deepest = deeper;

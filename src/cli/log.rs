@@ -2,6 +2,8 @@
 
 mod json;
 mod lines;
+#[cfg(feature = "otel")]
+mod otel;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -9,8 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::json::Json;
-pub use self::lines::Lines;
-use crate::config::{LogFormat, Server};
+use self::lines::Lines;
+use crate::config::{Config, LogFormat};
 
 fn targets(level: tracing::Level) -> Targets {
     // Libraries speak only when something is wrong.
@@ -30,15 +32,43 @@ pub fn for_mock() {
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::INFO)).with(layer).try_init();
 }
 
-/// Keep what comes back until the process ends: dropping it writes what still waits.
+/// What still waits is written, and sent, when this is dropped.
 #[must_use = "what still waits is written when this is dropped"]
-pub fn for_server(server: &Server) -> Lines {
+pub struct Waiting {
+    #[cfg(feature = "otel")]
+    _spans: Option<otel::Spans>,
+    /// Behind the spans: the end of sending them may have to be told.
+    _lines: Lines,
+}
+
+/// Keep what comes back until the process ends.
+///
+/// # Errors
+/// One sentence: spans are asked for and cannot be sent.
+pub fn for_server(config: &Config) -> Result<Waiting, String> {
+    let server = &config.server;
     let lines = Lines::to(std::io::stderr());
+    #[cfg(feature = "otel")]
+    if let Some(tracing) = &config.tracing {
+        use tracing_subscriber::Layer as _;
+        let (spans, tracer) = otel::open(tracing)?;
+        let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
+        let targets = targets(server.log_level);
+        let _already = match server.log {
+            LogFormat::Text => tracing_subscriber::registry().with(layer.with_filter(targets)).with(otel::layer(tracer)).try_init(),
+            LogFormat::Json => tracing_subscriber::registry().with(layer.event_format(Json).with_filter(targets)).with(otel::layer(tracer)).try_init(),
+        };
+        return Ok(Waiting { _spans: Some(spans), _lines: lines });
+    }
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
     let registry = tracing_subscriber::registry().with(targets(server.log_level));
     let _already = match server.log {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.event_format(Json)).try_init(),
     };
-    lines
+    Ok(Waiting {
+        #[cfg(feature = "otel")]
+        _spans: None,
+        _lines: lines,
+    })
 }

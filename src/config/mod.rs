@@ -17,6 +17,7 @@ mod read;
 mod redis;
 mod report;
 mod secrets;
+mod tracing;
 mod trusted;
 mod types;
 mod upstream;
@@ -35,7 +36,7 @@ pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
 pub use types::{
-    Audit, AuditForward, Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, OnFailure, Redis, RedisServers, Server, Store,
+    Audit, AuditForward, Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, OnFailure, Redis, RedisServers, Server, Store, Tracing,
 };
 
 use crate::domain::client::HelseIdNeed;
@@ -90,6 +91,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let http = check::http(raw.http.get().unwrap_or(&none_http), found);
     let fetch = check::fetch(raw.fetch.get().unwrap_or(&none_fetch), found);
     let audit = audit::check(raw.audit.get().unwrap_or(&none_audit), environment, local, found);
+    let tracing = tracing::check(&raw.tracing, environment, local, cfg!(feature = "otel"), found);
     let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let before = found.problems.len();
     let mut issuers = issuer::check_all(&raw.issuer, &server, guess, environment, found);
@@ -103,7 +105,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);
-    Some(Config { server, store, keys, http, fetch, audit, issuers })
+    Some(Config { server, store, keys, http, fetch, audit, tracing, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.

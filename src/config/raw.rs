@@ -17,6 +17,7 @@ raw_table! {
         http: RawHttp,
         fetch: RawFetch,
         audit: RawAudit,
+        tracing: RawTracing,
         guess: RawGuess,
         issuer: Vec<Placed<RawIssuer>>,
         client: Vec<Placed<RawClient>>,
@@ -101,6 +102,11 @@ raw_table! {
 raw_table! {
     /// `[audit.forward]`
     RawForward { url: String, token: RawSecret, syslog: String }
+}
+
+raw_table! {
+    /// `[tracing]`
+    RawTracing { endpoint: String, allow_http: bool, service_name: String, sample_one_in: i64, trust_parent: bool, headers: RawSecret }
 }
 
 raw_table! {
@@ -275,6 +281,7 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("fetch", RawFetch::KEYS),
     ("audit", RawAudit::KEYS),
     ("audit.forward", RawForward::KEYS),
+    ("tracing", RawTracing::KEYS),
     ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),

@@ -18,6 +18,8 @@ pub struct Config {
     pub fetch: Fetch,
     /// Nothing where no log is kept.
     pub audit: Option<Audit>,
+    /// Nothing where no spans are sent, which is always so in a build without OpenTelemetry.
+    pub tracing: Option<Tracing>,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -133,6 +135,20 @@ pub struct Http {
     pub request_timeout: Duration,
     /// How long a peer may take none of what is sent to it.
     pub write_timeout: Duration,
+}
+
+/// `[tracing]`: where spans go.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// OTLP over HTTP, protobuf. The whole address.
+    pub endpoint: url::Url,
+    pub service_name: String,
+    /// One of so many traces is recorded.
+    pub one_in: u32,
+    /// Whether callers decide that for us.
+    pub trust_parent: bool,
+    /// Sent with each request to the collector, by lower-case name.
+    pub headers: Vec<(String, Secret<String>)>,
 }
 
 /// `[fetch]`: limits on documents we fetch because a client registered their address (`jwks_uri`).

@@ -20,6 +20,7 @@ use crate::protocol::params::Params;
 use crate::secret::{Digest, Secret};
 use crate::store::records::Pushed;
 use crate::store::{Commit, Held, StoreError};
+use crate::trace;
 
 /// An answer on its way back to the app. RFC 6749 §4.1.2, RFC 9207 §2.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl Engine {
                 (fresh.digest(), Some(fresh))
             }
         };
-        let launch = match self.launch_of(&request, &browser_id, browser).await? {
+        let launch = match trace::step("smart.launch.open", self.launch_of(&request, &browser_id, browser)).await? {
             Ok(launch) => launch,
             Err(refused) => return Ok(self.refuse(&request, refused.into())),
         };

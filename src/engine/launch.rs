@@ -26,6 +26,7 @@ use crate::protocol::ids::{ClientId, FhirBase, Issuer, RedirectUri, Reference, S
 use crate::protocol::launch_request::{LaunchRequest, Member};
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, StoreError};
+use crate::trace;
 use crate::upstream::UpstreamError;
 
 /// What the EHR gets back.
@@ -121,7 +122,7 @@ impl Engine {
             }
         }
         let taken = self.upstream_token_of(&ask).await?;
-        let found = self.resolve(server, &ask).await?;
+        let found = trace::step("smart.launch.resolve", self.resolve(server, &ask)).await?;
         if let Some(taken) = &taken {
             self.is_of_the_launching_user(&server.base, &ask, taken).await?;
             self.use_proof_up(taken).await?;

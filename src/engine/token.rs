@@ -10,6 +10,7 @@ use crate::protocol::dpop::ProofHeader;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::params::Params;
 use crate::protocol::token::{REFRESH, RefreshToken, TokenRequest, TokenResponse};
+use crate::trace;
 
 /// A token request that was granted.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Engine {
     pub async fn token(&self, auth: ClientAuth, proof: ProofHeader<'_>, params: &Params) -> Result<Answered, OAuthError> {
         let client = match auth {
             ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
-            auth => self.authenticate(auth).await?,
+            auth => trace::step("oauth.client_authentication", self.authenticate(auth)).await?,
         };
         self.granted(&client, proof, params)
             .await
@@ -61,10 +62,14 @@ impl Engine {
         trail::note(|facts| facts.way = Some(grant_type.as_str()));
         trail::asked(params.get("scope"));
         let tokens = match request {
-            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => self.redeem_code(client, key, code, redirect_uri, verifier).await?,
-            TokenRequest::RefreshToken { token, scope } => self.refresh(client, key, token, scope).await?,
-            TokenRequest::ClientCredentials { scope, resource } => self.client_credentials(client, key, &scope, resource.as_deref())?,
-            TokenRequest::TokenExchange(ask) => self.exchange(client, ask, key).await?,
+            TokenRequest::AuthorizationCode { code, redirect_uri, verifier } => {
+                trace::step("oauth.token.authorization_code", self.redeem_code(client, key, code, redirect_uri, verifier)).await?
+            }
+            TokenRequest::RefreshToken { token, scope } => trace::step("oauth.token.refresh_token", self.refresh(client, key, token, scope)).await?,
+            TokenRequest::ClientCredentials { scope, resource } => {
+                trace::step("oauth.token.client_credentials", async { self.client_credentials(client, key, &scope, resource.as_deref()) }).await?
+            }
+            TokenRequest::TokenExchange(ask) => trace::step("oauth.token.token_exchange", self.exchange(client, ask, key)).await?,
         };
         trail::note(|facts| facts.given = Some(tokens.scope.clone()));
         Ok((tokens, nonce.flatten()))

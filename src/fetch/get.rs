@@ -12,6 +12,7 @@ use super::address::{Allowed, Refused};
 use super::freshness::fresh_for;
 use super::outgoing::{self, BodyError, Failure};
 use super::{FetchError, FetchLimits};
+use crate::trace;
 
 /// A document and how long it may be used again.
 pub(super) struct Document {
@@ -47,12 +48,12 @@ impl Getter {
     }
 
     pub(super) async fn get(&self, url: Url) -> Result<Document, FetchError> {
-        tokio::time::timeout(self.limits.timeout, self.unhurried(url)).await.unwrap_or(Err(FetchError::Timeout))
+        tokio::time::timeout(self.limits.timeout, trace::call("fetch.document", self.unhurried(url))).await.unwrap_or(Err(FetchError::Timeout))
     }
 
     async fn unhurried(&self, url: Url) -> Result<Document, FetchError> {
         // SAL-109.
-        let response = self.client.get(url).header(ACCEPT, "application/json").send().await.map_err(|error| reason(&error))?;
+        let response = self.client.get(url).header(ACCEPT, "application/json").headers(trace::onward()).send().await.map_err(|error| reason(&error))?;
         match response.status().as_u16() {
             200 => {}
             300..=399 => return Err(FetchError::Redirect),

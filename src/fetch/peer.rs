@@ -17,6 +17,7 @@ use crate::jose::JwkSet;
 use crate::protocol::ids::{ClientId, Issuer};
 use crate::secret::Secret;
 use crate::time::{Clock, UnixTime};
+use crate::trace;
 
 /// How long the metadata are used.
 const METADATA_KEPT: Duration = Duration::from_secs(3600);
@@ -120,7 +121,9 @@ impl Peer {
         let endpoints = self.endpoints().await?;
         let timeout = || PeerDown::Introspection(FetchError::Timeout);
         let _turn = tokio::time::timeout(self.limits.timeout, self.turns.acquire()).await.map_err(|_| timeout())?.map_err(|_| timeout())?;
-        let body = tokio::time::timeout(self.limits.timeout, self.ask(&endpoints.introspection, token)).await.unwrap_or(Err(FetchError::Timeout));
+        let body = tokio::time::timeout(self.limits.timeout, trace::call("token_exchange.introspect_subject", self.ask(&endpoints.introspection, token)))
+            .await
+            .unwrap_or(Err(FetchError::Timeout));
         let answer: Map<String, Value> = serde_json::from_slice(&body.map_err(PeerDown::Introspection)?).map_err(|_| PeerDown::Unreadable)?;
         match answer.get("active").and_then(Value::as_bool) {
             Some(true) => Ok(Some(answer)),
@@ -132,7 +135,7 @@ impl Peer {
     async fn ask(&self, endpoint: &Url, token: &Secret<String>) -> Result<Vec<u8>, FetchError> {
         let form = [("token", token.expose().as_str()), ("token_type_hint", "access_token")];
         let request = self.http.post(endpoint.clone()).basic_auth(&self.client_id, Some(self.client_secret.expose()));
-        let request = request.header(ACCEPT, "application/json").form(&form);
+        let request = request.header(ACCEPT, "application/json").headers(trace::onward()).form(&form);
         let again = request.try_clone();
         let response = match (request.send().await.map_err(|error| reason(&error)), again) {
             // A kept connection that the issuer closed just then. Asking changes nothing, so it may be repeated. RFC 9110 §9.2.2.

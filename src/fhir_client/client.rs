@@ -16,6 +16,7 @@ use super::{FhirDown, Found, PatientQuery};
 use crate::fetch::outgoing::{self, BodyError, Failure};
 use crate::protocol::ids::{FhirBase, FhirId, Reference};
 use crate::secret::Secret;
+use crate::trace;
 
 /// The longest answer, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -56,7 +57,7 @@ impl FhirClient {
     /// Whatever else the server answers, or fails to.
     pub async fn read(&self, token: &Secret<String>, what: &Reference) -> Result<Option<Resource>, FhirDown> {
         let url = format!("{}/{}/{}", self.base, what.kind, what.id);
-        let Some(value) = self.send(token, self.client.get(url)).await? else { return Ok(None) };
+        let Some(value) = trace::call("fhir.read", self.send(token, self.client.get(url))).await? else { return Ok(None) };
         let resource = Resource::of(value, &self.base).ok_or(FhirDown::Malformed("no resource"))?;
         // Another resource than the one asked for must never be taken for it.
         if resource.reference().as_ref() == Some(what) { Ok(Some(resource)) } else { Err(FhirDown::Malformed("another resource")) }
@@ -121,7 +122,7 @@ impl FhirClient {
     /// `POST [base]/[type]/_search`: what is sought may be an identity number, and must not stand in a URL.
     async fn search(&self, token: &Secret<String>, kind: &'static str, parameters: &[(&'static str, String)]) -> Result<Page, FhirDown> {
         let request = self.client.post(format!("{}/{kind}/_search", self.base)).form(parameters);
-        let bundle = self.send(token, request).await?.ok_or(FhirDown::Status(404))?;
+        let bundle = trace::call("fhir.search", self.send(token, request)).await?.ok_or(FhirDown::Status(404))?;
         Page::read(bundle, kind, &self.base)
     }
 
@@ -135,7 +136,7 @@ impl FhirClient {
 async fn unhurried(token: &Secret<String>, request: RequestBuilder) -> Result<Option<Value>, FhirDown> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| FhirDown::Malformed("a token that fits in no header"))?;
     bearer.set_sensitive(true);
-    let request = request.header(AUTHORIZATION, bearer).header(ACCEPT, FHIR_JSON);
+    let request = request.header(AUTHORIZATION, bearer).header(ACCEPT, FHIR_JSON).headers(trace::onward());
     let again = request.try_clone();
     let response = match (request.send().await.map_err(|error| down(&error)), again) {
         // A kept connection that the server closed just then. Reading and searching may be repeated. RFC 9110 §9.2.2.

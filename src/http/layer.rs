@@ -14,6 +14,7 @@ use super::reply::{LogNote, TokenError};
 use super::{App, audit};
 use crate::protocol::error::OAuthError;
 use crate::random::{Random, SystemRandom};
+use crate::trace;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -47,7 +48,8 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     // The template, never the path itself: start links and interactions are secrets.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = answer(&outer, &method, &route, &id, request, next).await;
+    let traced = trace::Request::arrived(named(&outer, &method, &route), &method, &route, request.headers());
+    let mut response = traced.answer(answer(&outer, &method, &route, &id, request, next)).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, value);
@@ -56,8 +58,33 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     if outer.https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
-    log(&response, &method, &route, &id, started);
+    log(&response, &method, &route, &id, &traced, started);
     response
+}
+
+/// What the standards call it: the name of its span.
+fn named(outer: &Outer, method: &Method, route: &str) -> &'static str {
+    let below = outer.site(route).and_then(|site| route.strip_prefix(site.path.as_str())).unwrap_or(route);
+    match below {
+        "/authorize" => "oauth.authorize",
+        "/par" => "oauth.par",
+        "/token" => "oauth.token",
+        "/introspect" => "oauth.introspect",
+        "/revoke" => "oauth.revoke",
+        "/userinfo" => "oidc.userinfo",
+        "/logout" => "oidc.logout",
+        "/upstream/callback" => "oidc.upstream.callback",
+        "/upstream/logout" => "oidc.upstream.logout",
+        "/launches" => "smart.launch.create",
+        "/launches/end-session" => "smart.launch.end_session",
+        "/jwks" => "oauth.jwks",
+        path if path.starts_with("/start/") => "smart.launch.start",
+        path if path.starts_with("/interaction") => "oauth.authorize.interaction",
+        path if path.starts_with("/gateway/") => "gateway",
+        path if path.contains("/.well-known/") => "discovery",
+        _ if method == Method::OPTIONS => "cors",
+        _ => "page",
+    }
 }
 
 /// The answer, recorded where it is a decision.
@@ -95,14 +122,19 @@ pub fn outside(mut response: Response) -> Response {
 }
 
 /// One event a request. STYLE §5: a failure is logged once, where it is rendered.
-fn log(response: &Response, method: &Method, route: &str, id: &str, started: Instant) {
+fn log(response: &Response, method: &Method, route: &str, id: &str, traced: &trace::Request, started: Instant) {
     let note = response.extensions().get::<LogNote>();
     let client = note.and_then(|note| note.client.as_ref()).map(|client| client.as_str());
     let (error, reason) = (note.and_then(|note| note.error), note.and_then(|note| note.reason.as_deref()));
     let (status, micros) = (response.status().as_u16(), u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+    // Whoever did not prove to be a client may have written anything in place of a name.
+    let proven = client.filter(|_| error != Some("invalid_client"));
+    traced.told(trace::Told { status, client: proven, error });
+    let trace_id = traced.trace_id();
+    let trace_id = trace_id.as_deref();
     if status >= 500 {
-        tracing::warn!(target: "helsebro::access", %method, route, status, micros, request_id = id, client, error, reason);
+        tracing::warn!(target: "helsebro::access", %method, route, status, micros, request_id = id, trace_id, client, error, reason);
     } else {
-        tracing::info!(target: "helsebro::access", %method, route, status, micros, request_id = id, client, error, reason);
+        tracing::info!(target: "helsebro::access", %method, route, status, micros, request_id = id, trace_id, client, error, reason);
     }
 }

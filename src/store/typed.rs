@@ -10,6 +10,10 @@ use serde::de::DeserializeOwned;
 
 use super::{Backend, Commit, Key, Kind, Reads, Record, Space, StoreError, Version};
 use crate::time::{Clock, UnixTime};
+use crate::trace;
+
+/// The step of a request that writes.
+const COMMIT: &str = "store.commit";
 
 /// A type that is kept in the store: one format byte, then JSON.
 pub trait Stored: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
@@ -108,7 +112,7 @@ impl Store {
         let key = self.key::<T>(id);
         let bytes = encode(value)?;
         let expires_at = value.expires_at();
-        if self.backend.write(&key, None, expires_at, bytes.clone()).await? == Commit::Applied {
+        if trace::step(COMMIT, self.backend.write(&key, None, expires_at, bytes.clone())).await? == Commit::Applied {
             return Ok(Commit::Applied);
         }
         let seen = match self.read_one(&key).await? {
@@ -116,7 +120,7 @@ impl Store {
             Some(_) => return Ok(Commit::Conflict),
             None => None, // swept in between
         };
-        self.backend.write(&key, seen, expires_at, bytes).await
+        trace::step(COMMIT, self.backend.write(&key, seen, expires_at, bytes)).await
     }
 
     /// Writes `next` where `held` was, if nobody wrote or removed it since.
@@ -124,7 +128,7 @@ impl Store {
     /// # Errors
     /// When the store cannot answer; whether the record was written is then unknown.
     pub async fn replace<T: Stored>(&self, held: &Held<T>, next: &T) -> Result<Commit, StoreError> {
-        self.backend.write(&held.key, Some(held.version), next.expires_at(), encode(next)?).await
+        trace::step(COMMIT, self.backend.write(&held.key, Some(held.version), next.expires_at(), encode(next)?)).await
     }
 
     /// Removes a record, whatever its version. It is no error if there is none.
@@ -132,7 +136,7 @@ impl Store {
     /// # Errors
     /// When the store cannot answer.
     pub async fn remove<T: Stored>(&self, id: &str) -> Result<(), StoreError> {
-        self.backend.remove(&self.key::<T>(id)).await
+        trace::step(COMMIT, self.backend.remove(&self.key::<T>(id))).await
     }
 
     /// At most `limit` live records in the order of their ids, beginning behind `after`. Fewer than `limit` means there are no more.

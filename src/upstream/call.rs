@@ -19,6 +19,7 @@ use super::signed::{ASSERTION_TYPE, ProofFor, assertion, proof};
 use crate::fetch::outgoing::{self, BodyError};
 use crate::jose::SigningKey;
 use crate::secret::Secret;
+use crate::trace;
 
 /// The longest answer: three tokens of 16 KiB and what is around them.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -46,6 +47,17 @@ pub(super) enum Endpoint {
     Par,
     Token,
     Revocation,
+}
+
+impl Endpoint {
+    /// The name of its span.
+    fn step(self) -> &'static str {
+        match self {
+            Self::Par => "oidc.upstream.par",
+            Self::Token => "oidc.upstream.token",
+            Self::Revocation => "oidc.upstream.revocation",
+        }
+    }
 }
 
 /// Whose key a token shall be bound to.
@@ -146,7 +158,7 @@ impl Upstream {
         loop {
             self.inner.breaker.enter(self.now()).map_err(UpstreamError::Down)?;
             let request = self.request(url, call)?;
-            let outcome = self.attempt(request).await;
+            let outcome = trace::call(call.endpoint.step(), self.attempt(request)).await;
             self.judge(&outcome);
             let wait = match outcome {
                 Ok(answer) => {
@@ -212,7 +224,7 @@ impl Upstream {
     pub(super) async fn get(&self, request: RequestBuilder) -> Result<Answer, UpstreamError> {
         let _turn = self.turn().await?;
         self.inner.breaker.enter(self.now()).map_err(UpstreamError::Down)?;
-        let outcome = self.attempt(request).await;
+        let outcome = trace::call("oidc.upstream.get", self.attempt(request)).await;
         self.judge(&outcome);
         outcome.map_err(|missed| UpstreamError::Down(missed.why()))
     }
@@ -241,7 +253,7 @@ impl Upstream {
 }
 
 async fn unhurried(request: RequestBuilder) -> Result<Answer, Missed> {
-    let sent = request.header(ACCEPT, HeaderValue::from_static("application/json")).send().await;
+    let sent = request.header(ACCEPT, HeaderValue::from_static("application/json")).headers(trace::onward()).send().await;
     let response = sent.map_err(|error| {
         let down = outgoing::failure(&error).into();
         if error.is_connect() || error.is_builder() { Missed::NotSent(down) } else { Missed::Lost(down) }

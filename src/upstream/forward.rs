@@ -11,6 +11,7 @@ use super::signed::{ProofFor, proof};
 use crate::fetch::outgoing::{self, BodyError};
 use crate::jose::SigningKey;
 use crate::secret::Secret;
+use crate::trace;
 
 /// The longest answer that is passed back.
 const LONGEST_ANSWER: usize = 4 * 1024 * 1024;
@@ -59,7 +60,9 @@ impl Upstream {
             let nonce = self.inner.nonces.latest(&place);
             let request = self.passed_on(&forward, &place, nonce.as_deref())?;
             let limit = self.inner.rules.patience.attempt;
-            let response = tokio::time::timeout(limit, request.send()).await.map_err(|_| UpstreamError::Down(Down::Timeout))?;
+            let response = tokio::time::timeout(limit, trace::call("gateway.forward", async { request.headers(trace::onward()).send().await }))
+                .await
+                .map_err(|_| UpstreamError::Down(Down::Timeout))?;
             let response = response.map_err(|error| UpstreamError::Down(outgoing::failure(&error).into()))?;
             let (status, headers) = (response.status(), response.headers().clone());
             let fresh = self.inner.nonces.keep(&place, &headers);

@@ -48,8 +48,8 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("main", &["cli"], "one line"),
 ];
 
-/// Open to all: values, time, chance and sockets.
-const LEAVES: &[&str] = &["secret", "time", "random", "listen"];
+/// Open to all: values, time, chance, sockets and the trace a request belongs to.
+const LEAVES: &[&str] = &["secret", "time", "random", "listen", "trace"];
 
 /// A foreign crate, where its types stop, and why.
 const OWNERS: &[(&str, &[&str], &str)] = &[
@@ -71,6 +71,12 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
     ("openidconnect", &["demo"], "an app's libraries, not ours: they check us"),
     ("toml", &["config", "app"], "nothing past a configuration is a table of text; app reads the mock's own"),
     ("clap", &["cli"], "the command line"),
+    ("clap_complete", &["cli"], "and what shells know of it"),
+    ("opentelemetry", &["trace", "cli"], "spans are named where they happen, and all else about them is settled in two places"),
+    ("opentelemetry_sdk", &["cli"], "where spans go is the process's choice, as it is for logs"),
+    ("opentelemetry_otlp", &["cli"], "where spans go is the process's choice, as it is for logs"),
+    ("opentelemetry_http", &["cli"], "they go by our own HTTP client"),
+    ("tracing_opentelemetry", &["trace", "cli"], "spans are named where they happen, and all else about them is settled in two places"),
     ("tracing_subscriber", &["cli"], "where the log goes is the process's choice; everybody else only writes to it"),
 ];
 

@@ -157,6 +157,8 @@ fn help_reads_well() {
         ("clients_rotate_secret", &["clients", "rotate-secret"]),
         ("clients_remove", &["clients", "remove"]),
         ("config", &["config"]),
+        ("health", &["health"]),
+        ("completions", &["completions"]),
     ];
     for (name, command) in pages {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

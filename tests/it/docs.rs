@@ -31,7 +31,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 
 fn documents() -> Vec<(PathBuf, String)> {
     let mut paths = files(&root().join("docs"), "md");
-    paths.extend(["README.md", "CHANGELOG.md", "SECURITY.md", "keys/README.md"].map(|name| root().join(name)));
+    paths.extend(["README.md", "CHANGELOG.md", "SECURITY.md", "keys/README.md", "packaging/README.md"].map(|name| root().join(name)));
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
@@ -52,7 +52,7 @@ fn spans(text: &str) -> Vec<&str> {
 /// Whether a span names a file or folder of this repository.
 fn is_path(span: &str) -> bool {
     let first = span.split('/').next().unwrap_or_default();
-    let ours = matches!(first, "src" | "tests" | "docs" | "config" | "templates" | "xtask" | "data" | "keys" | "fuzz" | ".ci" | ".cargo");
+    let ours = matches!(first, "src" | "tests" | "docs" | "config" | "templates" | "xtask" | "data" | "keys" | "fuzz" | "packaging" | ".ci" | ".cargo");
     ours && span.contains('/') && !span.contains([' ', '{', '*', '…', '<'])
 }
 

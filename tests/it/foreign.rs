@@ -259,6 +259,9 @@ mod node {
 
 /// Tests on Python, left out in the same way.
 mod python {
+    use std::path::Path;
+    use std::process::Command;
+
     use super::{Stage, interpreter};
 
     /// Runs a script of Python's own test runner; `tests` is how many there are.
@@ -282,5 +285,15 @@ mod python {
     #[tokio::test(flavor = "multi_thread")]
     async fn fhirpy_reads_pages_and_writes_and_other_models_read_everything() {
         play("python/fhirpy_client.py", 15).await;
+    }
+
+    /// Not a client: what linters and schemas say of `packaging`.
+    #[test]
+    fn linters_take_what_is_shipped() {
+        let Some(python) = interpreter("HELSEBRO_TEST_PYTHON") else { return };
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let output = Command::new(python).arg(root.join("tests/foreign/python/shipped.py")).arg(root).env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && printed.contains("Ran 7 tests"), "{printed}");
     }
 }

@@ -87,6 +87,18 @@ pub fn redis(installer: &mut Installer) -> Result<PathBuf, String> {
     find("redis-server").ok_or_else(|| "redis-server not found after it was installed".to_owned())
 }
 
+/// What looks at units, without systemd having to run.
+///
+/// # Errors
+/// Why there is none, in one line.
+pub fn systemd(installer: &mut Installer) -> Result<PathBuf, String> {
+    if let Some(found) = find("systemd-analyze") {
+        return Ok(found);
+    }
+    installer.install(&["systemd"]).map_err(|why| format!("systemd-analyze not found: {why}"))?;
+    find("systemd-analyze").ok_or_else(|| "systemd-analyze not found after it was installed".to_owned())
+}
+
 /// Chromium itself.
 ///
 /// # Errors

@@ -26,7 +26,7 @@ Options:
   --no-install     Install nothing, whoever asks
   --no-browser     Leave out the tests in a real browser, and do not install one
   --no-lint        Leave out cargo fmt and cargo clippy
-  --require LIST   Fail where one of these cannot be run, by commas: lint, node, python, browser, redis
+  --require LIST   Fail where one of these cannot be run, by commas: lint, node, python, browser, redis, systemd
   --filter TEXT    Only the tests whose name holds TEXT: no lint, no demo
 
 sbom: writes a bill of materials (CycloneDX 1.5, JSON) of the program for this machine or for TRIPLE, by default to target/helsebro.cdx.json.

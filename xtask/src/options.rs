@@ -15,10 +15,12 @@ pub enum Group {
     Browser,
     /// The store on Redis.
     Redis,
+    /// What systemd says of our unit.
+    Systemd,
 }
 
 impl Group {
-    const ALL: [Self; 5] = [Self::Lint, Self::Node, Self::Python, Self::Browser, Self::Redis];
+    const ALL: [Self; 6] = [Self::Lint, Self::Node, Self::Python, Self::Browser, Self::Redis, Self::Systemd];
 
     fn name(self) -> &'static str {
         match self {
@@ -27,11 +29,15 @@ impl Group {
             Self::Python => "python",
             Self::Browser => "browser",
             Self::Redis => "redis",
+            Self::Systemd => "systemd",
         }
     }
 
     fn parse(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|group| group.name() == name).ok_or_else(|| format!("--require: {name:?} is none of lint, node, python, browser, redis"))
+        Self::ALL
+            .into_iter()
+            .find(|group| group.name() == name)
+            .ok_or_else(|| format!("--require: {name:?} is none of lint, node, python, browser, redis, systemd"))
     }
 }
 

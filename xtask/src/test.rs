@@ -12,17 +12,21 @@ use crate::options::{Group, Options};
 use crate::tally::{Closing, Tally};
 
 /// What of `Group` are tests, by a part of their names.
-const TESTS: [(Group, &str); 5] = [
+const TESTS: [(Group, &str); 6] = [
     (Group::Node, "foreign::node::"),
     (Group::Node, "fhir::schema::"),
     (Group::Python, "foreign::python::"),
     (Group::Browser, "pages::a_browser_finds_"),
     (Group::Redis, "on_redis"),
+    (Group::Systemd, "packaging::systemd::"),
 ];
 
 /// The tests over HTTP that are run once more with every server's store in Redis. They were compiled by then.
 const AGAIN_ON_REDIS: [&str; 10] =
     ["account::", "authorize::", "client_auth::", "consent::", "introspection::", "launch::", "launch_api::", "login::", "refresh::", "token::"];
+
+/// Tests are built with everything there is, once. Lints look at the build without it too, which is the one that is shipped.
+const FEATURES: [&str; 2] = ["--features", "helsebro/otel"];
 
 /// Everything found so far.
 #[derive(Default)]
@@ -40,6 +44,7 @@ struct Found {
     python: Option<PathBuf>,
     chromium: Option<PathBuf>,
     redis: Option<PathBuf>,
+    systemd: Option<PathBuf>,
 }
 
 /// Format and lints, what the foreign clients need, the tests, the demo; at the end one line for each group left out, and the plain line
@@ -73,9 +78,11 @@ fn heading(text: &str) {
 }
 
 fn lint(root: &Path, report: &mut Report) {
-    for (name, arguments) in
-        [("fmt", &["fmt", "--all", "--check"][..]), ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])]
-    {
+    for (name, arguments) in [
+        ("fmt", &["fmt", "--all", "--check"][..]),
+        ("clippy", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+        ("clippy", &["clippy", "--package", "helsebro", "--features", "otel", "--locked", "--", "-D", "warnings"]),
+    ] {
         heading(&format!("cargo {}", arguments.join(" ")));
         let installed = cargo(root).args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
         if !installed {
@@ -122,12 +129,19 @@ fn prepare(root: &Path, options: &Options, report: &mut Report) -> Found {
         }
         Err(why) => report.skipped.push((Group::Redis, why)),
     }
+    match foreign::systemd(&mut installer) {
+        Ok(systemd) => {
+            println!("   systemd  ready");
+            found.systemd = Some(systemd);
+        }
+        Err(why) => report.skipped.push((Group::Systemd, why)),
+    }
     found
 }
 
 fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
     let mut command = cargo(root);
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(&options.filter).arg("--");
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(FEATURES).args(&options.filter).arg("--");
     for (_, tests) in TESTS.iter().filter(|(group, _)| report.skipped.iter().any(|(skipped, _)| skipped == group)) {
         command.args(["--skip", tests]);
     }
@@ -136,6 +150,7 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
         ("HELSEBRO_TEST_PYTHON", &found.python),
         ("HELSEBRO_TEST_CHROMIUM", &found.chromium),
         ("HELSEBRO_TEST_REDIS", &found.redis),
+        ("HELSEBRO_TEST_SYSTEMD", &found.systemd),
     ];
     command.env_remove("HELSEBRO_TEST_STORE");
     for (name, program) in programs {
@@ -158,7 +173,15 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
 fn test_on_redis(root: &Path, redis: &Path, report: &mut Report) {
     heading("the same over HTTP, with the store in Redis");
     let mut command = cargo(root);
-    command.args(["test", "--package", "helsebro", "--test", "it", "--locked", "--", "--skip", "fhir::", "--skip", "helseid", "--skip", "exchange::"]);
+    command.args(["test", "--package", "helsebro", "--test", "it", "--locked"]).args(FEATURES).args([
+        "--",
+        "--skip",
+        "fhir::",
+        "--skip",
+        "helseid",
+        "--skip",
+        "exchange::",
+    ]);
     command.args(["--skip", "upstream::"]).args(AGAIN_ON_REDIS).env("HELSEBRO_TEST_REDIS", redis).env("HELSEBRO_TEST_STORE", "redis");
     let started = Instant::now();
     let mut tally = Tally::default();
@@ -198,7 +221,11 @@ fn count_while_printing(command: &mut Command, tally: &mut Tally) -> bool {
 fn demo(root: &Path, report: &mut Report) {
     heading("cargo run -- demo --once");
     let mut command = cargo(root);
-    command.args(["run", "--quiet", "--locked", "--", "demo", "--once", "--fresh", "--port-base", "0", "--data"]).arg(root.join("target/xtask/demo"));
+    command
+        .args(["run", "--quiet", "--locked"])
+        .args(FEATURES)
+        .args(["--", "demo", "--once", "--fresh", "--port-base", "0", "--data"])
+        .arg(root.join("target/xtask/demo"));
     match command.output() {
         Ok(output) if output.status.success() => {
             let walked = String::from_utf8_lossy(&output.stdout);
@@ -249,6 +276,7 @@ mod tests {
             (Group::Python, "foreign::python::", foreign.contains("\nmod python {")),
             (Group::Browser, "pages::a_browser_finds_", pages.contains("\nfn a_browser_finds_")),
             (Group::Redis, "on_redis", all.contains("\nmod on_redis;")),
+            (Group::Systemd, "packaging::systemd::", include_str!("../../tests/it/packaging.rs").contains("\nmod systemd {")),
         ] {
             assert!(there && TESTS.contains(&(group, tests)), "{tests}");
         }

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::sync::Once;
 
 use tracing_subscriber::Layer as _;
+#[cfg(feature = "otel")]
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::filter::{LevelFilter, Targets, dynamic_filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -36,11 +38,17 @@ impl Write for Ours {
 pub fn watched() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let here = dynamic_filter_fn(|_, _| LOG.with_borrow(Option::is_some));
+        let here = dynamic_filter_fn(|metadata, _| metadata.target() != helsebro::trace::TARGET && LOG.with_borrow(Option::is_some));
         let all = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| Ours).with_filter(here);
         let most = Targets::new().with_default(LevelFilter::WARN).with_target("helsebro", LevelFilter::TRACE);
         let scanned = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| leaks::Scan).with_filter(most);
-        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(all).with(scanned)).unwrap();
+        let registry = tracing_subscriber::registry().with(all).with(scanned);
+        #[cfg(feature = "otel")]
+        let registry = {
+            let spans = filter_fn(|metadata| metadata.is_span() && metadata.target() == helsebro::trace::TARGET);
+            registry.with(tracing_opentelemetry::layer().with_tracer(super::spans::tracer()).with_filter(spans))
+        };
+        tracing::subscriber::set_global_default(registry).unwrap();
     });
 }
 

@@ -11,6 +11,8 @@ pub mod leaks;
 pub mod log;
 mod lone;
 mod prover;
+#[cfg(feature = "otel")]
+pub mod spans;
 
 use std::path::PathBuf;
 
