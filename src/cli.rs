@@ -8,6 +8,7 @@ mod helseid;
 mod keys;
 mod log;
 mod show;
+mod store;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,9 @@ enum Command {
     /// Register, list and change clients
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Look after the store, and move it to another back end
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Check and read the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -192,6 +196,7 @@ pub fn run() -> ExitCode {
         Command::Fhir(args) => on_runtime(fhir::run(args)),
         Command::Helseid(args) => on_runtime(helseid::run(args)),
         Command::Audit(command) => audit::run(command),
+        Command::Store(command) => on_runtime(store::run(command)),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::seal_key::{SealKeyError, seal_key};
 use crate::audit::persons::{PURPOSE, Persons};
-use crate::audit::{Audit, Keeping, OnFailure, Options};
+use crate::audit::{self, Audit, OnFailure, Options};
 use crate::config::{self, Config, Durability, Fetch, IssuerConfig, Redis as RedisConfig, RedisServers, Store as StoreConfig};
+use crate::engine::keeping::Keeping;
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache, Poster};
@@ -17,6 +18,7 @@ use crate::jose::seal::SealKey;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
+use crate::store::read_only::ReadOnly;
 use crate::store::redis::{self as shared, Redis};
 use crate::store::{Backend, Store, StoreError};
 use crate::time::Clock;
@@ -42,6 +44,8 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
+    /// For whoever looks after the store.
+    pub keeping: Keeping,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -49,8 +53,35 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError`]
 pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Opened, OpenError> {
+    let mut keeping = open_store(config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    keeping.served = true;
+    let backend: Arc<dyn Backend> = keeping.store.clone();
+    let shared = Shared { backend: &backend, seal: &keeping.seal, clock: &clock, random: &random, fetch: &config.fetch };
+    let mut engines = Vec::new();
+    for issuer in &config.issuers {
+        engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
+    }
+    Ok(Opened { backend, engines, keeping })
+}
+
+/// Opens the store a configuration names, and nothing that stands on it.
+///
+/// # Errors
+/// [`OpenError::Store`], [`OpenError::Seal`]
+pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Keeping, OpenError> {
     let seal = Arc::new(seal_key(&config.keys, &*random)?);
-    let backend: Arc<dyn Backend> = match &config.store {
+    let backend = open_backend(config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let store = Arc::new(ReadOnly::around(backend).await?);
+    let known = config.issuers.iter().map(|issuer| issuer.url().as_str().into()).collect();
+    Ok(Keeping { store, seal, clock, random, known, served: false })
+}
+
+/// Opens the back end a configuration names, whatever its marks say.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn open_backend(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Backend>, StoreError> {
+    Ok(match &config.store {
         StoreConfig::Memory => Arc::new(Memory::new()),
         StoreConfig::Embedded { path, durability } => {
             let durability = match durability {
@@ -59,14 +90,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
             };
             Arc::new(Embedded::open(path, durability)?)
         }
-        StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), Arc::clone(&clock), Arc::clone(&random)).await?),
-    };
-    let shared = Shared { backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
-    let mut engines = Vec::new();
-    for issuer in &config.issuers {
-        engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
-    }
-    Ok(Opened { backend, engines })
+        StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), clock, random).await?),
+    })
 }
 
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
@@ -80,7 +105,8 @@ pub fn open_audit(config: &Config, clock: Arc<dyn Clock>, random: &dyn Random) -
 }
 
 fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
-    let keeping = Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
+    let keeping =
+        audit::Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
     let on_failure = match kept.on_failure {
         config::OnFailure::Refuse => OnFailure::Refuse,
         config::OnFailure::Continue => OnFailure::Continue,

@@ -19,11 +19,14 @@ use crate::audit::Audit;
 use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
 use crate::domain::audit::{Action, Facts};
+use crate::engine::keys::KeysError;
+use crate::http::ops::Control;
 use crate::http::{Site, ops, router};
 use crate::listen::{Limits, Listener, serve};
 use crate::random::Random;
 use crate::secret::Secret;
-use crate::store::{Backend, Change, Kind};
+use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
+use crate::store::{Backend, Change, Kind, StoreError};
 use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
@@ -104,7 +107,7 @@ pub async fn start_beside(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+    let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
     let audit = open_audit(config, clock.clone(), &*random)?;
     let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
     let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
@@ -125,7 +128,14 @@ pub async fn start_beside(
     let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let forwarding = forward(config, &audit, &stop)?;
     let token = config.server.ops_token.as_ref().map(Secret::digest);
-    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
+    let store = Arc::clone(&keeping.store);
+    let ops_state = ops::Ops {
+        sites: sites.clone(),
+        token,
+        test_clock,
+        register: admin::register(random),
+        control: Control { keeping: Some(keeping), ..Control::default() },
+    };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
@@ -133,6 +143,7 @@ pub async fn start_beside(
         tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
         tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock.clone(), stop.clone())),
+        tokio::spawn(follow(store, stop.clone())),
     ];
     tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
     tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
@@ -206,7 +217,9 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
         };
         for site in sites.iter().filter(|site| concerns(&change, site)) {
             let known = kids(site);
-            if let Err(error) = site.engine.tend().await {
+            if let Err(error) = site.engine.tend().await
+                && !matches!(error, KeysError::Store(StoreError::ReadOnly))
+            {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
             let changed: Vec<String> = known.symmetric_difference(&kids(site)).cloned().collect();
@@ -214,6 +227,24 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
                 let facts = Facts { keys: changed, ..Facts::default() };
                 site.audit.record_own(Action::KeyChange, Some(site.engine.rules.issuer.clone()), facts).await;
             }
+        }
+    }
+}
+
+/// Follows what another node says about writing, until the server stops. Nobody else switches a store that only we have.
+async fn follow(store: Arc<ReadOnly>, stop: CancellationToken) {
+    if !store.is_shared() {
+        return;
+    }
+    let mut every = tokio::time::interval(FOLLOW_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(error) = store.follow().await {
+            tracing::debug!(%error, "whether the store is read-only is not known anew");
         }
     }
 }
@@ -234,6 +265,8 @@ async fn tell(site: Arc<Site>, stop: CancellationToken) {
         pause = match told {
             Ok(0) => TELL_SELDOM,
             Ok(_) => TELL_AGAIN,
+            // They are told once it is over.
+            Err(StoreError::ReadOnly) => TELL_SELDOM,
             Err(error) => {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "apps could not be told of logouts");
                 TELL_SELDOM

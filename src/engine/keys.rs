@@ -371,6 +371,10 @@ pub struct Sealer {
 }
 
 impl Sealer {
+    pub(super) fn new(issuer: Issuer, seal: Arc<SealKey>, random: Arc<dyn Random>) -> Self {
+        Self { issuer, seal, random }
+    }
+
     /// Seals for one place: the record `id`, and what in it (`what`).
     pub fn seal(&self, what: &str, id: &str, plain: &[u8]) -> Vec<u8> {
         self.seal.seal(&self.place(what, id), plain, &*self.random)
@@ -386,6 +390,11 @@ impl Sealer {
     fn place(&self, what: &str, id: &str) -> Vec<u8> {
         format!("helsebro {} record {}:{what} {}:{id}", self.issuer, what.len(), id.len()).into_bytes()
     }
+}
+
+/// Whether everything sealed in a ring opens.
+pub(super) fn ring_opens(issuer: &Issuer, seal: &SealKey, random: &dyn Random, ring: &KeyRing, now: UnixTime) -> bool {
+    Making { issuer, seal, random }.open(ring.clone(), now, None).is_ok()
 }
 
 /// Making and opening keys.

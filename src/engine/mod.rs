@@ -18,6 +18,7 @@ pub mod helseid;
 mod helseid_claim;
 pub mod introspect;
 pub mod issue;
+pub mod keeping;
 pub mod keys;
 pub mod launch;
 pub mod live;

@@ -6,6 +6,7 @@ mod clients;
 mod keys;
 mod ready;
 mod refusal;
+pub mod store;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::audit::Audit;
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
+use crate::engine::keeping::Keeping;
 use crate::listen::Network;
 use crate::secret::{Digest, Secret};
 use crate::time::SystemClock;
@@ -57,6 +59,14 @@ pub struct Ops {
     /// The clock of the demo, where this is the demo.
     pub test_clock: Option<Arc<SystemClock>>,
     pub register: Register,
+    pub control: Control,
+}
+
+/// What the listener may do to the process as a whole.
+#[derive(Clone, Default)]
+pub struct Control {
+    /// The store of the process, where it is looked after from here.
+    pub keeping: Option<Keeping>,
 }
 
 impl Ops {
@@ -90,6 +100,10 @@ pub fn router(ops: Ops) -> Router {
         .route("/keys/rotate", post(keys::rotate))
         .route("/keys/import", post(keys::import))
         .route("/keys/{kid}/revoke", post(keys::revoke))
+        .route("/store/stats", get(store::stats))
+        .route("/store/check", get(store::check))
+        .route("/store/export", get(store::export))
+        .route("/store/read-only", get(store::is_read_only).put(store::set_read_only))
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })

@@ -15,7 +15,7 @@ use helsebro::app::admin::register;
 use helsebro::app::demo::{self, Demo, DemoOptions};
 use helsebro::app::open::{Opened, open};
 use helsebro::config::{self, SystemEnvironment, Text};
-use helsebro::http::ops::{Ops, router};
+use helsebro::http::ops::{Control, Ops, router};
 use helsebro::http::{HttpLimits, Site};
 use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
@@ -580,9 +580,10 @@ impl Bare {
         let environment = SystemEnvironment::relative_to(directory.path());
         let checked = config::check(Text { file: "two.toml", text: TWO, environment: &environment }, &[]).unwrap();
         let random = Arc::new(SystemRandom);
-        let Opened { backend, engines } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
+        let Opened { backend, engines, .. } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, HttpLimits { body: 1 << 20, authorize: 1 << 16 }))).collect();
-        let ops = Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random) };
+        let ops =
+            Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random), control: Control::default() };
         Self { router: router(ops), backend }
     }
 
