@@ -12,5 +12,6 @@ mod helseid_seed;
 pub mod helseid_server;
 pub mod moving;
 pub mod open;
+pub mod reload;
 pub mod seal_key;
 pub mod server;

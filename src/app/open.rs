@@ -15,6 +15,7 @@ use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
+use crate::protocol::ids::FhirBase;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
@@ -143,19 +144,39 @@ fn redis(config: &RedisConfig) -> shared::Options {
 }
 
 /// What the engines of a process have in common.
-struct Shared<'a> {
-    backend: &'a Arc<dyn Backend>,
-    seal: &'a Arc<SealKey>,
-    clock: &'a Arc<dyn Clock>,
-    random: &'a Arc<dyn Random>,
-    fetch: &'a Fetch,
+pub(super) struct Shared<'a> {
+    pub backend: &'a Arc<dyn Backend>,
+    pub seal: &'a Arc<SealKey>,
+    pub clock: &'a Arc<dyn Clock>,
+    pub random: &'a Arc<dyn Random>,
+    pub fetch: &'a Fetch,
+}
+
+/// When the keys of an issuer take turns.
+pub(super) fn schedule(config: &IssuerConfig) -> Schedule {
+    Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age }
 }
 
 impl Shared<'_> {
-    async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
+    pub async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
         let store = Store::new(Arc::clone(self.backend), Arc::clone(self.clock), config.url().as_str().into());
-        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age };
-        let keys = Keys::open(config.url().clone(), store.clone(), Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random), schedule).await?;
+        let (seal, clock, random) = (Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random));
+        let keys = Keys::open(config.url().clone(), store.clone(), seal, clock, random, schedule(config)).await?;
+        let (poster, client_keys) = self.fetching(config);
+        Ok(Engine::new(Parts {
+            rules: config.rules.clone(),
+            store,
+            keys,
+            clock: Arc::clone(self.clock),
+            random: Arc::clone(self.random),
+            poster,
+            client_keys,
+            fhir: fhir_clients(config),
+            upstream: self.upstream(config),
+        }))
+    }
+
+    pub fn fetching(&self, config: &IssuerConfig) -> (Poster, JwksCache) {
         let limits = FetchLimits {
             max_bytes: self.fetch.max_bytes,
             timeout: self.fetch.timeout,
@@ -163,18 +184,15 @@ impl Shared<'_> {
             allow_loopback: config.url().is_loopback(),
             ..FetchLimits::default()
         };
-        let fhir: BTreeMap<_, _> = config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect();
-        let upstream = config.rules.upstream.as_ref().map(|rules| Upstream::new(Arc::clone(rules), Arc::clone(self.clock), Arc::clone(self.random)));
-        Ok(Engine::new(Parts {
-            rules: config.rules.clone(),
-            store,
-            keys,
-            clock: Arc::clone(self.clock),
-            random: Arc::clone(self.random),
-            poster: Poster::new(limits.clone()),
-            client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
-            fhir,
-            upstream,
-        }))
+        (Poster::new(limits.clone()), JwksCache::new(limits, Arc::clone(self.clock)))
     }
+
+    pub fn upstream(&self, config: &IssuerConfig) -> Option<Upstream> {
+        config.rules.upstream.as_ref().map(|rules| Upstream::new(Arc::clone(rules), Arc::clone(self.clock), Arc::clone(self.random)))
+    }
+}
+
+/// What asks the FHIR servers of an issuer.
+pub(super) fn fhir_clients(config: &IssuerConfig) -> BTreeMap<FhirBase, FhirClient> {
+    config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect()
 }

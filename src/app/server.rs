@@ -6,25 +6,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tower_http::timeout::TimeoutLayer;
 
-use super::admin;
 use super::open::{OpenError, Opened, open, open_audit};
+use super::reload::{Grounds, Reloader, Sites, site};
 use crate::audit::Audit;
 use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
 use crate::domain::audit::{Action, Facts};
 use crate::engine::keys::KeysError;
-use crate::http::ops::Control;
-use crate::http::{Site, ops, router};
+use crate::http::Site;
 use crate::listen::{Limits, Listener, serve};
+use crate::protocol::ids::Issuer;
 use crate::random::Random;
-use crate::secret::Secret;
 use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
 use crate::store::{Backend, Change, Kind, StoreError};
 use crate::time::{Clock, SystemClock, UnixTime};
@@ -52,6 +50,8 @@ pub enum StartError {
 pub struct Running {
     pub public: SocketAddr,
     pub ops: SocketAddr,
+    /// What lets another configuration take the place of the one it was started with.
+    pub reloader: Arc<Reloader>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     backend: Arc<dyn Backend>,
@@ -109,14 +109,14 @@ pub async fn start_beside(
 ) -> Result<Running, StartError> {
     let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
     let audit = open_audit(config, clock.clone(), &*random)?;
-    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| site(engine, config, &audit)).collect();
     let beside = match neighbour {
         Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
         None => None,
     };
-    let (beside, beside_backend) = beside.map(|opened| (opened.engines.into_iter().map(site).collect::<Vec<_>>(), opened.backend)).unzip();
-    let beside = beside.unwrap_or_default();
+    let (beside, beside_backend) =
+        beside.map(|opened| (opened.engines.into_iter().map(|engine| site(engine, config, &audit)).collect::<Vec<_>>(), opened.backend)).unzip();
+    let beside: Vec<Arc<Site>> = beside.unwrap_or_default();
     let stop = CancellationToken::new();
     let listening = Limits {
         header_timeout: config.http.header_timeout,
@@ -125,30 +125,26 @@ pub async fn start_beside(
         max_connections_per_address: config.http.max_connections_per_address,
         ..Limits::default()
     };
-    let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let forwarding = forward(config, &audit, &stop)?;
-    let token = config.server.ops_token.as_ref().map(Secret::digest);
     let store = Arc::clone(&keeping.store);
-    let ops_state = ops::Ops {
-        sites: sites.clone(),
-        token,
-        test_clock,
-        register: admin::register(random),
-        control: Control { keeping: Some(keeping), ..Control::default() },
-    };
-    let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
+    let grounds = Grounds { keeping, clock: clock.clone(), random, audit: audit.clone(), test_clock, stop: stop.clone() };
+    let reloader = Reloader::new(grounds, config, sites, beside.clone());
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
     let mut tasks = vec![
-        tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
-        tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
-        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock.clone(), stop.clone())),
+        tokio::spawn(serve(public, reloader.public(), listening, stop.clone(), grace)),
+        tokio::spawn(serve(ops, reloader.operations(), listening, stop.clone(), grace)),
+        tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), clock.clone(), stop.clone())),
         tokio::spawn(follow(store, stop.clone())),
     ];
-    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
-    tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
+    for site in reloader.sites().load().iter() {
+        reloader.tells(site);
+    }
+    let fixed: Sites = Arc::new(ArcSwap::from_pointee(beside.clone()));
+    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(Arc::clone(&fixed), backend, clock, stop.clone()))));
+    tasks.extend(beside.iter().map(|site| tokio::spawn(tell(site.engine.rules.issuer.clone(), Arc::clone(&fixed), stop.clone()))));
     tasks.extend(forwarding);
-    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend, audit })
+    Ok(Running { public: public_address, ops: ops_address, reloader, stop, tasks, backend, audit })
 }
 
 /// Starts sending the audit log on, where it is to be.
@@ -170,6 +166,7 @@ impl Running {
             // A task that panicked has said so already; the others still get their time.
             let _ended = task.await;
         }
+        self.reloader.end().await;
         // After the last request: its record is in.
         self.audit.close().await;
         if let Err(error) = self.backend.close().await {
@@ -202,7 +199,7 @@ fn concerns(change: &Change, site: &Site) -> bool {
 }
 
 /// Forgets what has expired and follows the keys, until the server stops.
-async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+async fn tend(sites: Sites, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut changes = backend.changes();
@@ -215,7 +212,7 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
                 Change::Missed
             }
         };
-        for site in sites.iter().filter(|site| concerns(&change, site)) {
+        for site in sites.load_full().iter().filter(|site| concerns(&change, site)) {
             let known = kids(site);
             if let Err(error) = site.engine.tend().await
                 && !matches!(error, KeysError::Store(StoreError::ReadOnly))
@@ -250,14 +247,17 @@ async fn follow(store: Arc<ReadOnly>, stop: CancellationToken) {
 }
 
 /// Tells the apps of an issuer of logouts, until the server stops. What is under way then is told at the next start, or by another node.
-async fn tell(site: Arc<Site>, stop: CancellationToken) {
+pub(super) async fn tell(issuer: Issuer, sites: Sites, stop: CancellationToken) {
     let mut pause = TELL_AGAIN;
     loop {
+        // As the configuration has it now; where it is in there no more, nobody is told any more.
+        let Some(site) = sites.load().iter().find(|site| site.engine.rules.issuer == issuer).cloned() else { return };
         tokio::select! {
             () = stop.cancelled() => return,
             () = site.engine.logout_happened() => {}
             () = tokio::time::sleep(pause) => {}
         }
+        let Some(site) = sites.load().iter().find(|site| site.engine.rules.issuer == issuer).cloned() else { return };
         let told = tokio::select! {
             () = stop.cancelled() => return,
             told = site.engine.deliver_logouts() => told,
@@ -268,7 +268,7 @@ async fn tell(site: Arc<Site>, stop: CancellationToken) {
             // They are told once it is over.
             Err(StoreError::ReadOnly) => TELL_SELDOM,
             Err(error) => {
-                tracing::warn!(issuer = %site.engine.rules.issuer, %error, "apps could not be told of logouts");
+                tracing::warn!(%issuer, %error, "apps could not be told of logouts");
                 TELL_SELDOM
             }
         };

@@ -134,6 +134,8 @@ pub enum AdminError {
     Move(#[from] MoveError),
     #[error("a server runs at {0}: an import goes into a store that nobody uses; stop it first")]
     Runs(String),
+    #[error("no server runs at {0}: it reads its configuration when it starts")]
+    NobodyRuns(String),
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
     #[error("{0}")]
@@ -150,7 +152,8 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.description)?;
-        let several = self.problems.len() > 1;
+        // What one problem says is what is described, but for a configuration.
+        let several = self.problems.len() > 1 || self.problems.first().is_some_and(|only| *only != self.description);
         self.problems.iter().filter(|_| several).try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }

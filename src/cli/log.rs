@@ -30,15 +30,18 @@ pub fn for_mock() {
     let _already = tracing_subscriber::registry().with(targets(tracing::Level::INFO)).with(layer).try_init();
 }
 
-/// Keep what comes back until the process ends: dropping it writes what still waits.
+/// Keep the lines that come back until the process ends: dropping them writes what still waits. The other one sets another level.
 #[must_use = "what still waits is written when this is dropped"]
-pub fn for_server(server: &Server) -> Lines {
+pub fn for_server(server: &Server) -> (Lines, Box<dyn Fn(tracing::Level) + Send + Sync>) {
     let lines = Lines::to(std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
-    let registry = tracing_subscriber::registry().with(targets(server.log_level));
+    let (targets_now, handle) = tracing_subscriber::reload::Layer::new(targets(server.log_level));
+    let registry = tracing_subscriber::registry().with(targets_now);
     let _already = match server.log {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.event_format(Json)).try_init(),
     };
-    lines
+    // Where the log is another's already, nothing is set.
+    let set = move |level| drop(handle.reload(targets(level)));
+    (lines, Box::new(set))
 }

@@ -146,7 +146,7 @@ fn slips(a: &str, b: &str) -> usize {
 }
 
 /// Whether a value has neither a word as long as tokens and secrets are, nor a number as long as those of people.
-fn may_be_shown(value: &str) -> bool {
+pub(super) fn may_be_shown(value: &str) -> bool {
     let word = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     value.split(word).all(|word| word.len() < 36) && value.split(|c: char| !c.is_ascii_digit()).all(|number| number.len() < 7)
 }

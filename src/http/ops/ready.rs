@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Ops;
+use super::{Ops, Reloaded};
 use crate::domain::issuer::SELF_CLIENT;
 use crate::domain::keys::{DEFAULT_ALGS, KeyState};
 use crate::engine::Engine;
@@ -31,6 +31,10 @@ pub async fn ready(State(ops): State<Ops>) -> Response {
     let mut body = serde_json::Map::from_iter([("status".to_owned(), json!(said))]);
     if !problems.is_empty() {
         body.insert("problems".to_owned(), problems.into());
+    }
+    // The one of before goes on being served, so this is no reason to take the node out of service. What is wrong is for whoever has the token.
+    if let Some((at, Reloaded::Refused(wrong))) = ops.control.reload.as_ref().and_then(|reload| reload.last()) {
+        body.insert("config".to_owned(), json!({ "reload_failed_at": at, "problems": wrong.len() }));
     }
     (status, NoStore(Value::Object(body))).into_response()
 }
