@@ -177,6 +177,10 @@ impl Reloader {
                 tracing::error!(by, problems = problems.len(), "the configuration was read again, and not taken: nothing was changed");
             }
         }
+        // What differs was told at the wider of the two levels.
+        if let (Some(source), Some(current), Reloaded::Taken(_)) = (self.source.get(), current.as_ref(), &outcome) {
+            (source.set_level)(current.config.server.log_level);
+        }
         self.last.store(Some(Arc::new((now, outcome.clone()))));
         outcome
     }
@@ -221,7 +225,10 @@ impl Reloader {
         }
         let made = self.make(&served.config, &checked.config, &changes).await?;
         // From here on nothing can fail.
-        (source.set_level)(checked.config.server.log_level);
+        let level = checked.config.server.log_level;
+        if level > served.config.server.log_level {
+            (source.set_level)(level);
+        }
         self.take(&checked.config, made);
         self.watching.store(checked.config.server.watch_config, std::sync::atomic::Ordering::Relaxed);
         *current = Some(Current { config: checked.config, written });

@@ -244,20 +244,21 @@ async fn what_does_not_hold_or_needs_a_restart_changes_nothing() {
 async fn an_issuer_comes_and_goes_without_a_restart() {
     let place = Place::start("").await;
     let tokens = place.tokens().await;
-    let ward = format!("{}/ward", place.origin);
+    // Another name of the same machine.
+    let ward = place.origin.replace("127.0.0.1", "localhost");
     let named = place.text.replace("auth = \"client_secret_basic\"", &format!("auth = \"client_secret_basic\"\nissuer = \"{}\"", place.origin));
     let two = format!(
         "{named}[[issuer]]\nurl = \"{ward}\"\nlogin = [\"local\"]\n[[issuer.fhir]]\nbase = \"{ward}/fhir\"\n[[issuer.user]]\nname = \"A\"\nfhir_user = \"Practitioner/a\"\n"
     );
     let at = format!("{ward}/.well-known/openid-configuration");
-    assert_eq!(place.http.get(&at).send().await.unwrap().status(), 404);
+    assert_eq!(place.http.get(&at).send().await.unwrap().status(), 421);
     let told = place.taken(&two).await;
     assert_eq!(told, [format!("issuer[{ward}]: added")]);
     assert_eq!(place.http.get(&at).send().await.unwrap().json::<Value>().await.unwrap()["issuer"], ward.as_str());
     assert!(place.is_active(&tokens).await, "the other one goes on as it was");
     let told = place.taken(&place.text).await;
     assert_eq!(told, [format!("issuer[{ward}]: removed")]);
-    assert_eq!(place.http.get(&at).send().await.unwrap().status(), 404);
+    assert_eq!(place.http.get(&at).send().await.unwrap().status(), 421);
     place.running.stop().await;
 }
 
