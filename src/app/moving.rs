@@ -41,7 +41,7 @@ pub enum MoveError {
 /// # Errors
 /// [`OfflineError`]
 pub async fn keeping(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Keeping, OfflineError> {
-    if config.store == StoreConfig::Memory {
+    if matches!(config.store, StoreConfig::Memory) {
         return Err(OfflineError::Memory);
     }
     Ok(open_store(config, clock, random).await?)

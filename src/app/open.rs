@@ -98,11 +98,10 @@ pub async fn open_backend(config: &Config, clock: Arc<dyn Clock>, random: Arc<dy
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
 ///
 /// # Errors
-/// [`OpenError::Audit`], [`OpenError::Seal`]
-pub fn open_audit(config: &Config, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
+/// [`OpenError::Audit`]
+pub fn open_audit(config: &Config, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
     let Some(kept) = &config.audit else { return Ok(Audit::off()) };
-    let seal = seal_key(&config.keys, random)?;
-    begin_audit(kept, &seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+    begin_audit(kept, seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
 }
 
 fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {

@@ -108,7 +108,7 @@ pub async fn start_beside(
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
     let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
-    let audit = open_audit(config, clock.clone(), &*random)?;
+    let audit = open_audit(config, &keeping.seal, clock.clone(), &*random)?;
     let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| site(engine, config, &audit)).collect();
     let beside = match neighbour {
         Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
@@ -125,7 +125,7 @@ pub async fn start_beside(
         max_connections_per_address: config.http.max_connections_per_address,
         ..Limits::default()
     };
-    let forwarding = forward(config, &audit, &stop)?;
+    let forwarding = forward(config, &audit, &stop);
     let store = Arc::clone(&keeping.store);
     let grounds = Grounds { keeping, clock: clock.clone(), random, audit: audit.clone(), test_clock, stop: stop.clone() };
     let reloader = Reloader::new(grounds, config, sites, beside.clone());
@@ -148,14 +148,13 @@ pub async fn start_beside(
 }
 
 /// Starts sending the audit log on, where it is to be.
-fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<JoinHandle<()>>, OpenError> {
-    let Some((kept, to)) = config.audit.as_ref().and_then(|kept| Some((kept, kept.forward.clone()?))) else { return Ok(None) };
-    let to = match to {
+fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+    let to = match config.audit.as_ref()?.forward.clone()? {
         AuditForward::Http { url, token } => Receiver::Http { url, token },
         AuditForward::SyslogTcp(address) => Receiver::SyslogTcp { address },
         AuditForward::SyslogUdp(address) => Receiver::SyslogUdp { address },
     };
-    audit.forward(to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+    audit.forward(to, stop.clone())
 }
 
 impl Running {

@@ -7,7 +7,7 @@ use super::types::{Audit, AuditForward, Config, Http, Keys, Redis, Server, Store
 /// The keys that differ and need a restart.
 pub fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
     // Issuers, clients, policies, limits on guessing and on fetching are read anew.
-    let Config { server, store, keys, http, fetch: _, audit, guess: _, issuers: _ } = old;
+    let Config { server, store, keys, http, fetch: _, audit, issuers: _ } = old;
     let mut found = of_server(server, &new.server);
     found.extend(of_http(http, &new.http));
     if !same_store(store, &new.store) {
@@ -46,7 +46,12 @@ fn of_http(old: &Http, new: &Http) -> Vec<&'static str> {
 }
 
 fn same_store(old: &Store, new: &Store) -> bool {
-    let (Store::Redis(old), Store::Redis(new)) = (old, new) else { return old == new };
+    let (old, new) = match (old, new) {
+        (Store::Memory, Store::Memory) => return true,
+        (Store::Embedded { path, durability }, Store::Embedded { path: to, durability: kept }) => return path == to && durability == kept,
+        (Store::Redis(old), Store::Redis(new)) => (old, new),
+        (Store::Memory | Store::Embedded { .. } | Store::Redis(_), _) => return false,
+    };
     let Redis {
         servers,
         tls,
