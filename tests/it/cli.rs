@@ -157,6 +157,11 @@ fn help_reads_well() {
         ("clients_rotate_secret", &["clients", "rotate-secret"]),
         ("clients_remove", &["clients", "remove"]),
         ("config", &["config"]),
+        ("reload", &["reload"]),
+        ("store", &["store"]),
+        ("store_export", &["store", "export"]),
+        ("store_import", &["store", "import"]),
+        ("store_read_only", &["store", "read-only"]),
     ];
     for (name, command) in pages {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

@@ -154,6 +154,13 @@ async fn health_is_for_everyone_and_the_rest_for_whoever_has_the_token() {
         (Method::POST, "/clients/epj/rotate-secret"),
         (Method::GET, "/keys"),
         (Method::POST, "/keys/rotate"),
+        (Method::GET, "/store/stats"),
+        (Method::GET, "/store/check"),
+        (Method::GET, "/store/export"),
+        (Method::GET, "/store/read-only"),
+        (Method::PUT, "/store/read-only"),
+        (Method::GET, "/reload"),
+        (Method::POST, "/reload"),
         (Method::PUT, "/test/clock"),
         (Method::GET, "/nothing-here"),
     ];
