@@ -11,6 +11,7 @@ mod keys;
 mod log;
 mod notify;
 mod show;
+mod store;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::demo::{self, DemoOptions};
+use crate::app::reload::{Reloader, Source};
 use crate::app::server::{self, Listeners};
 use crate::config::{self, Direction, ExchangeQuestion};
 use crate::random::SystemRandom;
@@ -43,12 +45,20 @@ enum Command {
     Fhir(fhir::FhirArgs),
     /// Run the mock of HelseID alone: an identity provider with synthetic people and faults on demand
     Helseid(helseid::HelseidArgs),
+    /// Have a running server read its configuration again, and say what changed
+    ///
+    /// All of it is taken, or nothing: where something is wrong, or needs a restart, it is said.
+    #[command(verbatim_doc_comment)]
+    Reload(admin::Target),
     /// List and rotate signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
     /// Register, list and change clients
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Look after the store, and move it to another back end
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Check and read the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -114,6 +124,14 @@ enum ConfigCommand {
     Check {
         /// The configuration
         file: PathBuf,
+    },
+    /// Say what differs between two configurations, and what of it needs a restart
+    Diff {
+        old: PathBuf,
+        new: PathBuf,
+        /// Client files beside both, as given to `serve`
+        #[arg(long, value_name = "FILE")]
+        clients: Vec<PathBuf>,
     },
     /// Print every key with its default and unit
     Reference,
@@ -185,6 +203,11 @@ pub fn run() -> ExitCode {
             let (report, ok) = config::check_report(&file);
             print(&report, ok)
         }
+        Command::Config(ConfigCommand::Diff { old, new, clients }) => {
+            let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
+            let (report, ok) = config::diff_report(&old, &new, &clients);
+            print(&report, ok)
+        }
         Command::Config(ConfigCommand::Explain { client, config, clients, at }) => {
             let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
             let (report, ok) = config::explain_client(&config, &clients, at.as_deref(), &client);
@@ -201,6 +224,8 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Health(args) => on_runtime(ended(health::run(args))),
         Command::Completions(args) => print(&completions::script::<Cli>(&args), true),
+        Command::Reload(target) => on_runtime(ended(reload(target))),
+        Command::Store(command) => on_runtime(store::run(command)),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
     }
@@ -225,6 +250,19 @@ async fn ended<E: std::fmt::Display>(work: impl Future<Output = Result<String, E
         Ok(text) => print(&text, true),
         Err(error) => fail(&error),
     }
+}
+
+async fn reload(target: admin::Target) -> Result<String, admin::AdminError> {
+    let server = match admin::find(&target).await? {
+        admin::Found::Server(server) => server,
+        admin::Found::Nobody { at, .. } => return Err(admin::AdminError::NobodyRuns(at)),
+    };
+    let answer = server.ask(reqwest::Method::POST, "/reload", None).await?;
+    if target.output == admin::Output::Json {
+        return Ok(show::json(&answer));
+    }
+    let changes: Vec<String> = answer.get("changes").and_then(serde_json::Value::as_array).into_iter().flatten().map(show::text).collect();
+    Ok(if changes.is_empty() { "Nothing differs.\n".to_owned() } else { changes.iter().map(|change| format!("{change}\n")).collect() })
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
@@ -257,15 +295,16 @@ async fn run_demo(args: DemoArgs) -> ExitCode {
 
 async fn run_server(args: ServeArgs) -> ExitCode {
     let clients: Vec<&Path> = args.clients.iter().map(PathBuf::as_path).collect();
-    let checked = match config::load(&args.config, &clients) {
-        Ok(checked) => checked,
+    let loaded = match config::load_written(&args.config, &clients) {
+        Ok(loaded) => loaded,
         Err(found) => {
             eprint!("{found}");
             return ExitCode::FAILURE;
         }
     };
-    let _log = match log::for_server(&checked.config) {
-        Ok(waiting) => waiting,
+    let checked = &loaded.checked;
+    let (_log, set_level) = match log::for_server(&checked.config) {
+        Ok(log) => log,
         Err(error) => return fail(&error),
     };
     for warning in &checked.warnings {
@@ -282,13 +321,33 @@ async fn run_server(args: ServeArgs) -> ExitCode {
     for issuer in &checked.config.issuers {
         tracing::info!(issuer = %issuer.url(), clients = issuer.rules.clients.len(), "serving");
     }
+    let reloader = Arc::clone(&running.reloader);
+    reloader.follow(Source { config: args.config.clone(), clients: args.clients.clone(), set_level }, loaded).await;
+    // Before anybody hears that we are ready: without it the signal ends the process.
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
+    let reloading = tokio::spawn(on_hangup(hangup, reloader));
     tracing::info!(listen = %running.public, operations = %running.ops, "ready");
     notify::tell(notify::State::Ready);
     stop_signal().await;
     notify::tell(notify::State::Stopping);
+    reloading.abort();
     tracing::info!("stopping: no new connections, requests under way are finished");
     running.stop().await;
     ExitCode::SUCCESS
+}
+
+/// SIGHUP reads the configuration again, each time.
+async fn on_hangup(hangup: io::Result<tokio::signal::unix::Signal>, reloader: Arc<Reloader>) {
+    let mut hangup = match hangup {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP cannot be waited for; `helsebro reload` reads the configuration again");
+            return;
+        }
+    };
+    while hangup.recv().await.is_some() {
+        let _told = reloader.reload_on_signal().await;
+    }
 }
 
 /// SIGTERM or Ctrl-C.

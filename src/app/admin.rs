@@ -10,7 +10,7 @@ use tower::ServiceExt as _;
 use super::open::{OpenError, Opened, open, open_audit};
 use crate::audit::Audit;
 use crate::config::{Config, Home, Store as StoreConfig, client_from_json};
-use crate::http::ops::{Ops, Register, Registered, router};
+use crate::http::ops::{Control, Ops, Register, Registered, router};
 use crate::http::{HttpLimits, Site};
 use crate::random::Random;
 use crate::secret::Secret;
@@ -75,11 +75,17 @@ impl Offline {
         if matches!(config.store, StoreConfig::Memory) {
             return Err(OfflineError::Memory);
         }
-        let Opened { backend, engines, seal } = open(config, clock.clone(), random.clone()).await?;
-        let audit = open_audit(config, &seal, clock, &*random)?;
+        let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
+        let audit = open_audit(config, &keeping.seal, clock, &*random)?;
         let token = random.token();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)).recorded(audit.clone()))).collect();
-        let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
+        let ops = Ops {
+            sites,
+            token: Some(token.digest()),
+            test_clock: None,
+            register: register(random),
+            control: Control { keeping: Some(keeping), ..Control::default() },
+        };
         Ok(Self { router: router(ops), token, backend, audit })
     }
 

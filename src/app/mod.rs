@@ -10,6 +10,8 @@ pub mod fhir_server;
 pub mod helseid_config;
 mod helseid_seed;
 pub mod helseid_server;
+pub mod moving;
 pub mod open;
+pub mod reload;
 pub mod seal_key;
 pub mod server;

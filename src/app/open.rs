@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use super::seal_key::{SealKeyError, seal_key};
 use crate::audit::persons::{PURPOSE, Persons};
-use crate::audit::{Audit, Keeping, OnFailure, Options};
+use crate::audit::{self, Audit, OnFailure, Options};
 use crate::config::{self, Config, Durability, Fetch, IssuerConfig, Redis as RedisConfig, RedisServers, Store as StoreConfig};
+use crate::engine::keeping::Keeping;
 use crate::engine::keys::{Keys, KeysError, Schedule};
 use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
+use crate::protocol::ids::FhirBase;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
 use crate::store::memory::Memory;
+use crate::store::read_only::ReadOnly;
 use crate::store::redis::{self as shared, Redis};
 use crate::store::{Backend, Store, StoreError};
 use crate::time::Clock;
@@ -42,8 +45,8 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
-    /// What keys are sealed with, and persons hashed.
-    pub seal: Arc<SealKey>,
+    /// For whoever looks after the store.
+    pub keeping: Keeping,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -51,8 +54,35 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError`]
 pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Opened, OpenError> {
+    let mut keeping = open_store(config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    keeping.served = true;
+    let backend: Arc<dyn Backend> = keeping.store.clone();
+    let shared = Shared { backend: &backend, seal: &keeping.seal, clock: &clock, random: &random, fetch: &config.fetch };
+    let mut engines = Vec::new();
+    for issuer in &config.issuers {
+        engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
+    }
+    Ok(Opened { backend, engines, keeping })
+}
+
+/// Opens the store a configuration names, and nothing that stands on it.
+///
+/// # Errors
+/// [`OpenError::Store`], [`OpenError::Seal`]
+pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Keeping, OpenError> {
     let seal = Arc::new(seal_key(&config.keys, &*random)?);
-    let backend: Arc<dyn Backend> = match &config.store {
+    let backend = open_backend(config, Arc::clone(&clock), Arc::clone(&random)).await?;
+    let store = Arc::new(ReadOnly::around(backend).await?);
+    let known = config.issuers.iter().map(|issuer| issuer.url().as_str().into()).collect();
+    Ok(Keeping { store, seal, clock, random, known, served: false })
+}
+
+/// Opens the back end a configuration names, whatever its marks say.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn open_backend(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Backend>, StoreError> {
+    Ok(match &config.store {
         StoreConfig::Memory => Arc::new(Memory::new()),
         StoreConfig::Embedded { path, durability } => {
             let durability = match durability {
@@ -61,14 +91,8 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
             };
             Arc::new(Embedded::open(path, durability)?)
         }
-        StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), Arc::clone(&clock), Arc::clone(&random)).await?),
-    };
-    let shared = Shared { backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
-    let mut engines = Vec::new();
-    for issuer in &config.issuers {
-        engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
-    }
-    Ok(Opened { backend, engines, seal })
+        StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), clock, random).await?),
+    })
 }
 
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
@@ -81,7 +105,8 @@ pub fn open_audit(config: &Config, seal: &SealKey, clock: Arc<dyn Clock>, random
 }
 
 fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {
-    let keeping = Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
+    let keeping =
+        audit::Keeping { dir: kept.dir.clone(), max_file: kept.max_file_bytes, durable: kept.durability == Durability::PowerLoss, node: kept.node.clone() };
     let on_failure = match kept.on_failure {
         config::OnFailure::Refuse => OnFailure::Refuse,
         config::OnFailure::Continue => OnFailure::Continue,
@@ -118,19 +143,39 @@ fn redis(config: &RedisConfig) -> shared::Options {
 }
 
 /// What the engines of a process have in common.
-struct Shared<'a> {
-    backend: &'a Arc<dyn Backend>,
-    seal: &'a Arc<SealKey>,
-    clock: &'a Arc<dyn Clock>,
-    random: &'a Arc<dyn Random>,
-    fetch: &'a Fetch,
+pub(super) struct Shared<'a> {
+    pub backend: &'a Arc<dyn Backend>,
+    pub seal: &'a Arc<SealKey>,
+    pub clock: &'a Arc<dyn Clock>,
+    pub random: &'a Arc<dyn Random>,
+    pub fetch: &'a Fetch,
+}
+
+/// When the keys of an issuer take turns.
+pub(super) fn schedule(config: &IssuerConfig) -> Schedule {
+    Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age }
 }
 
 impl Shared<'_> {
-    async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
+    pub async fn engine(&self, config: &IssuerConfig) -> Result<Engine, KeysError> {
         let store = Store::new(Arc::clone(self.backend), Arc::clone(self.clock), config.url().as_str().into());
-        let schedule = Schedule { rotation: config.keys.rotation, overlap: config.keys.overlap, max_age: config.keys.max_age };
-        let keys = Keys::open(config.url().clone(), store.clone(), Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random), schedule).await?;
+        let (seal, clock, random) = (Arc::clone(self.seal), Arc::clone(self.clock), Arc::clone(self.random));
+        let keys = Keys::open(config.url().clone(), store.clone(), seal, clock, random, schedule(config)).await?;
+        let (poster, client_keys) = self.fetching(config);
+        Ok(Engine::new(Parts {
+            rules: config.rules.clone(),
+            store,
+            keys,
+            clock: Arc::clone(self.clock),
+            random: Arc::clone(self.random),
+            poster,
+            client_keys,
+            fhir: fhir_clients(config),
+            upstream: self.upstream(config),
+        }))
+    }
+
+    pub fn fetching(&self, config: &IssuerConfig) -> (Poster, JwksCache) {
         let limits = FetchLimits {
             max_bytes: self.fetch.max_bytes,
             timeout: self.fetch.timeout,
@@ -138,18 +183,15 @@ impl Shared<'_> {
             allow_loopback: config.url().is_loopback(),
             ..FetchLimits::default()
         };
-        let fhir: BTreeMap<_, _> = config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect();
-        let upstream = config.rules.upstream.as_ref().map(|rules| Upstream::new(Arc::clone(rules), Arc::clone(self.clock), Arc::clone(self.random)));
-        Ok(Engine::new(Parts {
-            rules: config.rules.clone(),
-            store,
-            keys,
-            clock: Arc::clone(self.clock),
-            random: Arc::clone(self.random),
-            poster: Poster::new(limits.clone()),
-            client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
-            fhir,
-            upstream,
-        }))
+        (Poster::new(limits.clone()), JwksCache::new(limits, Arc::clone(self.clock)))
     }
+
+    pub fn upstream(&self, config: &IssuerConfig) -> Option<Upstream> {
+        config.rules.upstream.as_ref().map(|rules| Upstream::new(Arc::clone(rules), Arc::clone(self.clock), Arc::clone(self.random)))
+    }
+}
+
+/// What asks the FHIR servers of an issuer.
+pub(super) fn fhir_clients(config: &IssuerConfig) -> BTreeMap<FhirBase, FhirClient> {
+    config.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, FHIR_TIMEOUT))).collect()
 }

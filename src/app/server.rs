@@ -6,24 +6,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tower_http::timeout::TimeoutLayer;
 
-use super::admin;
 use super::open::{OpenError, Opened, open, open_audit};
+use super::reload::{Grounds, Reloader, Sites, site};
 use crate::audit::Audit;
 use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
 use crate::domain::audit::{Action, Facts};
-use crate::http::{Site, ops, router};
+use crate::engine::keys::KeysError;
+use crate::http::Site;
 use crate::listen::{Limits, Listener, serve};
+use crate::protocol::ids::Issuer;
 use crate::random::Random;
-use crate::secret::Secret;
-use crate::store::{Backend, Change, Kind};
+use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
+use crate::store::{Backend, Change, Kind, StoreError};
 use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often expired records are swept and keys looked after.
@@ -49,6 +50,8 @@ pub enum StartError {
 pub struct Running {
     pub public: SocketAddr,
     pub ops: SocketAddr,
+    /// What lets another configuration take the place of the one it was started with.
+    pub reloader: Arc<Reloader>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     backend: Arc<dyn Backend>,
@@ -104,16 +107,16 @@ pub async fn start_beside(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines, seal } = open(config, clock.clone(), random.clone()).await?;
-    let audit = open_audit(config, &seal, clock.clone(), &*random)?;
-    let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
-    let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
+    let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
+    let audit = open_audit(config, &keeping.seal, clock.clone(), &*random)?;
+    let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| site(engine, config, &audit)).collect();
     let beside = match neighbour {
         Some(neighbour) => Some(open(neighbour, clock.clone(), random.clone()).await?),
         None => None,
     };
-    let (beside, beside_backend) = beside.map(|opened| (opened.engines.into_iter().map(site).collect::<Vec<_>>(), opened.backend)).unzip();
-    let beside = beside.unwrap_or_default();
+    let (beside, beside_backend) =
+        beside.map(|opened| (opened.engines.into_iter().map(|engine| site(engine, config, &audit)).collect::<Vec<_>>(), opened.backend)).unzip();
+    let beside: Vec<Arc<Site>> = beside.unwrap_or_default();
     let stop = CancellationToken::new();
     let listening = Limits {
         header_timeout: config.http.header_timeout,
@@ -122,22 +125,26 @@ pub async fn start_beside(
         max_connections_per_address: config.http.max_connections_per_address,
         ..Limits::default()
     };
-    let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let forwarding = forward(config, &audit, &stop);
-    let token = config.server.ops_token.as_ref().map(Secret::digest);
-    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
-    let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
+    let store = Arc::clone(&keeping.store);
+    let grounds = Grounds { keeping, clock: clock.clone(), random, audit: audit.clone(), test_clock, stop: stop.clone() };
+    let reloader = Reloader::new(grounds, config, sites, beside.clone());
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
     let mut tasks = vec![
-        tokio::spawn(serve(public, public_router, listening, stop.clone(), grace)),
-        tokio::spawn(serve(ops, ops_router, listening, stop.clone(), grace)),
-        tokio::spawn(tend(sites.clone(), Arc::clone(&backend), clock.clone(), stop.clone())),
+        tokio::spawn(serve(public, reloader.public(), listening, stop.clone(), grace)),
+        tokio::spawn(serve(ops, reloader.operations(), listening, stop.clone(), grace)),
+        tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), clock.clone(), stop.clone())),
+        tokio::spawn(follow(store, stop.clone())),
     ];
-    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(beside.clone(), backend, clock, stop.clone()))));
-    tasks.extend(sites.into_iter().chain(beside).map(|site| tokio::spawn(tell(site, stop.clone()))));
+    for site in reloader.sites().load().iter() {
+        reloader.tells(site);
+    }
+    let fixed: Sites = Arc::new(ArcSwap::from_pointee(beside.clone()));
+    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(Arc::clone(&fixed), backend, clock, stop.clone()))));
+    tasks.extend(beside.iter().map(|site| tokio::spawn(tell(site.engine.rules.issuer.clone(), Arc::clone(&fixed), stop.clone()))));
     tasks.extend(forwarding);
-    Ok(Running { public: public_address, ops: ops_address, stop, tasks, backend, audit })
+    Ok(Running { public: public_address, ops: ops_address, reloader, stop, tasks, backend, audit })
 }
 
 /// Starts sending the audit log on, where it is to be.
@@ -158,6 +165,7 @@ impl Running {
             // A task that panicked has said so already; the others still get their time.
             let _ended = task.await;
         }
+        self.reloader.end().await;
         // After the last request: its record is in.
         self.audit.close().await;
         if let Err(error) = self.backend.close().await {
@@ -190,7 +198,7 @@ fn concerns(change: &Change, site: &Site) -> bool {
 }
 
 /// Forgets what has expired and follows the keys, until the server stops.
-async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+async fn tend(sites: Sites, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut changes = backend.changes();
@@ -203,9 +211,11 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
                 Change::Missed
             }
         };
-        for site in sites.iter().filter(|site| concerns(&change, site)) {
+        for site in sites.load_full().iter().filter(|site| concerns(&change, site)) {
             let known = kids(site);
-            if let Err(error) = site.engine.tend().await {
+            if let Err(error) = site.engine.tend().await
+                && !matches!(error, KeysError::Store(StoreError::ReadOnly))
+            {
                 tracing::warn!(issuer = %site.engine.rules.issuer, %error, "the keys could not be looked after");
             }
             let changed: Vec<String> = known.symmetric_difference(&kids(site)).cloned().collect();
@@ -217,15 +227,36 @@ async fn tend(sites: Vec<Arc<Site>>, backend: Arc<dyn Backend>, clock: Arc<dyn C
     }
 }
 
+/// Follows what another node says about writing, until the server stops. Nobody else switches a store that only we have.
+async fn follow(store: Arc<ReadOnly>, stop: CancellationToken) {
+    if !store.is_shared() {
+        return;
+    }
+    let mut every = tokio::time::interval(FOLLOW_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(error) = store.follow().await {
+            tracing::debug!(%error, "whether the store is read-only is not known anew");
+        }
+    }
+}
+
 /// Tells the apps of an issuer of logouts, until the server stops. What is under way then is told at the next start, or by another node.
-async fn tell(site: Arc<Site>, stop: CancellationToken) {
+pub(super) async fn tell(issuer: Issuer, sites: Sites, stop: CancellationToken) {
     let mut pause = TELL_AGAIN;
     loop {
+        // As the configuration has it now; where it is in there no more, nobody is told any more.
+        let Some(site) = sites.load().iter().find(|site| site.engine.rules.issuer == issuer).cloned() else { return };
         tokio::select! {
             () = stop.cancelled() => return,
             () = site.engine.logout_happened() => {}
             () = tokio::time::sleep(pause) => {}
         }
+        let Some(site) = sites.load().iter().find(|site| site.engine.rules.issuer == issuer).cloned() else { return };
         let told = tokio::select! {
             () = stop.cancelled() => return,
             told = site.engine.deliver_logouts() => told,
@@ -233,8 +264,10 @@ async fn tell(site: Arc<Site>, stop: CancellationToken) {
         pause = match told {
             Ok(0) => TELL_SELDOM,
             Ok(_) => TELL_AGAIN,
+            // They are told once it is over.
+            Err(StoreError::ReadOnly) => TELL_SELDOM,
             Err(error) => {
-                tracing::warn!(issuer = %site.engine.rules.issuer, %error, "apps could not be told of logouts");
+                tracing::warn!(%issuer, %error, "apps could not be told of logouts");
                 TELL_SELDOM
             }
         };

@@ -70,6 +70,8 @@ fn code(action: Action) -> (Code, Option<Code>, &'static str) {
         Action::ClientDisable | Action::ClientEnable | Action::ClientSecret | Action::KeyRotate | Action::KeyChange | Action::KeyRevoke => {
             (SECURITY, Some(CONFIGURATION), "U")
         }
+        Action::StoreReadOnly | Action::Reload => (SECURITY, Some(CONFIGURATION), "U"),
+        Action::StoreExport => (SECURITY, None, "R"),
         Action::Operate => (SECURITY, None, "E"),
         Action::Log => (APPLICATION, None, "E"),
     }

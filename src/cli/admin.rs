@@ -13,9 +13,11 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::app::admin::{Answer, Offline, OfflineError};
+use crate::app::moving::MoveError;
 use crate::config::{self, Config, Environment as _, Findings, SystemEnvironment};
 use crate::random::SystemRandom;
 use crate::secret::Secret;
+use crate::store::StoreError;
 use crate::time::SystemClock;
 
 /// Where the operations token may stand when no file holds it.
@@ -23,6 +25,9 @@ const TOKEN_VARIABLE: &str = "HELSEBRO_OPS_TOKEN";
 
 /// How long a server may take; making an RSA key takes it up to some seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer may take that grows with the store.
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -56,7 +61,27 @@ pub struct Target {
     pub output: Output,
 }
 
+/// Asks as [`Server::ask`] does, for something that takes as long as the store is large.
+impl Server {
+    pub async fn ask_long(&self, path: &str) -> Result<Value, AdminError> {
+        let response = self.stream(path).await?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|error| self.silent(&error))?.into();
+        read(&Answer { status, body }, &self.base)
+    }
+
+    /// Where it listens.
+    pub fn at(&self) -> &str {
+        &self.base
+    }
+}
+
 impl Target {
+    /// Whatever belongs to this configuration.
+    pub fn of_config(path: &Path) -> Self {
+        Self { config: Some(path.to_owned()), clients: Vec::new(), ops: None, ops_token_file: None, issuer: None, output: Output::Text }
+    }
+
     /// Whether a private key may travel there: to this machine, or under TLS.
     ///
     /// # Errors
@@ -105,6 +130,14 @@ pub enum AdminError {
     Held { path: PathBuf, at: String },
     #[error(transparent)]
     Offline(OfflineError),
+    #[error(transparent)]
+    Move(#[from] MoveError),
+    #[error("a server runs at {0}: an import goes into a store that nobody uses; stop it first")]
+    Runs(String),
+    #[error("no server runs at {0}: it reads its configuration when it starts")]
+    NobodyRuns(String),
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
     #[error("{0}")]
     Refused(Refused),
 }
@@ -119,14 +152,75 @@ pub struct Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.description)?;
-        let several = self.problems.len() > 1;
+        // What one problem says is what is described, but for a configuration.
+        let several = self.problems.len() > 1 || self.problems.first().is_some_and(|only| *only != self.description);
         self.problems.iter().filter(|_| several).try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
 enum Peer {
-    Server { http: reqwest::Client, base: String, token: Secret<String> },
+    Server(Server),
     Store(Box<Offline>),
+}
+
+/// A running server that lets us administer it.
+pub struct Server {
+    http: reqwest::Client,
+    base: String,
+    token: Secret<String>,
+}
+
+impl Server {
+    /// Asks one thing.
+    ///
+    /// # Errors
+    /// [`AdminError`]: the line broke, or the server refused.
+    pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, AdminError> {
+        read(&remote(self, method, path, body).await?, &self.base)
+    }
+
+    /// Asks for something long, however long it takes.
+    ///
+    /// # Errors
+    /// As [`Server::ask`].
+    pub async fn stream(&self, path: &str) -> Result<reqwest::Response, AdminError> {
+        let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(self.token.expose()).timeout(LONG);
+        let response = request.send().await.map_err(|error| self.silent(&error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|error| self.silent(&error))?.into();
+        read(&Answer { status, body }, &self.base)?;
+        Err(AdminError::Stranger(self.base.clone()))
+    }
+
+    /// That it does not answer, or not any more.
+    pub fn silent(&self, error: &reqwest::Error) -> AdminError {
+        AdminError::Silent { at: self.base.clone(), why: root_cause(error) }
+    }
+}
+
+/// Whom there is to speak to.
+pub enum Found {
+    Server(Server),
+    /// No server runs; its operations listener would be there.
+    Nobody {
+        config: Box<Config>,
+        at: String,
+    },
+}
+
+/// Finds the server of a target, or that there is none.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn find(target: &Target) -> Result<Found, AdminError> {
+    match (&target.ops, &target.config) {
+        (Some(ops), _) => server(ops, target.ops_token_file.as_deref()).map(Found::Server),
+        (None, Some(path)) => configured(path, &target.clients).await,
+        (None, None) => Err(AdminError::NoToken),
+    }
 }
 
 /// An open line to whoever administers.
@@ -141,10 +235,12 @@ impl Admin {
     /// # Errors
     /// [`AdminError`]
     pub async fn open(target: &Target) -> Result<Self, AdminError> {
-        let peer = match (&target.ops, &target.config) {
-            (Some(ops), _) => server(ops, target.ops_token_file.as_deref())?,
-            (None, Some(path)) => configured(path, &target.clients).await?,
-            (None, None) => return Err(AdminError::NoToken),
+        let peer = match find(target).await? {
+            Found::Server(server) => Peer::Server(server),
+            Found::Nobody { config, at } => {
+                eprintln!("helsebro: no server runs at {}; working on the store itself", at.trim_start_matches("http://"));
+                Peer::Store(Box::new(offline(&config, at).await?))
+            }
         };
         Ok(Self { peer, issuer: target.issuer.clone() })
     }
@@ -159,7 +255,7 @@ impl Admin {
         let query = pairs.finish();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let (answer, at) = match self.peer {
-            Peer::Server { http, base, token } => (remote(&http, &base, &token, method, &path, body).await?, base),
+            Peer::Server(server) => (remote(&server, method, &path, body).await?, server.base),
             Peer::Store(store) => {
                 let answer = store.ask(method, &path, body).await;
                 store.close().await.map_err(AdminError::Offline)?;
@@ -184,18 +280,18 @@ fn read(answer: &Answer, at: &str) -> Result<Value, AdminError> {
     Err(AdminError::Refused(Refused { description, problems }))
 }
 
-async fn remote(http: &reqwest::Client, base: &str, token: &Secret<String>, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, AdminError> {
-    let mut request = http.request(method, format!("{base}{path}")).bearer_auth(token.expose());
+async fn remote(server: &Server, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, AdminError> {
+    let mut request = server.http.request(method, format!("{}{path}", server.base)).bearer_auth(server.token.expose());
     if let Some(body) = body {
         request = request.json(body);
     }
-    let silent = |error: reqwest::Error| AdminError::Silent { at: base.to_owned(), why: root_cause(&error) };
+    let silent = |error: reqwest::Error| server.silent(&error);
     let response = request.send().await.map_err(silent)?;
     let status = response.status().as_u16();
     Ok(Answer { status, body: response.bytes().await.map_err(silent)?.into() })
 }
 
-fn server(ops: &str, token_file: Option<&Path>) -> Result<Peer, AdminError> {
+fn server(ops: &str, token_file: Option<&Path>) -> Result<Server, AdminError> {
     let url = url::Url::parse(ops).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none());
     if url.is_none() {
         return Err(AdminError::Address(ops.to_owned()));
@@ -209,11 +305,11 @@ fn server(ops: &str, token_file: Option<&Path>) -> Result<Peer, AdminError> {
     if token.expose().is_empty() {
         return Err(AdminError::NoToken);
     }
-    Ok(Peer::Server { http: http(), base: ops.trim_end_matches('/').to_owned(), token })
+    Ok(Server { http: http(), base: ops.trim_end_matches('/').to_owned(), token })
 }
 
-/// The server of a configuration where one answers, else its store.
-async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Peer, AdminError> {
+/// The server of a configuration, where one answers.
+async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Found, AdminError> {
     let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
     let config = config::load(path, &clients).map_err(|found| AdminError::Config(Box::new(found)))?.config;
     let address = reachable(config.server.ops_listen);
@@ -223,24 +319,25 @@ async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Peer, AdminError
     let (http, base) = (http(), format!("http://{address}"));
     match http.get(format!("{base}/health")).send().await {
         Ok(_) => match config.server.ops_token {
-            Some(token) => Ok(Peer::Server { http, base, token }),
+            Some(token) => Ok(Found::Server(Server { http, base, token })),
             None => Err(AdminError::Closed { at: base, config: path.to_owned() }),
         },
         // Nothing was sent, so nothing was done: the store is ours unless its lock says otherwise.
-        Err(error) if is_refused(&error) => {
-            eprintln!("helsebro: no server runs at {address}; working on the store itself");
-            Ok(Peer::Store(Box::new(offline(&config, base).await?)))
-        }
+        Err(error) if is_refused(&error) => Ok(Found::Nobody { config: Box::new(config), at: base }),
         Err(error) => Err(AdminError::Silent { at: base, why: root_cause(&error) }),
     }
 }
 
 async fn offline(config: &Config, at: String) -> Result<Offline, AdminError> {
-    let opened = Offline::open(config, SystemClock::shared(), Arc::new(SystemRandom)).await;
-    opened.map_err(|error| match error {
+    Offline::open(config, SystemClock::shared(), Arc::new(SystemRandom)).await.map_err(|error| not_offline(error, at))
+}
+
+/// Why the store could not be opened, where no server answered.
+pub fn not_offline(error: OfflineError, at: String) -> AdminError {
+    match error {
         OfflineError::Held(path) => AdminError::Held { path, at },
         other @ (OfflineError::Open(_) | OfflineError::Close(_) | OfflineError::Memory) => AdminError::Offline(other),
-    })
+    }
 }
 
 /// Where a listener of this machine is reached: one on every address is also on loopback.

@@ -41,11 +41,14 @@ pub struct Waiting {
     _lines: Lines,
 }
 
-/// Keep what comes back until the process ends.
+/// Sets another level from now on.
+pub type SetLevel = Box<dyn Fn(tracing::Level) + Send + Sync>;
+
+/// Keep the first of what comes back until the process ends.
 ///
 /// # Errors
 /// One sentence: spans are asked for and cannot be sent.
-pub fn for_server(config: &Config) -> Result<Waiting, String> {
+pub fn for_server(config: &Config) -> Result<(Waiting, SetLevel), String> {
     let server = &config.server;
     let lines = Lines::to(std::io::stderr());
     #[cfg(feature = "otel")]
@@ -53,22 +56,25 @@ pub fn for_server(config: &Config) -> Result<Waiting, String> {
         use tracing_subscriber::Layer as _;
         let (spans, tracer) = otel::open(tracing)?;
         let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
-        let targets = targets(server.log_level);
+        let (targets_now, handle) = tracing_subscriber::reload::Layer::new(targets(server.log_level));
         let _already = match server.log {
-            LogFormat::Text => tracing_subscriber::registry().with(layer.with_filter(targets)).with(otel::layer(tracer)).try_init(),
-            LogFormat::Json => tracing_subscriber::registry().with(layer.event_format(Json).with_filter(targets)).with(otel::layer(tracer)).try_init(),
+            LogFormat::Text => tracing_subscriber::registry().with(layer.with_filter(targets_now)).with(otel::layer(tracer)).try_init(),
+            LogFormat::Json => tracing_subscriber::registry().with(layer.event_format(Json).with_filter(targets_now)).with(otel::layer(tracer)).try_init(),
         };
-        return Ok(Waiting { _spans: Some(spans), _lines: lines });
+        return Ok((Waiting { _spans: Some(spans), _lines: lines }, Box::new(move |level| drop(handle.reload(targets(level))))));
     }
     let layer = tracing_subscriber::fmt::layer().with_writer(lines.writer()).with_ansi(false);
-    let registry = tracing_subscriber::registry().with(targets(server.log_level));
+    let (targets_now, handle) = tracing_subscriber::reload::Layer::new(targets(server.log_level));
+    let registry = tracing_subscriber::registry().with(targets_now);
     let _already = match server.log {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.event_format(Json)).try_init(),
     };
-    Ok(Waiting {
+    let waiting = Waiting {
         #[cfg(feature = "otel")]
         _spans: None,
         _lines: lines,
-    })
+    };
+    // Where the log is another's already, nothing is set.
+    Ok((waiting, Box::new(move |level| drop(handle.reload(targets(level))))))
 }

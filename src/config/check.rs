@@ -38,6 +38,7 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
         listen,
         ops_listen,
         ops_token,
+        watch_config: raw.watch_config.get().copied().unwrap_or(false),
         shutdown_grace: duration(&raw.shutdown_grace, 20 * SECOND, Duration::ZERO..=300 * SECOND, "", found),
         log: word_or(&raw.log, LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)], found),
         log_level: word_or(

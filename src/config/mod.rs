@@ -4,6 +4,7 @@ mod audit;
 mod auth;
 mod check;
 mod client;
+mod diff;
 mod exchange;
 mod explain;
 mod explain_client;
@@ -16,6 +17,7 @@ mod raw;
 mod read;
 mod redis;
 mod report;
+mod restart;
 mod secrets;
 mod tracing;
 mod trusted;
@@ -28,12 +30,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use client::{Home, Registration, client_from_json};
+pub use diff::{Loaded, Written, diff_report, differences, load_written};
 pub use explain::{ExchangeQuestion, explain_exchange};
 pub use explain_client::explain_client;
 pub use presets::{NAMES as PRESETS, text as preset_text};
 pub use problem::{Findings, Place, Problem};
 pub use raw::TABLES;
 pub use report::{check_report, check_report_of, reference};
+pub use restart::needed as needs_restart;
 pub use secrets::{Environment, SecretFile, SystemEnvironment, estimated_bits};
 pub use types::{
     Audit, AuditForward, Config, Durability, Fetch, Http, IssuerConfig, KeySchedule, Keys, LogFormat, OnFailure, Redis, RedisServers, Server, Store, Tracing,

@@ -156,6 +156,6 @@ fn slips(a: &str, b: &str) -> usize {
 }
 
 /// Whether a value has neither a word as long as tokens and secrets are, nor a number as long as those of people.
-fn may_be_shown(value: &str) -> bool {
+pub(super) fn may_be_shown(value: &str) -> bool {
     longest_word(value) < 36 && numbers_in(value).is_empty()
 }

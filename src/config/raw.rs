@@ -39,6 +39,7 @@ raw_table! {
         shutdown_grace: Duration,
         log: String,
         log_level: String,
+        watch_config: bool,
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Server {
     pub shutdown_grace: Duration,
     pub log: LogFormat,
     pub log_level: tracing::Level,
+    /// Whether the configuration is read again when a file of it changes.
+    pub watch_config: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

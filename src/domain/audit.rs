@@ -54,6 +54,12 @@ pub enum Action {
     KeyRevoke,
     /// Keys took turns by their age, or followed what another node did.
     KeyChange,
+    /// Everything that is kept was written out.
+    StoreExport,
+    /// The store was made read-only, or writable again.
+    StoreReadOnly,
+    /// The configuration was read again.
+    Reload,
     /// Anything else on the operations listener; only refusals are recorded.
     Operate,
     /// About this log: started, stopped, mended, records lost.
@@ -61,7 +67,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Launch,
         Self::Start,
         Self::Login,
@@ -87,6 +93,9 @@ impl Action {
         Self::KeyRotate,
         Self::KeyRevoke,
         Self::KeyChange,
+        Self::StoreExport,
+        Self::StoreReadOnly,
+        Self::Reload,
         Self::Operate,
         Self::Log,
     ];
@@ -118,6 +127,9 @@ impl Action {
             Self::KeyRotate => "key-rotate",
             Self::KeyRevoke => "key-revoke",
             Self::KeyChange => "key-change",
+            Self::StoreExport => "store-export",
+            Self::StoreReadOnly => "store-read-only",
+            Self::Reload => "reload",
             Self::Operate => "operate",
             Self::Log => "log",
         }
@@ -145,7 +157,9 @@ impl Action {
             | Self::ClientAdd
             | Self::ClientEnable
             | Self::ClientSecret
-            | Self::KeyRotate => true,
+            | Self::KeyRotate
+            | Self::StoreExport
+            | Self::Reload => true,
             Self::Introspect
             | Self::Revoke
             | Self::EndSession
@@ -156,6 +170,7 @@ impl Action {
             | Self::ClientDisable
             | Self::KeyRevoke
             | Self::KeyChange
+            | Self::StoreReadOnly
             | Self::Operate
             | Self::Log => false,
         }

@@ -130,6 +130,9 @@ impl Engine {
         if client.disabled {
             return Err(Stop::Refused(PageRefusal::ClientDisabled));
         }
+        if client.redirect(request.redirect.as_str()).is_none() {
+            return Err(Stop::Refused(PageRefusal::RedirectUnregistered));
+        }
         // A browser we have not seen gets an id; it is kept in the cookie only if a page has to be shown.
         let (browser_id, new_browser) = match &browser.id {
             Some(id) => (id.digest(), None),
@@ -207,6 +210,10 @@ impl Engine {
             return Err(Stop::Gone);
         }
         let client = self.client(&interaction.request.client).await?.ok_or(Stop::Gone)?;
+        if client.redirect(interaction.request.redirect.as_str()).is_none() {
+            // It was registered when the request was checked, and is not any more: nothing is sent there. RFC 6749 §3.1.2.4.
+            return Err(Stop::Gone);
+        }
         trail::by(&client.id);
         if interaction.answered {
             return Err(Stop::Answered(client));

@@ -34,7 +34,7 @@ pub struct Guesses {
     limits: GuessLimits,
     store: Store,
     clock: Arc<dyn Clock>,
-    known: quick_cache::sync::Cache<[u8; 32], Arc<Mutex<Known>>>,
+    known: Arc<quick_cache::sync::Cache<[u8; 32], Arc<Mutex<Known>>>>,
 }
 
 /// What this process knows of one count.
@@ -91,7 +91,12 @@ impl Engine {
 
 impl Guesses {
     pub fn new(limits: GuessLimits, store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { limits, store, clock, known: quick_cache::sync::Cache::new(KNOWN) }
+        Self { limits, store, clock, known: Arc::new(quick_cache::sync::Cache::new(KNOWN)) }
+    }
+
+    /// The same counts under other limits. A block that runs goes on.
+    pub fn under(&self, limits: GuessLimits) -> Self {
+        Self { limits, store: self.store.clone(), clock: Arc::clone(&self.clock), known: Arc::clone(&self.known) }
     }
 
     /// Counts a failure; how long further ones from there get 429, where a limit was passed with this one or before.

@@ -85,7 +85,7 @@ pub struct Keys {
     seal: Arc<SealKey>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-    schedule: Schedule,
+    schedule: ArcSwap<Schedule>,
     opened: ArcSwap<Opened>,
     /// Held from reading the record to opening it, so that an older one never takes the place of a newer one.
     turning: tokio::sync::Mutex<()>,
@@ -129,7 +129,16 @@ impl Keys {
         };
         let opened = ArcSwap::from_pointee(making.open(ring, read_at, None)?);
         let (turning, looked_at) = (tokio::sync::Mutex::default(), AtomicI64::new(i64::MIN));
-        Ok(Self { issuer, store, seal, clock, random, schedule, opened, turning, looked_at })
+        Ok(Self { issuer, store, seal, clock, random, schedule: ArcSwap::from_pointee(schedule), opened, turning, looked_at })
+    }
+
+    fn schedule(&self) -> Schedule {
+        **self.schedule.load()
+    }
+
+    /// Keys take turns by another schedule from here on. What was written down about a turn that is under way stays.
+    pub fn reschedule(&self, schedule: Schedule) {
+        self.schedule.store(Arc::new(schedule));
     }
 
     /// Seals what is kept in this issuer's records.
@@ -162,9 +171,9 @@ impl Keys {
     pub fn published(&self) -> (JwkSet, Duration) {
         let (opened, now) = (self.opened.load(), self.clock.now());
         let changes = opened.ring.next_change(now).unwrap_or(UnixTime(i64::MAX));
-        let unheard_of = opened.read_at + self.schedule.overlap.saturating_sub(SPREADING);
+        let unheard_of = opened.read_at + self.schedule().overlap.saturating_sub(SPREADING);
         let left = changes.min(unheard_of).since(now);
-        (opened.ring.jwks(now), self.schedule.max_age.min(Duration::from_secs(u64::try_from(left).unwrap_or(0))))
+        (opened.ring.jwks(now), self.schedule().max_age.min(Duration::from_secs(u64::try_from(left).unwrap_or(0))))
     }
 
     /// Runs `with` on the keys our own tokens are verified with.
@@ -194,7 +203,7 @@ impl Keys {
 
     /// When a key will be something else; see [`KeyEntry::changes_at`].
     pub fn changes_at(&self, entry: &KeyEntry) -> Option<UnixTime> {
-        entry.changes_at(self.clock.now(), self.schedule.rotation)
+        entry.changes_at(self.clock.now(), self.schedule().rotation)
     }
 
     /// Publishes a new key for each of `algs` (all of the ring where none is named); it signs after the lead. Answers from when.
@@ -208,7 +217,7 @@ impl Keys {
         let mut ring = held.value.clone();
         let mut signs_from = Vec::new();
         for (alg, fresh) in algs.iter().zip(self.making().keys(&algs).await?) {
-            signs_from.push((*alg, ring.rotate(fresh, self.clock.now(), self.schedule.overlap)?));
+            signs_from.push((*alg, ring.rotate(fresh, self.clock.now(), self.schedule().overlap)?));
         }
         self.commit(&held, ring, read_at).await?;
         for (alg, from) in &signs_from {
@@ -228,7 +237,7 @@ impl Keys {
         let _turn = self.turning.lock().await;
         let (held, read_at) = self.load().await?;
         let mut ring = held.value.clone();
-        let lead = if at_once { Duration::ZERO } else { self.schedule.overlap };
+        let lead = if at_once { Duration::ZERO } else { self.schedule().overlap };
         let signs_from = ring.rotate(self.making().sealed(key, Origin::Imported)?, self.clock.now(), lead)?;
         self.commit(&held, ring, read_at).await?;
         tracing::info!(issuer = %self.issuer, alg = key.alg().as_str(), kid = key.kid(), %signs_from, "a signing key was imported");
@@ -302,8 +311,8 @@ impl Keys {
             let now = self.clock.now();
             let mut changed = ring.due(now);
             // The successor is there in time for the change to come when the configuration says.
-            for alg in ring.aged(self.schedule.rotation.saturating_sub(self.schedule.overlap), now) {
-                match ring.rotate(self.making().key(alg).await?, self.clock.now(), self.schedule.overlap) {
+            for alg in ring.aged(self.schedule().rotation.saturating_sub(self.schedule().overlap), now) {
+                match ring.rotate(self.making().key(alg).await?, self.clock.now(), self.schedule().overlap) {
                     Ok(signs_from) => {
                         changed = true;
                         tracing::info!(issuer = %self.issuer, alg = alg.as_str(), %signs_from, "a signing key has grown old: the next one is published");
@@ -374,6 +383,10 @@ pub struct Sealer {
 }
 
 impl Sealer {
+    pub(super) fn new(issuer: Issuer, seal: Arc<SealKey>, random: Arc<dyn Random>) -> Self {
+        Self { issuer, seal, random }
+    }
+
     /// Seals for one place: the record `id`, and what in it (`what`).
     pub fn seal(&self, what: &str, id: &str, plain: &[u8]) -> Vec<u8> {
         self.seal.seal(&self.place(what, id), plain, &*self.random)
@@ -389,6 +402,11 @@ impl Sealer {
     fn place(&self, what: &str, id: &str) -> Vec<u8> {
         format!("helsebro {} record {}:{what} {}:{id}", self.issuer, what.len(), id.len()).into_bytes()
     }
+}
+
+/// Whether everything sealed in a ring opens.
+pub(super) fn ring_opens(issuer: &Issuer, seal: &SealKey, random: &dyn Random, ring: &KeyRing, now: UnixTime) -> bool {
+    Making { issuer, seal, random }.open(ring.clone(), now, None).is_ok()
 }
 
 /// Making and opening keys.

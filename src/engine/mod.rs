@@ -18,6 +18,7 @@ pub mod helseid;
 mod helseid_claim;
 pub mod introspect;
 pub mod issue;
+pub mod keeping;
 pub mod keys;
 pub mod launch;
 pub mod live;
@@ -57,13 +58,13 @@ const REMEMBERED_TOKENS: usize = 16_384;
 pub struct Engine {
     pub rules: IssuerRules,
     store: Store,
-    pub keys: keys::Keys,
+    pub keys: Arc<keys::Keys>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     client_keys: JwksCache,
     /// What apps are told goes out by this.
     poster: Poster,
-    logouts_due: tokio::sync::Notify,
+    logouts_due: Arc<tokio::sync::Notify>,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     /// With how many keys had been revoked by then.
@@ -72,11 +73,11 @@ pub struct Engine {
     /// The identity provider behind this issuer, and the sessions there.
     bridge: Option<upstream_session::Bridge>,
     /// Other issuers whose tokens may be exchanged here.
-    peers: exchange::foreign::Peers,
+    peers: Arc<exchange::foreign::Peers>,
     /// Who failed how often to prove something.
     guesses: guess::Guesses,
     /// Work done for clients there are not.
-    pub decoys: decoy::Decoys,
+    pub decoys: Arc<decoy::Decoys>,
 }
 
 /// What an engine is made of.
@@ -93,25 +94,72 @@ pub struct Parts {
     pub upstream: Option<Upstream>,
 }
 
+/// What is other where the rules of an issuer change.
+pub struct Anew {
+    pub rules: IssuerRules,
+    pub fhir: BTreeMap<FhirBase, FhirClient>,
+    /// What fetches under other limits, where those changed.
+    pub fetching: Option<(Poster, JwksCache)>,
+    /// Another registration at the identity provider, or none any more; `None` where it is the one of before.
+    pub upstream: Option<Option<Upstream>>,
+    /// Whether the trusted issuers are others than before.
+    pub trusted: bool,
+}
+
 impl Engine {
     pub fn new(parts: Parts) -> Self {
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
-            decoys: decoy::Decoys::default(),
+            decoys: Arc::default(),
             guesses: guess::Guesses::new(parts.rules.guess, parts.store.clone(), Arc::clone(&parts.clock)),
-            peers: exchange::foreign::peers(&parts.rules.trusted, &parts.clock),
+            peers: Arc::new(exchange::foreign::peers(&parts.rules.trusted, &parts.clock)),
             rules: parts.rules,
             store: parts.store,
-            keys: parts.keys,
+            keys: Arc::new(parts.keys),
             clock: parts.clock,
             random: parts.random,
             client_keys: parts.client_keys,
             poster: parts.poster,
-            logouts_due: tokio::sync::Notify::new(),
+            logouts_due: Arc::default(),
             fhir: parts.fhir,
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),
+        }
+    }
+
+    /// The same issuer at work under other rules. What is remembered goes along: keys, records, failures, key sets of clients, sessions at
+    /// the identity provider, who is still to be told of a logout. What was concluded from the rules of before does not.
+    pub fn under(&self, anew: Anew) -> Self {
+        let Anew { rules, fhir, fetching, upstream, trusted } = anew;
+        let (poster, client_keys) = fetching.unwrap_or_else(|| (self.poster.clone(), self.client_keys.clone()));
+        let bridge = match upstream {
+            Some(Some(upstream)) => Some(upstream_session::Bridge::new(upstream, self.store.clone(), self.keys.sealer(), Arc::clone(&self.clock))),
+            Some(None) => None,
+            None => self.bridge.clone(),
+        };
+        // Connections to servers that stay are kept.
+        let fhir = fhir.into_iter().map(|(base, fresh)| {
+            let kept = self.fhir.get(&base).cloned().unwrap_or(fresh);
+            (base, kept)
+        });
+        let peers = if trusted { Arc::new(exchange::foreign::peers(&rules.trusted, &self.clock)) } else { Arc::clone(&self.peers) };
+        Self {
+            guesses: self.guesses.under(rules.guess),
+            rules,
+            store: self.store.clone(),
+            keys: Arc::clone(&self.keys),
+            clock: Arc::clone(&self.clock),
+            random: Arc::clone(&self.random),
+            client_keys,
+            poster,
+            logouts_due: Arc::clone(&self.logouts_due),
+            fhir: fhir.collect(),
+            verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
+            own_tokens: own_token::OwnTokens::default(),
+            bridge,
+            peers,
+            decoys: Arc::clone(&self.decoys),
         }
     }
 

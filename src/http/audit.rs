@@ -69,6 +69,9 @@ pub(super) fn operations(method: &Method, path: &str) -> Decides {
         (&Method::POST, ["clients", _, "rotate-secret"]) => Action::ClientSecret,
         (&Method::POST, ["keys", "rotate" | "import"]) => Action::KeyRotate,
         (&Method::POST, ["keys", _, "revoke"]) => Action::KeyRevoke,
+        (&Method::GET, ["store", "export"]) => Action::StoreExport,
+        (&Method::PUT, ["store", "read-only"]) => Action::StoreReadOnly,
+        (&Method::POST, ["reload"]) => Action::Reload,
         _ => Action::Operate,
     };
     Decides { action, always: action != Action::Operate, page: false }

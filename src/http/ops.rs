@@ -6,9 +6,13 @@ mod clients;
 mod keys;
 mod ready;
 mod refusal;
+mod reload;
+pub mod store;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,6 +22,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use super::Site;
 use super::audit as records;
@@ -28,9 +33,10 @@ use crate::audit::Audit;
 use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
+use crate::engine::keeping::Keeping;
 use crate::listen::Network;
 use crate::secret::{Digest, Secret};
-use crate::time::SystemClock;
+use crate::time::{SystemClock, UnixTime};
 use crate::upstream::{Circuit, Health};
 
 use refusal::Refusal;
@@ -57,6 +63,47 @@ pub struct Ops {
     /// The clock of the demo, where this is the demo.
     pub test_clock: Option<Arc<SystemClock>>,
     pub register: Register,
+    pub control: Control,
+}
+
+/// What the listener may do to the process as a whole.
+#[derive(Clone, Default)]
+pub struct Control {
+    /// The store of the process, where it is looked after from here.
+    pub keeping: Option<Keeping>,
+    /// What reads the configuration again, where it came from files.
+    pub reload: Option<Arc<dyn Reload>>,
+}
+
+/// Whoever reads the configuration again.
+#[async_trait]
+pub trait Reload: Send + Sync {
+    /// Reads it, and takes it where it holds.
+    async fn reload(&self) -> Reloaded;
+
+    /// What came of the last time; `None` where there was none yet.
+    fn last(&self) -> Option<(UnixTime, Reloaded)>;
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reloaded {
+    /// It says what it said before.
+    Unchanged,
+    /// It was taken; what differs, a line each.
+    Taken(Vec<String>),
+    /// Nothing was changed, and why, a line each.
+    Refused(Vec<String>),
+}
+
+/// A service whose place another may take while it is served. Who is being served is served to the end by the one before.
+pub fn replaceable(router: Arc<ArcSwap<Router>>) -> Router {
+    Router::new()
+        .fallback(async |State(router): State<Arc<ArcSwap<Router>>>, request: Request| {
+            let router = Router::clone(&router.load());
+            router.oneshot(request).await.unwrap_or_else(|never| match never {})
+        })
+        .with_state(router)
 }
 
 impl Ops {
@@ -90,6 +137,11 @@ pub fn router(ops: Ops) -> Router {
         .route("/keys/rotate", post(keys::rotate))
         .route("/keys/import", post(keys::import))
         .route("/keys/{kid}/revoke", post(keys::revoke))
+        .route("/reload", get(reload::last).post(reload::now))
+        .route("/store/stats", get(store::stats))
+        .route("/store/check", get(store::check))
+        .route("/store/export", get(store::export))
+        .route("/store/read-only", get(store::is_read_only).put(store::set_read_only))
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })

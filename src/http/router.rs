@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -89,6 +90,19 @@ pub fn paths(app: &App) -> Vec<String> {
 ///
 /// A request goes to the issuer of its `Host`, and nowhere else. DESIGN §3, Issuers.
 pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
+    swappable(Arc::new(ArcSwap::from_pointee(issuers(sites, request_timeout))))
+}
+
+/// The issuers of a process by their hosts. A request is served by those that stood there when its head was read.
+pub struct Issuers(BTreeMap<String, Router>);
+
+/// The service of whatever issuers stand there at the time.
+pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
+    Router::new().fallback(any(to_issuer)).with_state(issuers).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+}
+
+/// The issuers as they are served; see [`service`].
+pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
     let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
     for site in sites {
         let mut router: Router<App> = Router::new();
@@ -118,10 +132,10 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
             (authority, router.layer(timeout).layer(from_fn_with_state(outer, around)))
         })
         .collect();
-    Router::new().fallback(any(to_issuer)).with_state(Arc::new(by_authority)).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+    Issuers(by_authority)
 }
 
-async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request: Request<Body>) -> Response {
+async fn to_issuer(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return outside(unreadable("more than one Host"));
@@ -143,8 +157,12 @@ async fn to_issuer(State(issuers): State<Arc<BTreeMap<String, Router>>>, request
     let host = named.or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_ascii_lowercase)).unwrap_or_default();
     // A default port may be written or not.
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
-    match issuers.get(&host).or_else(|| issuers.get(bare)) {
-        Some(router) => match router.clone().oneshot(request).await {
+    let router = {
+        let Issuers(issuers) = &**issuers.load();
+        issuers.get(&host).or_else(|| issuers.get(bare)).cloned()
+    };
+    match router {
+        Some(router) => match router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },

@@ -25,6 +25,14 @@ pub enum StoreError {
     #[error("the store cannot be used: {0}")]
     Unfit(String),
 
+    /// It is about to be moved.
+    #[error("the store is read-only while it is moved to another: nothing is written until that is over")]
+    ReadOnly,
+
+    /// An import began and did not end.
+    #[error("the store is half filled: an import into it did not end; run the same `helsebro store import` again, which goes on where it stopped")]
+    HalfFilled,
+
     /// There is no room.
     #[error("no room to write {}: free some space; the store goes on by itself afterwards", path.display())]
     Full { path: PathBuf },

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
+use super::{About, Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
 
 /// Records in a map. Every method takes the lock once and gives it back before it returns.
@@ -99,6 +99,17 @@ impl Backend for Memory {
             }
         }
         Ok(swept)
+    }
+
+    async fn spaces(&self) -> Result<Option<Vec<Space>>, StoreError> {
+        let state = self.open()?;
+        let mut spaces: Vec<Space> = state.records.keys().map(|key| key.space.clone()).collect();
+        spaces.dedup();
+        Ok(Some(spaces))
+    }
+
+    fn about(&self) -> About {
+        About { kind: Some("memory"), ..About::default() }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -6,12 +6,16 @@
 //!
 //! Expiry is our clock against the record's own `expires_at`. What a back end does with expired records is only a broom.
 
+pub mod check;
 pub mod embedded;
 mod error;
 pub mod memory;
+pub mod moving;
+pub mod read_only;
 mod reads;
 pub mod records;
 pub mod redis;
+pub mod survey;
 mod typed;
 
 use std::fmt;
@@ -29,6 +33,9 @@ use crate::time::UnixTime;
 
 /// The key space of one issuer. Nothing crosses from one to another.
 pub type Space = Arc<str>;
+
+/// The space of what is about the store itself. No issuer has this name: theirs are URLs.
+pub const OWN_SPACE: &str = "store";
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal;)+) => {
@@ -107,6 +114,8 @@ kinds! {
     BroughtToken = 30, "brought_token";
     /// How often somebody failed to prove something.
     Failures = 17, "failures";
+    /// What holds for the store as a whole: it is read-only, or being filled. In a space of its own, [`OWN_SPACE`].
+    Mark = 23, "store_mark";
 }
 
 impl fmt::Display for Kind {
@@ -167,6 +176,17 @@ pub enum Change {
     Missed,
 }
 
+/// A back end as it is seen from outside.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct About {
+    /// The word of the configuration, where it has one.
+    pub kind: Option<&'static str>,
+    /// The format of its file.
+    pub format: Option<u32>,
+    /// The size of its file.
+    pub file_bytes: Option<u64>,
+}
+
 /// A back end: where records are kept and compared. It knows nothing of what is in them, nor what time it is.
 ///
 /// An error is an outage. After one from a writing method it is unknown whether the write happened.
@@ -194,6 +214,21 @@ pub trait Backend: Send + Sync + 'static {
     /// It may be late or lost: whoever relies on it looks now and then, too.
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
         None
+    }
+
+    /// Every space that has records, in order; `None` where the back end cannot tell without reading everything there is.
+    async fn spaces(&self) -> Result<Option<Vec<Space>>, StoreError> {
+        Ok(None)
+    }
+
+    /// What it is, for whoever looks after it.
+    fn about(&self) -> About {
+        About::default()
+    }
+
+    /// What is wrong with its indexes, one sentence each. Reads them whole.
+    async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Finishes what was asked before and lets go of everything. Later calls are errors; closing again is not.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Stored};
+use super::typed::decode;
+use super::{Kind, StoreError, Stored};
 use crate::domain::authorization::CheckedRequest;
 use crate::domain::backchannel::{LogoutNotice, LogoutParty};
 use crate::domain::client::Client;
@@ -58,6 +59,29 @@ pub struct ClientChange {
     pub removed_until: Option<UnixTime>,
 }
 
+/// What holds for the store as a whole; one record for each, by [`Mark::id`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Nothing is written, since then.
+    ReadOnly { since: UnixTime },
+    /// The records of an export of this digest are on their way in.
+    Filling { export: Digest },
+}
+
+impl Mark {
+    pub const READ_ONLY: &str = "read-only";
+    pub const FILLING: &str = "filling";
+
+    /// The id of the record.
+    pub fn id(&self) -> &'static str {
+        match self {
+            Self::ReadOnly { .. } => Self::READ_ONLY,
+            Self::Filling { .. } => Self::FILLING,
+        }
+    }
+}
+
 /// How long past its end a record is kept, so that a late use is told from one that never was in our log.
 const AFTERLIFE: Duration = Duration::from_secs(600);
 
@@ -92,3 +116,61 @@ stored!(UpstreamAttempt, UpstreamAttempt, 1, |attempt| Some(attempt.until));
 stored!(LogoutParty, LogoutParty, 1, |party| Some(party.until));
 stored!(LogoutNotice, LogoutNotice, 1, |notice| Some(notice.until));
 stored!(Failures, Failures, 1, |failures| Some(failures.forgotten_at()));
+stored!(Mark, Mark, 1, |_mark| None);
+
+macro_rules! every {
+    ($($kind:ident: $type:ty,)+; none: $($unused:ident),+) => {
+        /// A record of any kind, understood.
+        #[derive(Clone, Debug)]
+        pub enum AnyRecord {
+            $($kind(Box<$type>),)+
+        }
+
+        impl AnyRecord {
+            /// The kinds there are records of, each with the format this program writes.
+            pub const FORMATS: &[(Kind, u8)] = &[$((Kind::$kind, <$type as Stored>::FORMAT),)+];
+
+            /// What the bytes of a record say.
+            ///
+            /// # Errors
+            /// When this program does not understand them, or keeps nothing under that kind.
+            pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, StoreError> {
+                match kind {
+                    $(Kind::$kind => decode::<$type>(bytes).map(|value| Self::$kind(Box::new(value))),)+
+                    $(Kind::$unused)|+ => Err(StoreError::NewerFormat { what: format!("a record of kind {kind}"), found: 1, known: 0 }),
+                }
+            }
+
+            /// From when on the record counts as absent, by what it says.
+            pub fn expires_at(&self) -> Option<UnixTime> {
+                match self {
+                    $(Self::$kind(value) => value.expires_at(),)+
+                }
+            }
+        }
+    };
+}
+
+// A kind that is missing here does not compile: whoever adds one gives it a place in exports, in the check and in the upgrade test.
+every! {
+    KeyRing: KeyRing,
+    Client: ClientChange,
+    Session: Session,
+    Launch: Launch,
+    Interaction: Interaction,
+    Grant: Grant,
+    Consent: AppAccess,
+    Replay: Replay,
+    RevokedToken: RevokedToken,
+    Pushed: Pushed,
+    UpstreamLogin: UpstreamLogin,
+    UpstreamLink: UpstreamLink,
+    UpstreamAttempt: UpstreamAttempt,
+    Failures: Failures,
+    LogoutParty: LogoutParty,
+    LogoutNotice: LogoutNotice,
+    BroughtToken: BroughtToken,
+    Mark: Mark,
+    ;
+    none: User, Browser, Audit
+}

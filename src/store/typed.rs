@@ -22,6 +22,13 @@ pub trait Stored: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// an older program would misunderstand what this one writes.
     const FORMAT: u8;
 
+    /// What a record of an older format says, in the words of [`Stored::FORMAT`]. Only where a default for a new field does not do.
+    /// `docs/adr/0011-record-formats.md`.
+    fn upgrade(from: u8, value: serde_json::Value) -> serde_json::Value {
+        let _ = from;
+        value
+    }
+
     /// From this second on the record counts as absent; `None` if it stays until removed.
     fn expires_at(&self) -> Option<UnixTime>;
 }
@@ -198,14 +205,14 @@ pub(super) fn held<T: Stored>(understood: &Understood, key: &Key, record: &Recor
     Ok(Some(Held { value: understood.value(key, record)?, key: key.clone(), version: record.version }))
 }
 
-fn encode<T: Stored>(value: &T) -> Result<Bytes, StoreError> {
+pub(super) fn encode<T: Stored>(value: &T) -> Result<Bytes, StoreError> {
     let mut bytes = vec![T::FORMAT];
     // Fails only for a type that has no JSON, a map with keys that are no strings, say: a defect, and not one to hide.
     serde_json::to_writer(&mut bytes, value).map_err(|_| StoreError::Corrupt(format!("a record of kind {} cannot be written as JSON", T::KIND)))?;
     Ok(bytes.into())
 }
 
-fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
     let Some((&format, json)) = bytes.split_first() else {
         return Err(StoreError::Corrupt(format!("a record of kind {} is empty", T::KIND)));
     };
@@ -215,10 +222,15 @@ fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreError> {
     if format == 0 {
         return Err(StoreError::Corrupt(format!("a record of kind {} has no format", T::KIND)));
     }
+    let unreadable = || StoreError::Corrupt(format!("a record of kind {}, format {format}, cannot be understood", T::KIND));
+    if format < T::FORMAT {
+        let old = serde_json::from_slice(json).map_err(|_| unreadable())?;
+        return serde_json::from_value(T::upgrade(format, old)).map_err(|_| unreadable());
+    }
     // serde buffers tagged and flattened types, and with `arbitrary_precision` the numbers in such a buffer are no numbers any
     // more unless they passed through a `Value`. Plain types, which is nearly all, take the short way.
     serde_json::from_slice(json)
         .or_else(|_| serde_json::from_slice(json).and_then(serde_json::from_value::<T>))
         // serde's own text quotes the value that it did not expect, and that may be a secret.
-        .map_err(|_| StoreError::Corrupt(format!("a record of kind {}, format {format}, cannot be understood", T::KIND)))
+        .map_err(|_| unreadable())
 }

@@ -159,6 +159,11 @@ fn help_reads_well() {
         ("config", &["config"]),
         ("health", &["health"]),
         ("completions", &["completions"]),
+        ("reload", &["reload"]),
+        ("store", &["store"]),
+        ("store_export", &["store", "export"]),
+        ("store_import", &["store", "import"]),
+        ("store_read_only", &["store", "read-only"]),
     ];
     for (name, command) in pages {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();

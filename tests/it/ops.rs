@@ -15,7 +15,7 @@ use helsebro::app::admin::register;
 use helsebro::app::demo::{self, Demo, DemoOptions};
 use helsebro::app::open::{Opened, open};
 use helsebro::config::{self, SystemEnvironment, Text};
-use helsebro::http::ops::{Ops, router};
+use helsebro::http::ops::{Control, Ops, router};
 use helsebro::http::{HttpLimits, Site};
 use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
@@ -154,6 +154,13 @@ async fn health_is_for_everyone_and_the_rest_for_whoever_has_the_token() {
         (Method::POST, "/clients/epj/rotate-secret"),
         (Method::GET, "/keys"),
         (Method::POST, "/keys/rotate"),
+        (Method::GET, "/store/stats"),
+        (Method::GET, "/store/check"),
+        (Method::GET, "/store/export"),
+        (Method::GET, "/store/read-only"),
+        (Method::PUT, "/store/read-only"),
+        (Method::GET, "/reload"),
+        (Method::POST, "/reload"),
         (Method::PUT, "/test/clock"),
         (Method::GET, "/nothing-here"),
     ];
@@ -582,7 +589,8 @@ impl Bare {
         let random = Arc::new(SystemRandom);
         let Opened { backend, engines, .. } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, HttpLimits { body: 1 << 20, authorize: 1 << 16 }))).collect();
-        let ops = Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random) };
+        let ops =
+            Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random), control: Control::default() };
         Self { router: router(ops), backend }
     }
 

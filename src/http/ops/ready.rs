@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Ops;
+use super::{Ops, Reloaded};
 use crate::domain::issuer::SELF_CLIENT;
 use crate::domain::keys::{DEFAULT_ALGS, KeyState};
 use crate::engine::Engine;
@@ -21,10 +21,22 @@ pub async fn ready(State(ops): State<Ops>) -> Response {
     }
     // Where it may go on without a log, it is ready without one.
     problems.extend(ops.audit().refuses().map(|unrecorded| json!({ "part": "audit", "problem": unrecorded.to_string() })));
-    if problems.is_empty() {
-        return NoStore(json!({ "status": "ready" })).into_response();
+    // What only reads is served by a read-only store, and by nobody where all nodes are taken out of service for it.
+    let read_only = ops.control.keeping.as_ref().is_some_and(|keeping| keeping.store.is_on());
+    let (status, said) = match (problems.is_empty(), read_only) {
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+        (true, true) => (StatusCode::OK, "read_only"),
+        (true, false) => (StatusCode::OK, "ready"),
+    };
+    let mut body = serde_json::Map::from_iter([("status".to_owned(), json!(said))]);
+    if !problems.is_empty() {
+        body.insert("problems".to_owned(), problems.into());
     }
-    (StatusCode::SERVICE_UNAVAILABLE, NoStore(json!({ "status": "not_ready", "problems": problems }))).into_response()
+    // The one of before goes on being served, so this is no reason to take the node out of service. What is wrong is for whoever has the token.
+    if let Some((at, Reloaded::Refused(wrong))) = ops.control.reload.as_ref().and_then(|reload| reload.last()) {
+        body.insert("config".to_owned(), json!({ "reload_failed_at": at, "problems": wrong.len() }));
+    }
+    (status, NoStore(Value::Object(body))).into_response()
 }
 
 async fn wrong_with(engine: &Engine) -> Vec<(&'static str, String)> {

@@ -56,6 +56,11 @@ impl Refusal {
         Self::new(StatusCode::CONFLICT, "conflict", description)
     }
 
+    /// Something holds as little as its problems say.
+    pub fn problems(description: impl Into<String>, problems: Vec<String>) -> Self {
+        Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_configuration", description) }
+    }
+
     pub fn unsupported_media_type() -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request", "the body must be application/json")
     }

@@ -19,7 +19,7 @@ use crate::random::{Random as _, SystemRandom};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 16] = b"helsebro store\r\n";
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// One page, so that redb's pages stay aligned with those of the system.
 const HEADER_BYTES: u64 = 4096;
 const REDB_MAGIC: &[u8; 4] = b"redb";

@@ -35,6 +35,16 @@ fn with_id(space: &str, kind: Kind, id: &str) -> Vec<u8> {
     bytes
 }
 
+/// The space of a record's key, and the bytes that every key of that space begins with.
+pub(super) fn space_of(record_key: &[u8]) -> Result<(&str, &[u8]), Failed> {
+    let cut = || Failed::Store(StoreError::Corrupt("a key is cut short".to_owned()));
+    let (length, _) = record_key.split_first_chunk::<4>().ok_or_else(cut)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+    let prefix = record_key.get(..length.saturating_add(4)).ok_or_else(cut)?;
+    let space = prefix.get(4..).and_then(|space| std::str::from_utf8(space).ok()).ok_or_else(cut)?;
+    Ok((space, prefix))
+}
+
 /// Version (8 bytes), expiry (8 bytes), what the caller wrote.
 pub(super) fn record_value(version: u64, expires_at: Option<UnixTime>, bytes: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(16 + bytes.len());

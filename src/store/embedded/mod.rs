@@ -5,6 +5,7 @@
 //! task next waits. Why it is made like this is in `docs/adr/0003-compare-and-swap-store.md`.
 
 mod disk;
+mod inspect;
 mod layout;
 mod recent;
 #[cfg(test)]
@@ -28,7 +29,7 @@ use self::disk::{Medium, StoreFile};
 use self::layout::{RECORDS, kind_prefix, record, record_key};
 use self::recent::{Known, Recent};
 use self::writer::{Job, Task, Writer};
-use super::{Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
+use super::{About, Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
 
 /// So many jobs may wait for the writer; whoever comes after them waits to be let in.
@@ -217,6 +218,21 @@ impl Backend for Embedded {
 
     async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
         self.ask(Task::Sweep { now, limit }).await
+    }
+
+    async fn spaces(&self) -> Result<Option<Vec<Space>>, StoreError> {
+        self.noticed(self.shared.spaces()).map(Some)
+    }
+
+    fn about(&self) -> About {
+        let file_bytes = std::fs::metadata(&self.shared.path).ok().map(|file| file.len());
+        About { kind: Some("embedded"), format: Some(disk::FORMAT), file_bytes }
+    }
+
+    async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.check_expiries()).await;
+        self.noticed(read.unwrap_or_else(|_| Err(StoreError::Unreachable("the process is ending".to_owned()))))
     }
 
     async fn close(&self) -> Result<(), StoreError> {

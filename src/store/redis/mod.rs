@@ -29,7 +29,7 @@ use self::connect::{Ask, Connector};
 use self::lane::{Failed, Lane};
 use self::layout::{Layout, Place, SHARDS, expiry, key_of, record, version_bytes};
 use self::scripts::{Call, REMOVE, SWEEP, WRITE};
-use super::{Backend, Change, Commit, Key, Kind, Record, Space, StoreError, Version};
+use super::{About, Backend, Change, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::random::Random;
 use crate::time::{Clock, UnixTime};
 
@@ -306,6 +306,10 @@ impl Backend for Redis {
         Ok(swept)
     }
 
+    fn about(&self) -> About {
+        About { kind: Some("redis"), ..About::default() }
+    }
+
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
         Some(self.changes.subscribe())
     }
@@ -325,7 +329,7 @@ impl Backend for Redis {
 /// Whether a fail-over that forgot this write would make something good again. What is made anew is only missing then, and fails safe;
 /// but a mark that something was used is made anew, too.
 fn lasts(kind: Kind, seen: Option<Version>) -> bool {
-    seen.is_some() || matches!(kind, Kind::Replay | Kind::RevokedToken | Kind::KeyRing | Kind::Client)
+    seen.is_some() || matches!(kind, Kind::Replay | Kind::RevokedToken | Kind::KeyRing | Kind::Client | Kind::Mark)
 }
 
 fn odd() -> StoreError {
