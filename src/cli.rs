@@ -4,9 +4,11 @@ mod admin;
 mod audit;
 mod clients;
 mod fhir;
+mod grants;
 mod helseid;
 mod keys;
 mod log;
+mod sessions;
 mod show;
 
 use std::io::{self, Write as _};
@@ -46,6 +48,12 @@ enum Command {
     /// Register, list and change clients
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Find and end sessions: who is logged in
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Find and end grants: what apps were allowed
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Check and read the audit log
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -194,6 +202,8 @@ pub fn run() -> ExitCode {
         Command::Audit(command) => audit::run(command),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
+        Command::Sessions(command) => on_runtime(ended(sessions::run(command))),
+        Command::Grants(command) => on_runtime(ended(grants::run(command))),
     }
 }
 

@@ -75,11 +75,12 @@ impl Offline {
         if config.store == StoreConfig::Memory {
             return Err(OfflineError::Memory);
         }
-        let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+        let Opened { backend, engines, metrics } = open(config, clock.clone(), random.clone()).await?;
         let audit = open_audit(config, clock, &*random)?;
         let token = random.token();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)).recorded(audit.clone()))).collect();
-        let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };
+        let ops =
+            Ops { sites, token: Some(token.digest()), read_token: None, metrics, store: Arc::clone(&backend), test_clock: None, register: register(random) };
         Ok(Self { router: router(ops), token, backend, audit })
     }
 

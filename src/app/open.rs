@@ -14,8 +14,10 @@ use crate::engine::{Engine, Parts};
 use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
+use crate::store::measured::Measured;
 use crate::store::memory::Memory;
 use crate::store::redis::{self as shared, Redis};
 use crate::store::{Backend, Store, StoreError};
@@ -42,6 +44,8 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
+    /// What all of them count.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -61,12 +65,14 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
         }
         StoreConfig::Redis(config) => Arc::new(Redis::open(&redis(config), Arc::clone(&clock), Arc::clone(&random)).await?),
     };
-    let shared = Shared { backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
+    let metrics = Metrics::new();
+    let backend: Arc<dyn Backend> = Arc::new(Measured::new(backend, Arc::clone(&metrics)));
+    let shared = Shared { metrics: &metrics, backend: &backend, seal: &seal, clock: &clock, random: &random, fetch: &config.fetch };
     let mut engines = Vec::new();
     for issuer in &config.issuers {
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
     }
-    Ok(Opened { backend, engines })
+    Ok(Opened { backend, engines, metrics })
 }
 
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
@@ -118,6 +124,7 @@ fn redis(config: &RedisConfig) -> shared::Options {
 
 /// What the engines of a process have in common.
 struct Shared<'a> {
+    metrics: &'a Arc<Metrics>,
     backend: &'a Arc<dyn Backend>,
     seal: &'a Arc<SealKey>,
     clock: &'a Arc<dyn Clock>,
@@ -149,6 +156,7 @@ impl Shared<'_> {
             client_keys: JwksCache::new(limits, Arc::clone(self.clock)),
             fhir,
             upstream,
+            metrics: Arc::clone(self.metrics),
         }))
     }
 }

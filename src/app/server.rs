@@ -104,7 +104,7 @@ pub async fn start_beside(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
+    let Opened { backend, engines, metrics } = open(config, clock.clone(), random.clone()).await?;
     let audit = open_audit(config, clock.clone(), &*random)?;
     let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
     let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
@@ -125,7 +125,9 @@ pub async fn start_beside(
     let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
     let forwarding = forward(config, &audit, &stop)?;
     let token = config.server.ops_token.as_ref().map(Secret::digest);
-    let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
+    let read_token = config.server.ops_read_token.as_ref().map(Secret::digest);
+    let (store, register) = (Arc::clone(&backend), admin::register(random));
+    let ops_state = ops::Ops { sites: sites.clone(), token, read_token, metrics, store, test_clock, register };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr(), ops.local_addr());

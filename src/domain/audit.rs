@@ -54,6 +54,10 @@ pub enum Action {
     KeyRevoke,
     /// Keys took turns by their age, or followed what another node did.
     KeyChange,
+    /// An operator ended what somebody was allowed.
+    GrantRevoke,
+    /// An operator ended a session.
+    SessionRevoke,
     /// Anything else on the operations listener; only refusals are recorded.
     Operate,
     /// About this log: started, stopped, mended, records lost.
@@ -61,7 +65,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Launch,
         Self::Start,
         Self::Login,
@@ -87,6 +91,8 @@ impl Action {
         Self::KeyRotate,
         Self::KeyRevoke,
         Self::KeyChange,
+        Self::GrantRevoke,
+        Self::SessionRevoke,
         Self::Operate,
         Self::Log,
     ];
@@ -118,6 +124,8 @@ impl Action {
             Self::KeyRotate => "key-rotate",
             Self::KeyRevoke => "key-revoke",
             Self::KeyChange => "key-change",
+            Self::GrantRevoke => "grant-revoke",
+            Self::SessionRevoke => "session-revoke",
             Self::Operate => "operate",
             Self::Log => "log",
         }
@@ -156,6 +164,8 @@ impl Action {
             | Self::ClientDisable
             | Self::KeyRevoke
             | Self::KeyChange
+            | Self::GrantRevoke
+            | Self::SessionRevoke
             | Self::Operate
             | Self::Log => false,
         }

@@ -29,6 +29,7 @@ mod people;
 pub mod picker;
 pub mod refresh;
 pub mod revoke;
+pub mod search;
 pub mod start;
 pub mod tend;
 pub mod token;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 use crate::domain::issuer::IssuerRules;
 use crate::fetch::{JwksCache, Poster};
 use crate::fhir_client::FhirClient;
+use crate::metrics::Metrics;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{FhirBase, Reference, Subject};
@@ -56,6 +58,8 @@ const REMEMBERED_TOKENS: usize = 16_384;
 /// One issuer at work. Everything it needs is handed in; nothing is global.
 pub struct Engine {
     pub rules: IssuerRules,
+    /// What this process counts, all its issuers together.
+    pub metrics: Arc<Metrics>,
     store: Store,
     pub keys: keys::Keys,
     clock: Arc<dyn Clock>,
@@ -64,6 +68,8 @@ pub struct Engine {
     /// What apps are told goes out by this.
     poster: Poster,
     logouts_due: tokio::sync::Notify,
+    /// Notices that were waiting when they were last looked through.
+    logouts_waiting: std::sync::atomic::AtomicUsize,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     /// With how many keys had been revoked by then.
@@ -91,10 +97,16 @@ pub struct Parts {
     pub fhir: BTreeMap<FhirBase, FhirClient>,
     /// The identity provider of `rules.upstream`.
     pub upstream: Option<Upstream>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
+        let metrics = parts.metrics;
+        parts.client_keys.count_in(&metrics);
+        if let Some(upstream) = &parts.upstream {
+            upstream.count_in(&metrics);
+        }
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
@@ -107,9 +119,11 @@ impl Engine {
             clock: parts.clock,
             random: parts.random,
             client_keys: parts.client_keys,
-            poster: parts.poster,
+            poster: parts.poster.counted(&metrics),
             logouts_due: tokio::sync::Notify::new(),
-            fhir: parts.fhir,
+            logouts_waiting: std::sync::atomic::AtomicUsize::new(0),
+            fhir: parts.fhir.into_iter().map(|(base, client)| (base, client.counted(&metrics))).collect(),
+            metrics,
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),
         }

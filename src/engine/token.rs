@@ -67,6 +67,7 @@ impl Engine {
             TokenRequest::TokenExchange(ask) => self.exchange(client, ask, key).await?,
         };
         trail::note(|facts| facts.given = Some(tokens.scope.clone()));
+        self.metrics.token(grant_type.as_str(), client.id().as_str());
         Ok((tokens, nonce.flatten()))
     }
 

@@ -18,7 +18,7 @@ use crate::listen::PeerAddr;
 use crate::protocol::ids::Issuer;
 
 /// Answers whose refusal is recorded where it happens, and which are shown again whenever the page is.
-const SHOWN_AGAIN: &str = "login";
+pub(super) const SHOWN_AGAIN: &str = "login";
 
 /// What a route decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub(super) fn operations(method: &Method, path: &str) -> Decides {
         (&Method::POST, ["clients", _, "rotate-secret"]) => Action::ClientSecret,
         (&Method::POST, ["keys", "rotate" | "import"]) => Action::KeyRotate,
         (&Method::POST, ["keys", _, "revoke"]) => Action::KeyRevoke,
+        (&Method::POST, ["grants", "revoke"] | ["grants", _, "revoke"]) => Action::GrantRevoke,
+        (&Method::POST, ["sessions", "revoke"] | ["sessions", _, "revoke"]) => Action::SessionRevoke,
         _ => Action::Operate,
     };
     Decides { action, always: action != Action::Operate, page: false }
@@ -202,6 +204,9 @@ mod tests {
             (Method::DELETE, "/clients/a", Action::ClientRemove),
             (Method::POST, "/clients/a/rotate-secret", Action::ClientSecret),
             (Method::POST, "/keys/rotate", Action::KeyRotate),
+            (Method::POST, "/grants/revoke", Action::GrantRevoke),
+            (Method::POST, "/sessions/a/revoke", Action::SessionRevoke),
+            (Method::GET, "/sessions", Action::Operate),
             (Method::GET, "/nothing", Action::Operate),
         ] {
             assert_eq!(operations(&method, path).action, expected, "{path}");

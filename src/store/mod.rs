@@ -8,6 +8,7 @@
 
 pub mod embedded;
 mod error;
+pub mod measured;
 pub mod memory;
 mod reads;
 pub mod records;
@@ -167,6 +168,17 @@ pub enum Change {
     Missed,
 }
 
+/// How full a back end is. Absent is what it does not know by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Depth {
+    /// Writes handed in and not yet taken up.
+    pub waiting: Option<usize>,
+    /// Length of the file.
+    pub bytes: Option<u64>,
+    /// Records, expired ones included.
+    pub records: Option<u64>,
+}
+
 /// A back end: where records are kept and compared. It knows nothing of what is in them, nor what time it is.
 ///
 /// An error is an outage. After one from a writing method it is unknown whether the write happened.
@@ -194,6 +206,11 @@ pub trait Backend: Send + Sync + 'static {
     /// It may be late or lost: whoever relies on it looks now and then, too.
     fn changes(&self) -> Option<broadcast::Receiver<Change>> {
         None
+    }
+
+    /// How full it is and how much waits, as far as that is known without asking anybody.
+    fn depth(&self) -> Depth {
+        Depth::default()
     }
 
     /// Finishes what was asked before and lets go of everything. Later calls are errors; closing again is not.

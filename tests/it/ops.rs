@@ -580,9 +580,10 @@ impl Bare {
         let environment = SystemEnvironment::relative_to(directory.path());
         let checked = config::check(Text { file: "two.toml", text: TWO, environment: &environment }, &[]).unwrap();
         let random = Arc::new(SystemRandom);
-        let Opened { backend, engines } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
+        let Opened { backend, engines, metrics } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, HttpLimits { body: 1 << 20, authorize: 1 << 16 }))).collect();
-        let ops = Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random) };
+        let (token, store) = (token.map(|token| Digest::of(token.as_bytes())), Arc::clone(&backend));
+        let ops = Ops { sites, token, read_token: None, metrics, store, test_clock: None, register: register(random) };
         Self { router: router(ops), backend }
     }
 

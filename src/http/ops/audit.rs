@@ -37,7 +37,7 @@ pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
 /// How the log does, for `/health`.
 pub(super) fn health(ops: &Ops) -> Option<Value> {
     let audit = ops.audit();
-    let Status { head, failing, lost, forward } = audit.status()?;
+    let Status { head, failing, lost, waiting: _, forward } = audit.status()?;
     let forward =
         forward.map(|state| json!({ "forwarded": state.forwarded, "behind": head.seq.saturating_sub(state.forwarded), "last_error": state.last_error }));
     let status = if failing.is_some() { "failing" } else { "ok" };
