@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -116,8 +116,11 @@ pub fn router(ops: Ops) -> Router {
         .route("/audit", get(audit::tail))
         .layer(from_fn_with_state(ops.clone(), authorized))
         .layer(from_fn_with_state(ops.clone(), recorded));
-    let open =
-        Router::new().route("/health", get(health)).route("/ready", get(ready::ready)).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
+    let open = Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready::ready))
+        .route("/openapi.json", get(openapi))
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
     admin.merge(open).with_state(ops)
 }
 
@@ -160,6 +163,11 @@ fn check(ops: &Ops, method: &Method, headers: &HeaderMap) -> Result<(), Refusal>
         None => Err(Refusal::unauthorized("the operations token is needed, as Authorization: Bearer")),
         Some(_) => Err(Refusal::wrong_token()),
     }
+}
+
+/// What this listener takes and answers. OpenAPI 3.1.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../docs/api/operations.json")).into_response()
 }
 
 /// The process answers; and how the identity providers behind its issuers do, which is no reason to take it out of service: what does not

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 /// One thing that is looked up: its name without a unit's or a counter's ending, and what it says.
@@ -105,9 +105,12 @@ impl Collector for Facts {
             }
             let kind = if described.counts { MetricType::Counter } else { MetricType::Gauge };
             let mut metric = encoder.encode_descriptor(described.name, described.help, None, kind)?;
+            let say = |series: &mut MetricEncoder<'_>, value: &f64| match described.counts {
+                true => series.encode_counter::<NoLabelSet, _, f64>(value, None),
+                false => series.encode_gauge(value),
+            };
             for (_, labels, value) in of_it {
-                let mut series = metric.encode_family(labels)?;
-                if described.counts { series.encode_counter::<NoLabelSet, _, f64>(value, None)? } else { series.encode_gauge(value)? }
+                if labels.is_empty() { say(&mut metric, value)? } else { say(&mut metric.encode_family(labels)?, value)? }
             }
         }
         Ok(())

@@ -156,6 +156,12 @@ fn help_reads_well() {
         ("clients_enable", &["clients", "enable"]),
         ("clients_rotate_secret", &["clients", "rotate-secret"]),
         ("clients_remove", &["clients", "remove"]),
+        ("sessions", &["sessions"]),
+        ("sessions_list", &["sessions", "list"]),
+        ("sessions_revoke", &["sessions", "revoke"]),
+        ("grants", &["grants"]),
+        ("grants_list", &["grants", "list"]),
+        ("grants_revoke", &["grants", "revoke"]),
         ("config", &["config"]),
     ];
     for (name, command) in pages {

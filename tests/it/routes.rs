@@ -48,6 +48,8 @@ const EXPECTED: &[(&str, Option<u16>, Option<u16>)] = &[
     ("/a/userinfo", Some(401), Some(401)),
     ("/a/launches", None, Some(401)),
     ("/a/launches/end-session", None, Some(401)),
+    // What the two take, for everyone.
+    ("/a/launches/openapi.json", Some(200), None),
     // Logging out needs no credentials: it asks.
     ("/a/logout", Some(200), Some(200)),
     // A page to sign in at; a form that was not shown before is refused.
