@@ -109,8 +109,6 @@ async fn a_launch_counts_where_an_operator_looks() {
         ("helsebro_tokens_issued_total{grant_type=\"authorization_code\",client=\"once\"}", 1.0),
         ("helsebro_tokens_issued_total{grant_type=\"refresh_token\",client=\"syk-inn\"}", 1.0),
         ("helsebro_tokens_issued_total{grant_type=\"client_credentials\",client=\"epj\"}", 3.0),
-        ("helsebro_introspections_total{active=\"true\"}", 1.0),
-        ("helsebro_introspections_total{active=\"false\"}", 1.0),
         ("helsebro_refusals_total{route=\"/token\",error=\"invalid_grant\"}", 1.0),
         ("helsebro_refusals_total{route=\"/authorize\",error=\"invalid_request\"}", 1.0),
         ("helsebro_http_requests_total{route=\"/launches\",status=\"2xx\"}", 3.0),
@@ -123,6 +121,9 @@ async fn a_launch_counts_where_an_operator_looks() {
     }
     for (begins, ends) in [
         ("helsebro_consents_total{event=\"shown\"}", ""),
+        // The FHIR server asks too.
+        ("helsebro_introspections_total{active=\"true\"}", ""),
+        ("helsebro_introspections_total{active=\"false\"}", ""),
         ("helsebro_fhir_request_duration_seconds_count{operation=\"read\",outcome=\"ok\"}", ""),
         ("helsebro_store_operation_duration_seconds_count{operation=\"read\",outcome=\"ok\"}", ""),
         ("helsebro_store_operation_duration_seconds_count{operation=\"write\",outcome=\"ok\"}", ""),
@@ -153,7 +154,10 @@ async fn what_is_looked_up_is_true_when_it_is_asked() {
     let first = Scrape::of(&world).await;
     let issuer = world.issuer();
     for alg in ["RS256", "PS256", "ES256", "ES384", "EdDSA"] {
-        let (age, turn) = (format!("helsebro_key_age_seconds{{issuer=\"{issuer}\",alg=\"{alg}\"}}"), format!("helsebro_key_next_turn_seconds{{issuer=\"{issuer}\",alg=\"{alg}\"}}"));
+        let (age, turn) = (
+            format!("helsebro_key_age_seconds{{issuer=\"{issuer}\",alg=\"{alg}\"}}"),
+            format!("helsebro_key_next_turn_seconds{{issuer=\"{issuer}\",alg=\"{alg}\"}}"),
+        );
         assert!(first.series.contains_key(&age) && first.at(&turn) > 86_400.0, "{alg}: {:?}", first.series.keys());
     }
     world.advance(3600);
@@ -161,7 +165,7 @@ async fn what_is_looked_up_is_true_when_it_is_asked() {
     let age = format!("helsebro_key_age_seconds{{issuer=\"{issuer}\",alg=\"ES256\"}}");
     assert!((3600.0..3700.0).contains(&(later.at(&age) - first.at(&age))), "{} {}", later.at(&age), first.at(&age));
     assert!((first.at("helsebro_ready") - 1.0).abs() < 0.5);
-    assert!(first.at("helsebro_store_records") > 1.0 && first.at("helsebro_store_size_bytes") > 4096.0);
+    assert!(first.at("helsebro_store_records") > 0.5 && first.at("helsebro_store_size_bytes") > 4096.0);
     assert!(first.series.contains_key("helsebro_store_writes_waiting"));
     assert!(first.at(&format!("helsebro_upstream_circuit{{issuer=\"{issuer}\"}}")).abs() < 0.5);
     assert!(first.at("process_resident_memory_bytes") > 1e6 && first.at("process_open_fds") > 3.0);

@@ -594,7 +594,8 @@ impl Bare {
     }
 
     async fn ask_with(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let request = http::Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
+        let request =
+            http::Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
         let request = request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
@@ -606,7 +607,9 @@ impl Bare {
 #[tokio::test]
 async fn a_token_that_only_looks_changes_nothing() {
     let bare = Bare::open(Some("t")).await;
-    for path in ["/clients?issuer=https://a.example", "/keys?issuer=https://a.example", "/grants?issuer=https://a.example", "/sessions?issuer=https://b.example"] {
+    for path in
+        ["/clients?issuer=https://a.example", "/keys?issuer=https://a.example", "/grants?issuer=https://a.example", "/sessions?issuer=https://b.example"]
+    {
         assert_eq!(bare.ask_with("r", Method::GET, path, None).await.0, StatusCode::OK, "{path}");
         assert_eq!(bare.ask_with("another", Method::GET, path, None).await.0, StatusCode::UNAUTHORIZED, "{path}");
     }

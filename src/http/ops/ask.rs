@@ -23,6 +23,12 @@ pub fn query(uri: &Uri, known: &[&str]) -> Result<Params, Refusal> {
     if let Some(name) = params.repeated() {
         return Err(Refusal::invalid(format!("the parameter {name:?} came more than once")));
     }
+    // Of OAuth's requests what is empty is absent. Here it is a variable somebody forgot to set, and then the answer would be about everybody.
+    if let Some((name, _)) =
+        form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).find(|(name, value)| value.is_empty() && known.contains(&name.as_ref()))
+    {
+        return Err(Refusal::invalid(format!("the parameter {name:?} is empty; leave it out, or say which")));
+    }
     if let Some((name, _)) = params.pairs().find(|(name, _)| !known.contains(name)) {
         return Err(Refusal::invalid(format!("the parameter {name:?} is not known here; there is: {}", known.join(", "))));
     }
@@ -86,15 +92,20 @@ pub fn client_id(text: &str) -> Result<ClientId, Refusal> {
     ClientId::parse(text).map_err(|_| Refusal::not_found("no client has this id"))
 }
 
-/// Rows of a list where the query does not say how many, and at most.
-const ROWS: usize = 50;
-const MOST_ROWS: usize = 200;
+/// Rows of a list of sessions or grants where the query does not say how many, and at most.
+pub const ROWS: usize = 50;
+pub const MOST_ROWS: usize = 200;
 
-/// `limit`: from 1 to [`MOST_ROWS`].
-pub fn limit(params: &Params) -> Result<usize, Refusal> {
-    let Some(text) = params.get("limit") else { return Ok(ROWS) };
-    let limit = text.parse::<usize>().ok().filter(|limit| (1..=MOST_ROWS).contains(limit));
-    limit.ok_or_else(|| Refusal::invalid(format!("limit must be a number from 1 to {MOST_ROWS}")))
+/// `limit`: from 1 to `most`.
+pub fn limit(params: &Params, otherwise: usize, most: usize) -> Result<usize, Refusal> {
+    let Some(text) = params.get("limit") else { return Ok(otherwise) };
+    let limit = digits(text).and_then(|limit| usize::try_from(limit).ok()).filter(|limit| (1..=most).contains(limit));
+    limit.ok_or_else(|| Refusal::invalid(format!("limit must be a number from 1 to {most}")))
+}
+
+/// A number written in digits alone.
+pub fn digits(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// `state`: `live` are those that something may come of, `all` those too that are over.

@@ -26,7 +26,7 @@ pub async fn list(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
     let params = ask::query(&uri, &[CRITERIA, &["state", "limit"]].concat())?;
     let engine = &ops.site(params.get("issuer"))?.engine;
     let query = GrantQuery { over: ask::over(&params)?, ..query(|name| Ok(params.get(name).map(Cow::Borrowed)))? };
-    let found = engine.find_grants(&query, params.get("after"), ask::limit(&params)?).await?;
+    let found = engine.find_grants(&query, params.get("after"), ask::limit(&params, ask::ROWS, ask::MOST_ROWS)?).await?;
     let grants: Vec<Value> = found.rows.iter().map(|(grant, standing)| shown(grant, *standing)).collect();
     Ok(NoStore(ask::page(engine, "grants", grants, found.next)))
 }

@@ -25,7 +25,7 @@ pub async fn list(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
     let params = ask::query(&uri, &[CRITERIA, &["state", "limit"]].concat())?;
     let engine = &ops.site(params.get("issuer"))?.engine;
     let query = SessionQuery { over: ask::over(&params)?, ..query(|name| Ok(params.get(name).map(Cow::Borrowed)))? };
-    let found = engine.find_sessions(&query, params.get("after"), ask::limit(&params)?).await?;
+    let found = engine.find_sessions(&query, params.get("after"), ask::limit(&params, ask::ROWS, ask::MOST_ROWS)?).await?;
     let sessions: Vec<Value> = found.rows.iter().map(|(session, standing)| shown(session, *standing)).collect();
     Ok(NoStore(ask::page(engine, "sessions", sessions, found.next)))
 }
