@@ -6,8 +6,8 @@ use std::time::Instant;
 use reqwest::Client;
 
 use super::address::Allowed;
-use super::get::reason;
-use super::{FetchError, FetchLimits, outgoing};
+use super::get::{reason, resolved_by};
+use super::{FetchError, FetchLimits};
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 
@@ -23,8 +23,7 @@ pub struct Poster {
 impl Poster {
     pub fn new(limits: FetchLimits) -> Self {
         let allowed = Allowed::by(&limits);
-        let client = outgoing::client(|builder| builder.dns_resolver(Arc::new(allowed)).pool_max_idle_per_host(0));
-        Self { client, allowed, limits, metrics: None }
+        Self { client: resolved_by(Arc::new(allowed)), allowed, limits, metrics: None }
     }
 
     /// The same, with what it sends counted.
