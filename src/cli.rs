@@ -5,11 +5,13 @@ mod audit;
 mod clients;
 mod completions;
 mod fhir;
+mod grants;
 mod health;
 mod helseid;
 mod keys;
 mod log;
 mod notify;
+mod sessions;
 mod show;
 mod store;
 
@@ -56,6 +58,12 @@ enum Command {
     /// Register, list and change clients
     #[command(subcommand)]
     Clients(clients::ClientsCommand),
+    /// Find and end sessions: who is logged in
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Find and end grants: what apps were allowed
+    #[command(subcommand)]
+    Grants(grants::GrantsCommand),
     /// Look after the store, and move it to another back end
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -228,6 +236,8 @@ pub fn run() -> ExitCode {
         Command::Store(command) => on_runtime(store::run(command)),
         Command::Keys(command) => on_runtime(ended(keys::run(command))),
         Command::Clients(command) => on_runtime(ended(clients::run(command))),
+        Command::Sessions(command) => on_runtime(ended(sessions::run(command))),
+        Command::Grants(command) => on_runtime(ended(grants::run(command))),
     }
 }
 

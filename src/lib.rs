@@ -13,10 +13,11 @@
 //!           └────► fhir, helseid, demo    peers on the other side of the wire; they share words, never rules
 //!
 //!   entry   every parser that reads from the network, by name: what fuzz targets run
-//!   secret · time · random · listen · trace    the leaves, open to all
+//!   secret · time · random · listen · trace · metrics    the leaves, open to all
 //! ```
 
 pub mod listen;
+pub mod metrics;
 pub mod random;
 pub mod secret;
 pub mod time;

@@ -82,6 +82,9 @@ impl Offline {
         let ops = Ops {
             sites,
             token: Some(token.digest()),
+            read_token: None,
+            metrics: Arc::clone(&keeping.metrics),
+            store: Arc::clone(&backend),
             test_clock: None,
             register: register(random),
             control: Control { keeping: Some(keeping), ..Control::default() },

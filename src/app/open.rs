@@ -16,8 +16,10 @@ use crate::fetch::{FetchLimits, JwksCache, Poster};
 use crate::fhir_client::FhirClient;
 use crate::jose::seal::SealKey;
 use crate::protocol::ids::FhirBase;
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
+use crate::store::measured::Measured;
 use crate::store::memory::Memory;
 use crate::store::read_only::ReadOnly;
 use crate::store::redis::{self as shared, Redis};
@@ -57,7 +59,7 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
     let mut keeping = open_store(config, Arc::clone(&clock), Arc::clone(&random)).await?;
     keeping.served = true;
     let backend: Arc<dyn Backend> = keeping.store.clone();
-    let shared = Shared { backend: &backend, seal: &keeping.seal, clock: &clock, random: &random, fetch: &config.fetch };
+    let shared = Shared { metrics: &keeping.metrics, backend: &backend, seal: &keeping.seal, clock: &clock, random: &random, fetch: &config.fetch };
     let mut engines = Vec::new();
     for issuer in &config.issuers {
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
@@ -72,9 +74,10 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Keeping, OpenError> {
     let seal = Arc::new(seal_key(&config.keys, &*random)?);
     let backend = open_backend(config, Arc::clone(&clock), Arc::clone(&random)).await?;
-    let store = Arc::new(ReadOnly::around(backend).await?);
+    let metrics = Metrics::new();
+    let store = Arc::new(ReadOnly::around(Arc::new(Measured::new(backend, Arc::clone(&metrics)))).await?);
     let known = config.issuers.iter().map(|issuer| issuer.url().as_str().into()).collect();
-    Ok(Keeping { store, seal, clock, random, known, served: false })
+    Ok(Keeping { store, metrics, seal, clock, random, known, served: false })
 }
 
 /// Opens the back end a configuration names, whatever its marks say.
@@ -144,6 +147,7 @@ fn redis(config: &RedisConfig) -> shared::Options {
 
 /// What the engines of a process have in common.
 pub(super) struct Shared<'a> {
+    pub metrics: &'a Arc<Metrics>,
     pub backend: &'a Arc<dyn Backend>,
     pub seal: &'a Arc<SealKey>,
     pub clock: &'a Arc<dyn Clock>,

@@ -135,6 +135,9 @@ impl Reloader {
         let ops = Ops {
             sites: self.sites.load().to_vec(),
             token: config.server.ops_token.as_ref().map(Secret::digest),
+            read_token: config.server.ops_read_token.as_ref().map(Secret::digest),
+            metrics: Arc::clone(&self.grounds.keeping.metrics),
+            store: self.grounds.keeping.store.clone(),
             test_clock: self.grounds.test_clock.clone(),
             register: admin::register(Arc::clone(&self.grounds.random)),
             control: Control { keeping: Some(self.grounds.keeping.clone()), reload: Some(Arc::new(Handle(Arc::clone(self)))) },
@@ -239,7 +242,7 @@ impl Reloader {
     async fn make(&self, old: &Config, new: &Config, changes: &[String]) -> Result<Vec<Arc<Site>>, Vec<String>> {
         let backend: Arc<dyn Backend> = self.grounds.keeping.store.clone();
         let Grounds { keeping, clock, random, audit, .. } = &self.grounds;
-        let shared = Shared { backend: &backend, seal: &keeping.seal, clock, random, fetch: &new.fetch };
+        let shared = Shared { metrics: &keeping.metrics, backend: &backend, seal: &keeping.seal, clock, random, fetch: &new.fetch };
         let known = self.sites.load_full();
         let mut sites = Vec::new();
         for issuer in &new.issuers {

@@ -58,11 +58,11 @@ const USE: Code = ("110112", "Query");
 fn code(action: Action) -> (Code, Option<Code>, &'static str) {
     match action {
         Action::Start | Action::Login => (AUTHENTICATION, Some(LOGIN), "E"),
-        Action::Logout | Action::EndSession | Action::UpstreamLogout => (AUTHENTICATION, Some(LOGOUT), "E"),
+        Action::Logout | Action::EndSession | Action::UpstreamLogout | Action::SessionRevoke => (AUTHENTICATION, Some(LOGOUT), "E"),
         Action::Launch | Action::Authorize | Action::PushedRequest | Action::Token | Action::Exchange => (AUTHENTICATION, None, "C"),
         Action::Refresh => (AUTHENTICATION, None, "U"),
         Action::Consent => (SECURITY, None, "U"),
-        Action::Revoke | Action::Withdraw => (AUTHENTICATION, None, "D"),
+        Action::Revoke | Action::Withdraw | Action::GrantRevoke => (AUTHENTICATION, None, "D"),
         Action::Introspect | Action::UserInfo => (USE, None, "R"),
         Action::Gateway => (USE, None, "E"),
         Action::ClientAdd => (SECURITY, Some(CONFIGURATION), "C"),

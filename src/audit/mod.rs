@@ -66,6 +66,8 @@ pub struct Status {
     pub failing: Option<String>,
     /// Events lost since the process began.
     pub lost: u64,
+    /// Events that wait for the writer.
+    pub waiting: usize,
     /// How sending it on does, where it is sent on.
     pub forward: Option<forward::State>,
 }
@@ -205,7 +207,8 @@ impl Audit {
         let inner = self.0.as_ref()?;
         let (head, failing) = (inner.shared.head.borrow().clone(), inner.shared.failing.borrow().clone());
         let forward = inner.forward.get().map(forward::Forward::state);
-        Some(Status { head, failing, lost: inner.shared.lost.load(Ordering::SeqCst), forward })
+        let waiting = inner.queue.max_capacity().saturating_sub(inner.queue.capacity());
+        Some(Status { head, failing, lost: inner.shared.lost.load(Ordering::SeqCst), waiting, forward })
     }
 
     /// The directory, and how far it is written, to be followed.

@@ -57,6 +57,18 @@ pub fn time(value: &Value, name: &str) -> String {
     seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()).map(|time| time.to_string()).unwrap_or_default()
 }
 
+/// Every member, a line each; what ends like the name of a time is shown as one.
+pub fn members(answer: &Value) -> String {
+    let is_time = |name: &str| ["_at", "_until", "_time"].iter().any(|end| name.ends_with(end));
+    let shown = |(name, value): (&String, &Value)| (name.clone(), vec![if is_time(name) { time(answer, name) } else { text(value) }]);
+    fields(&answer.as_object().into_iter().flatten().map(shown).collect::<Vec<_>>())
+}
+
+/// A text as one segment of a path.
+pub fn in_path(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// The answer as it came, for programs.
 pub fn json(value: &Value) -> String {
     format!("{value:#}\n")

@@ -22,6 +22,12 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
         found.refuse(raw.ops_listen.place(), format!("is where the public listener is ({listen}): operations never share it; write \"127.0.0.1:9401\""));
     }
     let ops_token = raw.ops_token.get().and_then(|secret| Source::File(environment).resolve_strong(secret, raw.ops_token.place(), local, found));
+    let ops_read_token = raw.ops_read_token.get().and_then(|secret| Source::File(environment).resolve_strong(secret, raw.ops_read_token.place(), local, found));
+    if let (Some(all), Some(read)) = (&ops_token, &ops_read_token)
+        && all.digest() == read.digest()
+    {
+        found.refuse(raw.ops_read_token.place(), "is the same as ops_token, so whoever may look may change everything; make another: openssl rand -base64 32");
+    }
     if !ops_listen.ip().is_loopback() {
         if !raw.ops_allow_remote.get().copied().unwrap_or(false) {
             found.refuse_value(
@@ -39,6 +45,7 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
         ops_listen,
         ops_token,
         watch_config: raw.watch_config.get().copied().unwrap_or(false),
+        ops_read_token,
         shutdown_grace: duration(&raw.shutdown_grace, 20 * SECOND, Duration::ZERO..=300 * SECOND, "", found),
         log: word_or(&raw.log, LogFormat::Text, &[("text", LogFormat::Text), ("json", LogFormat::Json)], found),
         log_level: word_or(

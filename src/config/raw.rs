@@ -36,6 +36,7 @@ raw_table! {
         ops_listen: String,
         ops_allow_remote: bool,
         ops_token: RawSecret,
+        ops_read_token: RawSecret,
         shutdown_grace: Duration,
         log: String,
         log_level: String,

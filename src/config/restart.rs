@@ -2,7 +2,7 @@
 //!
 //! Every struct is taken apart whole, so that a new key does not compile until somebody says which it is.
 
-use super::types::{Audit, AuditForward, Config, Http, Keys, Redis, Server, Store};
+use super::types::{Audit, AuditForward, Config, Http, Keys, Redis, Server, Store, Tracing};
 
 /// The keys that differ and need a restart.
 pub fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
@@ -26,7 +26,7 @@ pub fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 fn of_server(old: &Server, new: &Server) -> Vec<&'static str> {
-    let Server { listen, ops_listen, ops_token: _, shutdown_grace, log, log_level: _, watch_config: _ } = old;
+    let Server { listen, ops_listen, ops_token: _, ops_read_token: _, shutdown_grace, log, log_level: _, watch_config: _ } = old;
     let rows = [
         ("server.listen", *listen != new.listen),
         ("server.ops_listen", *ops_listen != new.ops_listen),
@@ -99,4 +99,12 @@ fn same_audit(old: Option<&Audit>, new: Option<&Audit>) -> bool {
             | (Some(AuditForward::SyslogUdp(old)), Some(AuditForward::SyslogUdp(new))) => old == new,
             _ => false,
         }
+}
+
+fn same_tracing(old: Option<&Tracing>, new: Option<&Tracing>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else { return old.is_none() && new.is_none() };
+    let Tracing { endpoint, service_name, one_in, trust_parent, headers } = old;
+    let shown = |headers: &[(String, crate::secret::Secret<String>)]| headers.iter().map(|(name, value)| (name.clone(), value.digest())).collect::<Vec<_>>();
+    (endpoint, service_name, one_in, trust_parent) == (&new.endpoint, &new.service_name, &new.one_in, &new.trust_parent)
+        && shown(headers) == shown(&new.headers)
 }

@@ -38,6 +38,8 @@ pub struct Server {
     pub ops_listen: SocketAddr,
     /// What administration must show as a bearer. Without one only health and readiness answer.
     pub ops_token: Option<Secret<String>>,
+    /// What may be shown instead where nothing is changed: metrics, lists, the audit log.
+    pub ops_read_token: Option<Secret<String>>,
     /// How long requests under way may take to finish after the signal to stop.
     pub shutdown_grace: Duration,
     pub log: LogFormat,

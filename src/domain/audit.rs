@@ -60,6 +60,10 @@ pub enum Action {
     StoreReadOnly,
     /// The configuration was read again.
     Reload,
+    /// An operator ended what somebody was allowed.
+    GrantRevoke,
+    /// An operator ended a session.
+    SessionRevoke,
     /// Anything else on the operations listener; only refusals are recorded.
     Operate,
     /// About this log: started, stopped, mended, records lost.
@@ -67,7 +71,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Launch,
         Self::Start,
         Self::Login,
@@ -96,6 +100,8 @@ impl Action {
         Self::StoreExport,
         Self::StoreReadOnly,
         Self::Reload,
+        Self::GrantRevoke,
+        Self::SessionRevoke,
         Self::Operate,
         Self::Log,
     ];
@@ -130,6 +136,8 @@ impl Action {
             Self::StoreExport => "store-export",
             Self::StoreReadOnly => "store-read-only",
             Self::Reload => "reload",
+            Self::GrantRevoke => "grant-revoke",
+            Self::SessionRevoke => "session-revoke",
             Self::Operate => "operate",
             Self::Log => "log",
         }
@@ -171,6 +179,8 @@ impl Action {
             | Self::KeyRevoke
             | Self::KeyChange
             | Self::StoreReadOnly
+            | Self::GrantRevoke
+            | Self::SessionRevoke
             | Self::Operate
             | Self::Log => false,
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::issuer::Lifetimes;
+use crate::metrics::LaunchEvent;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
@@ -86,6 +87,18 @@ pub enum LaunchError {
     OtherBrowser,
     #[error("the launch was used before")]
     Spent,
+}
+
+impl LaunchError {
+    /// As what it is counted.
+    pub fn event(self) -> LaunchEvent {
+        match self {
+            Self::Unknown => LaunchEvent::Unknown,
+            Self::OtherClient | Self::OtherBase | Self::OtherBrowser => LaunchEvent::Misused,
+            Self::Expired => LaunchEvent::Expired,
+            Self::Spent => LaunchEvent::Reused,
+        }
+    }
 }
 
 const NOT_GOOD: &str = "the launch is unknown, expired or already used";

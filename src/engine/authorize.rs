@@ -14,6 +14,7 @@ use crate::domain::interaction::{Interaction, KnownUser, Step};
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::{Launch, LaunchError};
 use crate::domain::session::Session;
+use crate::metrics::{AuthorizationEvent, ConsentEvent};
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::params::Params;
@@ -133,6 +134,7 @@ impl Engine {
         if client.redirect(request.redirect.as_str()).is_none() {
             return Err(Stop::Refused(PageRefusal::RedirectUnregistered));
         }
+        self.metrics.authorization(AuthorizationEvent::Begun);
         // A browser we have not seen gets an id; it is kept in the cookie only if a page has to be shown.
         let (browser_id, new_browser) = match &browser.id {
             Some(id) => (id.digest(), None),
@@ -143,7 +145,10 @@ impl Engine {
         };
         let launch = match trace::step("smart.launch.open", self.launch_of(&request, &browser_id, browser)).await? {
             Ok(launch) => launch,
-            Err(refused) => return Ok(self.refuse(&request, refused.into())),
+            Err(refused) => {
+                self.metrics.launch(refused.event());
+                return Ok(self.refuse(&request, refused.into()));
+            }
         };
         let now = self.now();
         let user = self.user_of(&request, &client, launch.as_ref(), browser).await?;
@@ -270,6 +275,7 @@ impl Engine {
             return Err(Stop::Answered(pending.client));
         }
         if let (Some(given), Step::Finish(_)) = (&interaction.consent, &step) {
+            self.metrics.consent(ConsentEvent::Allowed);
             trail::also(Action::Consent, Outcome::Allowed, |facts| {
                 facts.given = Some(given.to_string());
                 facts.user = interaction.user.as_ref().map(|user| Person::Reference(user.fhir_user.clone()));
@@ -295,6 +301,7 @@ impl Engine {
     pub async fn give_up(&self, pending: Pending, error: OAuthError) -> Result<Next, Stop> {
         if let Step::Consent(_) = pending.step {
             trail::about(Action::Consent);
+            self.metrics.consent(ConsentEvent::Denied);
         }
         trail::note(|facts| facts.user = pending.held.value.user.as_ref().map(|user| Person::Reference(user.fhir_user.clone())));
         let interaction = Interaction { answered: true, ..pending.held.value.clone() };
@@ -396,6 +403,7 @@ impl Engine {
         mut params: Vec<(&'static str, Secret<String>)>,
         refused: Option<OAuthError>,
     ) -> AppRedirect {
+        self.metrics.authorization(if refused.is_some() { AuthorizationEvent::Refused } else { AuthorizationEvent::Granted });
         params.extend(state.map(|state| ("state", Secret::new(state.to_owned()))));
         params.push(("iss", Secret::new(self.rules.issuer.as_str().to_owned())));
         AppRedirect { to: to.clone(), mode, params, refused }

@@ -1,6 +1,7 @@
 //! Apps are told that a session has ended: noted when they get an id_token, kept until they have answered, never in the way of whoever logs out.
 //! OpenID Connect Back-Channel Logout 1.0.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -10,6 +11,7 @@ use crate::domain::backchannel::{LogoutNotice, LogoutParty};
 use crate::domain::client::Client;
 use crate::domain::grant::{Grant, GrantError};
 use crate::domain::session::Session;
+use crate::metrics::Told as Outcome;
 use crate::protocol::claims::{LOGOUT_TOKEN, LogoutEvents, LogoutTokenClaims};
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::SessionId;
@@ -87,6 +89,11 @@ impl Engine {
         self.logouts_due.notified().await;
     }
 
+    /// How many apps were still to be told when that was last looked at.
+    pub fn logouts_waiting(&self) -> usize {
+        self.logouts_waiting.load(Ordering::Relaxed)
+    }
+
     /// Tells whoever is due to be told. How many are still to be told, later.
     ///
     /// # Errors
@@ -108,6 +115,7 @@ impl Engine {
                 waiting += usize::from(again?);
             }
             if read < PAGE {
+                self.logouts_waiting.store(waiting, Ordering::Relaxed);
                 return Ok(waiting);
             }
         }
@@ -123,7 +131,13 @@ impl Engine {
         }
         let Some(held) = self.store.load::<LogoutNotice>(&id).await? else { return Ok(false) };
         let (client, attempt) = (&begun.client, begun.attempts);
-        match self.tell(&begun).await? {
+        let told = self.tell(&begun).await?;
+        self.metrics.logout_told(match &told {
+            Told::Done => Outcome::Done,
+            Told::NotNow(_) if held.value.again(self.now()).is_some() => Outcome::Later,
+            Told::NotNow(_) | Told::Never(_) => Outcome::Never,
+        });
+        match told {
             Told::Done => tracing::info!(%client, attempt, "the app was told of a logout"),
             Told::NotNow(reason) => return self.later(&id, &held, &reason).await,
             Told::Never(reason) => tracing::warn!(%client, attempt, reason, "the app could not be told of a logout"),

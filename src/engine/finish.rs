@@ -12,6 +12,7 @@ use crate::domain::grant::{Grant, GrantState};
 use crate::domain::interaction::{Interaction, KnownUser};
 use crate::domain::launch::{Launch, LaunchError, LaunchState};
 use crate::domain::session::SessionWay;
+use crate::metrics::LaunchEvent;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::GrantId;
 use crate::protocol::scope::{Scope, ScopeSet};
@@ -40,6 +41,7 @@ impl Engine {
         if let Some(held) = &launch
             && !self.spend(held).await?
         {
+            self.metrics.launch(LaunchError::Spent.event());
             return refused(LaunchError::Spent.into());
         }
         let now = self.now();
@@ -85,6 +87,9 @@ impl Engine {
         }
         if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
             return refused(OAuthError::new(ErrorCode::ServerError, "the server failed"));
+        }
+        if launch.is_some() {
+            self.metrics.launch(LaunchEvent::Used);
         }
         trail::decided(Action::Authorize);
         trail::grant(&grant);

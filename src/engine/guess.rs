@@ -85,7 +85,11 @@ impl Engine {
     /// Counts a failure of a request that named this client; how long further ones from there get 429, if they do.
     pub async fn failed(&self, named: Option<&ClientId>, network: Network) -> Option<Duration> {
         let named = named.map(|id| Named { id, configured: self.rules.clients.contains_key(id) });
-        self.guesses.failed(named, network).await
+        let wait = self.guesses.failed(named, network).await;
+        if wait.is_some() {
+            self.metrics.guess_refused();
+        }
+        wait
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::keys::{Sealer, ring_opens};
 use crate::domain::upstream_session::{Sealed, UpstreamState};
 use crate::jose::seal::SealKey;
+use crate::metrics::Metrics;
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::store::check::{self, Report};
@@ -22,6 +23,8 @@ use crate::time::Clock;
 #[derive(Clone)]
 pub struct Keeping {
     pub store: Arc<ReadOnly>,
+    /// What everything that stands on the store counts.
+    pub metrics: Arc<Metrics>,
     pub seal: Arc<SealKey>,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,

@@ -191,6 +191,11 @@ impl Keys {
         self.opened.load().ring.revoked.len()
     }
 
+    /// When the ring was last read from the store.
+    pub fn read_at(&self) -> UnixTime {
+        self.opened.load().read_at
+    }
+
     /// The keys as they are now, for those who look after them.
     pub fn entries(&self) -> Vec<KeyEntry> {
         self.opened.load().ring.entries.clone()

@@ -20,6 +20,7 @@ use crate::domain::launch::{Launch, LaunchState, Start};
 use crate::domain::session::{Session, SessionWay};
 use crate::domain::upstream_session::UpstreamEnd;
 use crate::fhir_client::{Belongs, FhirDown, Resource};
+use crate::metrics::LaunchEvent;
 use crate::protocol::dpop::ShownToken;
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, RedirectUri, Reference, SessionId};
@@ -161,6 +162,7 @@ impl Engine {
             return Err(StoreError::Corrupt("a launch handle of 256 random bits was there already".to_owned()).into());
         }
         trail::launch(&id, &launch);
+        self.metrics.launch(LaunchEvent::Made);
         Ok(NewLaunch {
             launch_url: Secret::new(launch_url.with_query(&[("iss", server.base.as_str()), ("launch", handle.expose())])),
             iss: server.base.clone(),

@@ -30,6 +30,7 @@ mod people;
 pub mod picker;
 pub mod refresh;
 pub mod revoke;
+pub mod search;
 pub mod start;
 pub mod tend;
 pub mod token;
@@ -42,6 +43,7 @@ use std::sync::Arc;
 use crate::domain::issuer::IssuerRules;
 use crate::fetch::{JwksCache, Poster};
 use crate::fhir_client::FhirClient;
+use crate::metrics::Metrics;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{FhirBase, Reference, Subject};
@@ -57,6 +59,8 @@ const REMEMBERED_TOKENS: usize = 16_384;
 /// One issuer at work. Everything it needs is handed in; nothing is global.
 pub struct Engine {
     pub rules: IssuerRules,
+    /// What this process counts, all its issuers together.
+    pub metrics: Arc<Metrics>,
     store: Store,
     pub keys: Arc<keys::Keys>,
     clock: Arc<dyn Clock>,
@@ -65,6 +69,8 @@ pub struct Engine {
     /// What apps are told goes out by this.
     poster: Poster,
     logouts_due: Arc<tokio::sync::Notify>,
+    /// Notices that were waiting when they were last looked through.
+    logouts_waiting: Arc<std::sync::atomic::AtomicUsize>,
     fhir: BTreeMap<FhirBase, FhirClient>,
     /// Signature checks that need not be done twice, by the digest of the token. Whether a token is live is never cached.
     /// With how many keys had been revoked by then.
@@ -92,6 +98,7 @@ pub struct Parts {
     pub fhir: BTreeMap<FhirBase, FhirClient>,
     /// The identity provider of `rules.upstream`.
     pub upstream: Option<Upstream>,
+    pub metrics: Arc<Metrics>,
 }
 
 /// What is other where the rules of an issuer change.
@@ -108,6 +115,11 @@ pub struct Anew {
 
 impl Engine {
     pub fn new(parts: Parts) -> Self {
+        let metrics = parts.metrics;
+        parts.client_keys.count_in(&metrics);
+        if let Some(upstream) = &parts.upstream {
+            upstream.count_in(&metrics);
+        }
         let bridge = parts.upstream.map(|upstream| upstream_session::Bridge::new(upstream, parts.store.clone(), parts.keys.sealer(), Arc::clone(&parts.clock)));
         Self {
             bridge,
@@ -120,9 +132,11 @@ impl Engine {
             clock: parts.clock,
             random: parts.random,
             client_keys: parts.client_keys,
-            poster: parts.poster,
+            poster: parts.poster.counted(&metrics),
             logouts_due: Arc::default(),
-            fhir: parts.fhir,
+            logouts_waiting: Arc::default(),
+            fhir: parts.fhir.into_iter().map(|(base, client)| (base, client.counted(&metrics))).collect(),
+            metrics,
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),
         }
@@ -132,7 +146,16 @@ impl Engine {
     /// the identity provider, who is still to be told of a logout. What was concluded from the rules of before does not.
     pub fn under(&self, anew: Anew) -> Self {
         let Anew { rules, fhir, fetching, upstream, trusted } = anew;
-        let (poster, client_keys) = fetching.unwrap_or_else(|| (self.poster.clone(), self.client_keys.clone()));
+        let (poster, client_keys) = match fetching {
+            Some((poster, client_keys)) => {
+                client_keys.count_in(&self.metrics);
+                (poster.counted(&self.metrics), client_keys)
+            }
+            None => (self.poster.clone(), self.client_keys.clone()),
+        };
+        if let Some(Some(upstream)) = &upstream {
+            upstream.count_in(&self.metrics);
+        }
         let bridge = match upstream {
             Some(Some(upstream)) => Some(upstream_session::Bridge::new(upstream, self.store.clone(), self.keys.sealer(), Arc::clone(&self.clock))),
             Some(None) => None,
@@ -140,13 +163,14 @@ impl Engine {
         };
         // Connections to servers that stay are kept.
         let fhir = fhir.into_iter().map(|(base, fresh)| {
-            let kept = self.fhir.get(&base).cloned().unwrap_or(fresh);
+            let kept = self.fhir.get(&base).cloned().unwrap_or_else(|| fresh.counted(&self.metrics));
             (base, kept)
         });
         let peers = if trusted { Arc::new(exchange::foreign::peers(&rules.trusted, &self.clock)) } else { Arc::clone(&self.peers) };
         Self {
             guesses: self.guesses.under(rules.guess),
             rules,
+            metrics: Arc::clone(&self.metrics),
             store: self.store.clone(),
             keys: Arc::clone(&self.keys),
             clock: Arc::clone(&self.clock),
@@ -154,6 +178,7 @@ impl Engine {
             client_keys,
             poster,
             logouts_due: Arc::clone(&self.logouts_due),
+            logouts_waiting: Arc::clone(&self.logouts_waiting),
             fhir: fhir.collect(),
             verified: quick_cache::sync::Cache::new(REMEMBERED_TOKENS),
             own_tokens: own_token::OwnTokens::default(),

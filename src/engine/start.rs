@@ -7,6 +7,7 @@ use crate::domain::consent::AppAccess;
 use crate::domain::issuer::LoginWay;
 use crate::domain::launch::{Launch, LaunchError};
 use crate::domain::session::Session;
+use crate::metrics::LaunchEvent;
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, Held, StoreError};
 
@@ -91,7 +92,10 @@ impl Engine {
         let launch = &held.value;
         trail::launch(&id, launch);
         let secret = self.new_secret();
-        let opened = launch.open(&link.token, secret.digest(), self.now()).map_err(Ok)?;
+        let opened = launch.open(&link.token, secret.digest(), self.now()).map_err(|why| {
+            self.metrics.launch(why.event());
+            Ok(why)
+        })?;
         if !self.rules.login.contains(&LoginWay::Ehr) {
             return Err(Ok(LaunchError::Unknown));
         }
@@ -102,6 +106,7 @@ impl Engine {
             return Err(Ok(LaunchError::Spent));
         }
         trail::decided(Action::Start);
+        self.metrics.launch(LaunchEvent::Opened);
         let location = Secret::new(launch.launch_url.with_query(&[("iss", launch.base.as_str()), ("launch", link.handle.expose())]));
         let cookie = Secret::new(format!("{id}.{}", secret.expose()));
         Ok(Started::Go { tag: launch_tag(&id), cookie, location })

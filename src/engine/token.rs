@@ -72,6 +72,7 @@ impl Engine {
             TokenRequest::TokenExchange(ask) => trace::step("oauth.token.token_exchange", self.exchange(client, ask, key)).await?,
         };
         trail::note(|facts| facts.given = Some(tokens.scope.clone()));
+        self.metrics.token(grant_type.as_str(), client.id().as_str());
         Ok((tokens, nonce.flatten()))
     }
 

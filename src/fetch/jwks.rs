@@ -1,8 +1,8 @@
 //! The key sets of clients, kept as long as their owners allow. SAL-105, SAL-108, SAL §5.3.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::get::Getter;
 use super::{FetchError, FetchLimits};
 use crate::jose::JwkSet;
+use crate::metrics::Metrics;
 use crate::time::{Clock, UnixTime};
 
 /// Addresses remembered at once; the least used is forgotten first.
@@ -31,6 +32,7 @@ struct Inner {
     getter: Getter,
     clock: Arc<dyn Clock>,
     slots: Cache<String, Arc<Slot>>,
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 /// What is known of one address.
@@ -58,7 +60,12 @@ struct Known {
 
 impl JwksCache {
     pub fn new(limits: FetchLimits, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Arc::new(Inner { getter: Getter::new(limits), clock, slots: Cache::new(MOST_ADDRESSES) }) }
+        Self { inner: Arc::new(Inner { getter: Getter::new(limits), clock, slots: Cache::new(MOST_ADDRESSES), metrics: OnceLock::new() }) }
+    }
+
+    /// Counts its fetches from now on. The first one told stays.
+    pub fn count_in(&self, metrics: &Arc<Metrics>) {
+        let _ = self.inner.metrics.set(Arc::clone(metrics));
     }
 
     /// The key set at `url`. Where a kept set lacks `kid` it is fetched once more (at most every 30 s for one address); the set that
@@ -81,10 +88,17 @@ impl JwksCache {
         if held.is_some() {
             state.refetched_at = Some(asked_at);
         }
+        let began = Instant::now();
         let outcome = self.inner.getter.get(address).await.and_then(|document| {
             let set = JwkSet::parse_bytes(&document.body).map_err(|_| FetchError::Malformed)?;
             Ok(Known { set: Arc::new(set), asked_at, fresh_for: document.fresh_for })
         });
+        if let Some(metrics) = self.inner.metrics.get() {
+            metrics.fetched("key_set", outcome.as_ref().err().map_or("ok", FetchError::word), began.elapsed());
+            if outcome.is_ok() {
+                metrics.key_set_fetched(asked_at.0);
+            }
+        }
         slot.ended.fetch_add(1, Ordering::Release);
         match (outcome, held) {
             (Ok(known), _) => {

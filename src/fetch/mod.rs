@@ -76,6 +76,18 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// One word for it, for what is counted.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Url | Self::Address => "forbidden",
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Redirect | Self::Status(_) => "status",
+            Self::TooLarge | Self::Broken | Self::Malformed => "malformed",
+        }
+    }
+
     /// Whether asking again later may end otherwise: nothing is wrong with the address itself.
     pub fn may_pass(&self) -> bool {
         match self {

@@ -1,12 +1,14 @@
 //! One bounded POST to an address a client registered: its answer is a status and nothing else.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use reqwest::Client;
 
 use super::address::Allowed;
 use super::get::{reason, resolved_by};
 use super::{FetchError, FetchLimits};
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 
 /// Sends forms to registered addresses, under the limits of everything that is fetched from them. Cheap to clone.
@@ -15,12 +17,19 @@ pub struct Poster {
     client: Client,
     allowed: Allowed,
     limits: FetchLimits,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Poster {
     pub fn new(limits: FetchLimits) -> Self {
         let allowed = Allowed::by(&limits);
-        Self { client: resolved_by(Arc::new(allowed)), allowed, limits }
+        Self { client: resolved_by(Arc::new(allowed)), allowed, limits, metrics: None }
+    }
+
+    /// The same, with what it sends counted.
+    #[must_use]
+    pub fn counted(self, metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Some(Arc::clone(metrics)), ..self }
     }
 
     /// The status of the answer, whatever it is; its body is not read.
@@ -31,9 +40,19 @@ impl Poster {
         let url = self.allowed.url(url)?;
         let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.expose().as_str())).collect();
         let sent = self.client.post(url).form(&form).send();
-        match tokio::time::timeout(self.limits.timeout, sent).await {
+        let began = Instant::now();
+        let status = match tokio::time::timeout(self.limits.timeout, sent).await {
             Ok(answer) => answer.map(|answer| answer.status().as_u16()).map_err(|error| reason(&error)),
             Err(_) => Err(FetchError::Timeout),
+        };
+        if let Some(metrics) = &self.metrics {
+            let outcome = match &status {
+                Ok(200..=299) => "ok",
+                Ok(_) => "status",
+                Err(error) => error.word(),
+            };
+            metrics.fetched("logout", outcome, began.elapsed());
         }
+        status
     }
 }

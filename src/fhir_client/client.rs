@@ -1,7 +1,7 @@
 //! Reading and searching over HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, StatusCode};
@@ -14,6 +14,7 @@ use super::query::escaped;
 use super::resource::{EncounterSummary, OPEN_STATES, PatientSummary, Resource};
 use super::{FhirDown, Found, PatientQuery};
 use crate::fetch::outgoing::{self, BodyError, Failure};
+use crate::metrics::Metrics;
 use crate::protocol::ids::{FhirBase, FhirId, Reference};
 use crate::secret::Secret;
 use crate::trace;
@@ -43,12 +44,20 @@ pub struct FhirClient {
     timeout: Duration,
     /// Requests under way; those beyond wait, and their time begins when it is their turn.
     turns: Arc<Semaphore>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl FhirClient {
     /// `timeout` is for each call as a whole.
     pub fn new(base: &FhirBase, timeout: Duration) -> Self {
-        Self { base: base.clone(), client: outgoing::client(|builder| builder.pool_idle_timeout(KEPT_IDLE)), timeout, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        let client = outgoing::client(|builder| builder.pool_idle_timeout(KEPT_IDLE));
+        Self { base: base.clone(), client, timeout, turns: Arc::new(Semaphore::new(AT_ONCE)), metrics: None }
+    }
+
+    /// The same, with its calls counted.
+    #[must_use]
+    pub fn counted(self, metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Some(Arc::clone(metrics)), ..self }
     }
 
     /// One resource; `None` where there is none, or no longer.
@@ -57,7 +66,7 @@ impl FhirClient {
     /// Whatever else the server answers, or fails to.
     pub async fn read(&self, token: &Secret<String>, what: &Reference) -> Result<Option<Resource>, FhirDown> {
         let url = format!("{}/{}/{}", self.base, what.kind, what.id);
-        let Some(value) = trace::call("fhir.read", self.send(token, self.client.get(url))).await? else { return Ok(None) };
+        let Some(value) = trace::call("fhir.read", self.send("read", token, self.client.get(url))).await? else { return Ok(None) };
         let resource = Resource::of(value, &self.base).ok_or(FhirDown::Malformed("no resource"))?;
         // Another resource than the one asked for must never be taken for it.
         if resource.reference().as_ref() == Some(what) { Ok(Some(resource)) } else { Err(FhirDown::Malformed("another resource")) }
@@ -122,14 +131,24 @@ impl FhirClient {
     /// `POST [base]/[type]/_search`: what is sought may be an identity number, and must not stand in a URL.
     async fn search(&self, token: &Secret<String>, kind: &'static str, parameters: &[(&'static str, String)]) -> Result<Page, FhirDown> {
         let request = self.client.post(format!("{}/{kind}/_search", self.base)).form(parameters);
-        let bundle = trace::call("fhir.search", self.send(token, request)).await?.ok_or(FhirDown::Status(404))?;
+        let bundle = trace::call("fhir.search", self.send("search", token, request)).await?.ok_or(FhirDown::Status(404))?;
         Page::read(bundle, kind, &self.base)
     }
 
     /// The JSON of a 200; `None` for 404 and 410.
-    async fn send(&self, token: &Secret<String>, request: RequestBuilder) -> Result<Option<Value>, FhirDown> {
+    async fn send(&self, operation: &'static str, token: &Secret<String>, request: RequestBuilder) -> Result<Option<Value>, FhirDown> {
         let _turn = self.turns.acquire().await.map_err(|_| FhirDown::Timeout)?;
-        tokio::time::timeout(self.timeout, unhurried(token, request)).await.unwrap_or(Err(FhirDown::Timeout))
+        let began = Instant::now();
+        let answer = tokio::time::timeout(self.timeout, unhurried(token, request)).await.unwrap_or(Err(FhirDown::Timeout));
+        if let Some(metrics) = &self.metrics {
+            let outcome = match &answer {
+                Ok(Some(_)) => "ok",
+                Ok(None) => "absent",
+                Err(down) => down.word(),
+            };
+            metrics.fhir(operation, outcome, began.elapsed());
+        }
+        answer
     }
 }
 

@@ -51,3 +51,17 @@ pub enum FhirDown {
     #[error("the FHIR server's answer is not what was asked for: {0}")]
     Malformed(&'static str),
 }
+
+impl FhirDown {
+    /// One word for it, for what is counted.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Refused(_) => "refused",
+            Self::Status(_) => "status",
+            Self::Broken | Self::TooLarge | Self::Malformed(_) => "malformed",
+        }
+    }
+}

@@ -19,7 +19,7 @@ use crate::listen::PeerAddr;
 use crate::protocol::ids::Issuer;
 
 /// Answers whose refusal is recorded where it happens, and which are shown again whenever the page is.
-const SHOWN_AGAIN: &str = "login";
+pub(super) const SHOWN_AGAIN: &str = "login";
 
 /// What a route decides about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub(super) fn operations(method: &Method, path: &str) -> Decides {
         (&Method::GET, ["store", "export"]) => Action::StoreExport,
         (&Method::PUT, ["store", "read-only"]) => Action::StoreReadOnly,
         (&Method::POST, ["reload"]) => Action::Reload,
+        (&Method::POST, ["grants", "revoke"] | ["grants", _, "revoke"]) => Action::GrantRevoke,
+        (&Method::POST, ["sessions", "revoke"] | ["sessions", _, "revoke"]) => Action::SessionRevoke,
         _ => Action::Operate,
     };
     Decides { action, always: action != Action::Operate, page: false }
@@ -242,6 +244,9 @@ mod tests {
             (Method::DELETE, "/clients/a", Action::ClientRemove),
             (Method::POST, "/clients/a/rotate-secret", Action::ClientSecret),
             (Method::POST, "/keys/rotate", Action::KeyRotate),
+            (Method::POST, "/grants/revoke", Action::GrantRevoke),
+            (Method::POST, "/sessions/a/revoke", Action::SessionRevoke),
+            (Method::GET, "/sessions", Action::Operate),
             (Method::GET, "/nothing", Action::Operate),
         ] {
             assert_eq!(operations(&method, path).action, expected, "{path}");

@@ -149,6 +149,20 @@ pub struct Document {
     etag: HeaderValue,
 }
 
+/// OpenAPI 3.1 of the launch API, at this issuer. `docs/api/launch.json`.
+pub fn launch_api_document(rules: &IssuerRules) -> Value {
+    let mut document: Value = serde_json::from_str(include_str!("../../docs/api/launch.json")).expect("a file of ours, which a test reads");
+    if let Some(members) = document.as_object_mut() {
+        members.insert("servers".to_owned(), json!([{ "url": rules.issuer, "description": "The issuer" }]));
+    }
+    document
+}
+
+/// `GET /launches/openapi.json`
+pub async fn launch_api(State(app): State<App>, headers: HeaderMap) -> Response {
+    app.launch_api.answer(&headers, KEPT_S)
+}
+
 impl Document {
     pub fn new(value: &Value) -> Self {
         let body = axum::body::Bytes::from(value.to_string());

@@ -23,6 +23,7 @@ use crate::domain::upstream_attempt::AttemptMode;
 use crate::engine::authorize::Pending;
 use crate::engine::picker::PickerError;
 use crate::fhir_client::PatientQuery;
+use crate::metrics::ConsentEvent;
 use crate::protocol::error::{ErrorCode, OAuthError};
 use crate::protocol::ids::FhirId;
 use crate::protocol::lang::Lang;
@@ -339,6 +340,7 @@ async fn render(app: &App, asked: &Asked, pending: Pending, query: &PatientQuery
             show(app, StatusCode::OK, &page, t, target)
         }
         Step::Consent(scopes) => {
+            app.engine.metrics.consent(ConsentEvent::Shown);
             let context = interaction.context(pending.launch.as_ref().map(|held| &held.value));
             let picked = interaction.picked();
             let (name, birth_date) = match (&pending.launch, &picked) {

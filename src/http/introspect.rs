@@ -22,5 +22,7 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoSt
     if shown.is_some() && !matches!(auth, Ok(ClientAuth::None { .. })) {
         return Err(OAuthError::invalid_request("more than one way to authenticate").into());
     }
-    Ok(NoStore(app.engine.introspect(auth, shown, params.get("token")).await?))
+    let known = app.engine.introspect(auth, shown, params.get("token")).await?;
+    app.engine.metrics.introspected(known.get("active") == Some(&Value::Bool(true)));
+    Ok(NoStore(known))
 }

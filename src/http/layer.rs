@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::reply::{LogNote, TokenError};
 use super::{App, audit};
+use crate::metrics::{Metrics, Route};
 use crate::protocol::error::OAuthError;
 use crate::random::{Random, SystemRandom};
 use crate::trace;
@@ -32,6 +33,24 @@ impl Outer {
     fn site(&self, route: &str) -> Option<&App> {
         self.sites.iter().find(|site| route.starts_with(&site.path))
     }
+
+    /// With what its requests are counted; a host without an issuer serves nothing.
+    fn counted(&self, route: &str) -> Option<(&Arc<Metrics>, Arc<Route>)> {
+        let site = self.site(route).or_else(|| self.sites.first())?;
+        Some((&site.engine.metrics, site.engine.metrics.route(route, &site.path)))
+    }
+}
+
+/// Counts an answer, and what it refuses.
+fn count(metrics: &Metrics, route: &Route, response: &Response, started: Instant) {
+    let status = response.status();
+    route.answered(status.as_u16(), started.elapsed());
+    match response.extensions().get::<LogNote>().and_then(|note| note.error) {
+        Some(audit::SHOWN_AGAIN) => {}
+        Some(error) => metrics.refused(route, error),
+        None if status.is_client_error() || status.is_server_error() => metrics.refused(route, "http"),
+        None => {}
+    }
 }
 
 /// The id of a request: the caller's own where it is a plain word, else a new one.
@@ -47,6 +66,8 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     let method = request.method().clone();
     // The template, never the path itself: start links and interactions are secrets.
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let counted = outer.counted(&route);
+    let _under_way = counted.as_ref().map(|(metrics, _)| metrics.under_way());
     request.extensions_mut().insert(RequestId(id.clone()));
     let traced = trace::Request::arrived(named(&outer, &method, &route), &method, &route, request.headers());
     let mut response = traced.answer(answer(&outer, &method, &route, &id, request, next)).await;
@@ -57,6 +78,9 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     guard(headers);
     if outer.https {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+    if let Some((metrics, route)) = counted {
+        count(metrics, &route, &response, started);
     }
     log(&response, &method, &route, &id, &traced, started);
     response

@@ -49,6 +49,7 @@ pub struct Site {
     pub audit: Audit,
     smart: discovery::Document,
     metadata: discovery::Document,
+    launch_api: discovery::Document,
     /// The published keys as they were last written.
     jwks: ArcSwapOption<(JwkSet, discovery::Document)>,
 }
@@ -66,6 +67,7 @@ impl Site {
         let frame_ancestors = if rules.frame_ancestors.is_empty() { "'none'".to_owned() } else { rules.frame_ancestors.join(" ") };
         let smart = discovery::Document::new(&discovery::smart_configuration(rules));
         let metadata = discovery::Document::new(&discovery::server_metadata(rules));
+        let launch_api = discovery::Document::new(&discovery::launch_api_document(rules));
         Self {
             cookies: CookieNames::of(&rules.issuer),
             path: rules.issuer.path(),
@@ -74,6 +76,7 @@ impl Site {
             audit: Audit::off(),
             smart,
             metadata,
+            launch_api,
             jwks: ArcSwapOption::empty(),
             engine,
         }

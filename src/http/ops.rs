@@ -3,10 +3,13 @@
 mod ask;
 mod audit;
 mod clients;
+mod grants;
 mod keys;
+mod metrics;
 mod ready;
 mod refusal;
 mod reload;
+mod sessions;
 pub mod store;
 
 use std::sync::Arc;
@@ -16,7 +19,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
@@ -35,7 +38,9 @@ use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
 use crate::engine::keeping::Keeping;
 use crate::listen::Network;
+use crate::metrics::Metrics;
 use crate::secret::{Digest, Secret};
+use crate::store::Backend;
 use crate::time::{SystemClock, UnixTime};
 use crate::upstream::{Circuit, Health};
 
@@ -60,6 +65,12 @@ pub struct Ops {
     pub sites: Vec<Arc<Site>>,
     /// What administration must show; without one it is closed.
     pub token: Option<Digest>,
+    /// What may be shown instead to look, and to change nothing.
+    pub read_token: Option<Digest>,
+    /// What all the issuers count.
+    pub metrics: Arc<Metrics>,
+    /// Where they all remember.
+    pub store: Arc<dyn Backend>,
     /// The clock of the demo, where this is the demo.
     pub test_clock: Option<Arc<SystemClock>>,
     pub register: Register,
@@ -142,14 +153,26 @@ pub fn router(ops: Ops) -> Router {
         .route("/store/check", get(store::check))
         .route("/store/export", get(store::export))
         .route("/store/read-only", get(store::is_read_only).put(store::set_read_only))
+        .route("/grants", get(grants::list))
+        .route("/grants/revoke", post(grants::revoke_all))
+        .route("/grants/{id}", get(grants::show))
+        .route("/grants/{id}/revoke", post(grants::revoke))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/revoke", post(sessions::revoke_all))
+        .route("/sessions/{id}", get(sessions::show))
+        .route("/sessions/{id}/revoke", post(sessions::revoke))
+        .route("/metrics", get(metrics::metrics))
         .route("/test/clock", put(set_clock))
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
         .route("/audit", get(audit::tail))
         .layer(from_fn_with_state(ops.clone(), authorized))
         .layer(from_fn_with_state(ops.clone(), recorded));
-    let open =
-        Router::new().route("/health", get(health)).route("/ready", get(ready::ready)).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
+    let open = Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready::ready))
+        .route("/openapi.json", get(openapi))
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
     admin.merge(open).with_state(ops)
 }
 
@@ -165,7 +188,7 @@ async fn recorded(State(ops): State<Ops>, request: Request, next: Next) -> Respo
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    let refused = match check(&ops, request.headers()) {
+    let refused = match check(&ops, request.method(), request.headers()) {
         Ok(()) => return next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -178,16 +201,25 @@ async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Res
     }
 }
 
-fn check(ops: &Ops, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(ops: &Ops, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     let shown = request::bearer(headers).map_err(|error| Refusal::invalid(error.description.into_owned()))?;
-    let Some(token) = ops.token else {
+    if ops.token.is_none() && ops.read_token.is_none() {
         return Err(Refusal::unauthorized("administration is closed: write ops_token in [server] of the configuration"));
-    };
-    match shown.map(|shown| Digest::of(shown.as_bytes())) {
-        Some(shown) if shown == token => Ok(()),
+    }
+    // No answer to GET holds a secret.
+    let only_looks = matches!(*method, Method::GET | Method::HEAD);
+    match shown.map(|shown| Some(Digest::of(shown.as_bytes()))) {
+        Some(shown) if shown == ops.token => Ok(()),
+        Some(shown) if shown == ops.read_token && only_looks => Ok(()),
+        Some(shown) if shown == ops.read_token => Err(Refusal::forbidden()),
         None => Err(Refusal::unauthorized("the operations token is needed, as Authorization: Bearer")),
         Some(_) => Err(Refusal::wrong_token()),
     }
+}
+
+/// What this listener takes and answers. OpenAPI 3.1.
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../docs/api/operations.json")).into_response()
 }
 
 /// The process answers; and how the identity providers behind its issuers do, which is no reason to take it out of service: what does not

@@ -49,6 +49,7 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/userinfo"), get(userinfo::get).post(userinfo::post).options(userinfo::preflight)),
         (under("/launches"), post(launches::post)),
         (under("/launches/end-session"), post(launches::end_session)),
+        (under("/launches/openapi.json"), open(get(discovery::launch_api))),
         (under("/logout"), get(logout::any).post(logout::any)),
         (under("/account/apps"), get(account::get).post(account::post)),
         (under("/jwks"), open(get(discovery::jwks))),

@@ -9,6 +9,7 @@
 pub mod check;
 pub mod embedded;
 mod error;
+pub mod measured;
 pub mod memory;
 pub mod moving;
 pub mod read_only;
@@ -187,6 +188,17 @@ pub struct About {
     pub file_bytes: Option<u64>,
 }
 
+/// How full a back end is. Absent is what it does not know by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Depth {
+    /// Writes handed in and not yet taken up.
+    pub waiting: Option<usize>,
+    /// Length of the file.
+    pub bytes: Option<u64>,
+    /// Records, expired ones included.
+    pub records: Option<u64>,
+}
+
 /// A back end: where records are kept and compared. It knows nothing of what is in them, nor what time it is.
 ///
 /// An error is an outage. After one from a writing method it is unknown whether the write happened.
@@ -229,6 +241,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What is wrong with its indexes, one sentence each. Reads them whole.
     async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
         Ok(Vec::new())
+    }
+
+    /// How full it is and how much waits, as far as that is known without asking anybody.
+    fn depth(&self) -> Depth {
+        Depth::default()
     }
 
     /// Finishes what was asked before and lets go of everything. Later calls are errors; closing again is not.

@@ -12,7 +12,7 @@ use tokio::sync::{RwLock, broadcast};
 
 use super::records::Mark;
 use super::typed::{decode, encode};
-use super::{About, Backend, Change, Commit, Key, Kind, OWN_SPACE, Record, Space, StoreError, Version};
+use super::{About, Backend, Change, Commit, Depth, Key, Kind, OWN_SPACE, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
 
 /// How often a node of a shared store looks whether another one made it read-only.
@@ -178,6 +178,10 @@ impl Backend for ReadOnly {
 
     async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
         self.inner.check_indexes().await
+    }
+
+    fn depth(&self) -> Depth {
+        self.inner.depth()
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -131,6 +131,17 @@ impl Nonces {
     }
 }
 
+impl Endpoint {
+    /// Its name, for what is counted.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Par => "par",
+            Self::Token => "token",
+            Self::Revocation => "revocation",
+        }
+    }
+}
+
 impl Discovery {
     fn endpoint(&self, which: Endpoint) -> Option<&str> {
         match which {
@@ -158,7 +169,7 @@ impl Upstream {
         loop {
             self.inner.breaker.enter(self.now()).map_err(UpstreamError::Down)?;
             let request = self.request(url, call)?;
-            let outcome = trace::call(call.endpoint.step(), self.attempt(request)).await;
+            let outcome = trace::call(call.endpoint.step(), self.attempt(call.endpoint.word(), request)).await;
             self.judge(&outcome);
             let wait = match outcome {
                 Ok(answer) => {
@@ -221,17 +232,27 @@ impl Upstream {
     }
 
     /// A GET that may be repeated and is not: documents and userinfo.
-    pub(super) async fn get(&self, request: RequestBuilder) -> Result<Answer, UpstreamError> {
+    pub(super) async fn get(&self, operation: &'static str, request: RequestBuilder) -> Result<Answer, UpstreamError> {
         let _turn = self.turn().await?;
         self.inner.breaker.enter(self.now()).map_err(UpstreamError::Down)?;
-        let outcome = trace::call("oidc.upstream.get", self.attempt(request)).await;
+        let outcome = trace::call("oidc.upstream.get", self.attempt(operation, request)).await;
         self.judge(&outcome);
         outcome.map_err(|missed| UpstreamError::Down(missed.why()))
     }
 
-    async fn attempt(&self, request: RequestBuilder) -> Result<Answer, Missed> {
-        let limit = self.inner.rules.patience.attempt;
-        tokio::time::timeout(limit, unhurried(request)).await.unwrap_or(Err(Missed::Lost(Down::Timeout)))
+    async fn attempt(&self, operation: &'static str, request: RequestBuilder) -> Result<Answer, Missed> {
+        let (limit, began) = (self.inner.rules.patience.attempt, Instant::now());
+        let answer = tokio::time::timeout(limit, unhurried(request)).await.unwrap_or(Err(Missed::Lost(Down::Timeout)));
+        if let Some(metrics) = self.inner.metrics.get() {
+            let outcome = match &answer {
+                Ok(answer) if answer.status.is_success() => "ok",
+                Ok(answer) if answer.status.is_client_error() => "refused",
+                Ok(answer) => answer.down().word(),
+                Err(missed) => missed.why().word(),
+            };
+            metrics.upstream(operation, outcome, began.elapsed());
+        }
+        answer
     }
 
     /// What an attempt says about the provider's health, and its clock's.

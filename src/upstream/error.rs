@@ -31,6 +31,20 @@ pub enum Down {
     Full,
 }
 
+impl Down {
+    /// One word for it, for what is counted.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Broken | Self::TooLarge => "malformed",
+            Self::Redirect | Self::Status(_) => "status",
+            Self::CircuitOpen | Self::Full => "not_asked",
+        }
+    }
+}
+
 impl From<Failure> for Down {
     fn from(failure: Failure) -> Self {
         match failure {

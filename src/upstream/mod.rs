@@ -29,7 +29,7 @@ mod signed;
 mod userinfo;
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -49,6 +49,7 @@ pub use logout::{EndSession, LogoutNotice};
 
 use crate::domain::upstream::UpstreamRules;
 use crate::fetch::{FetchLimits, JwksCache, outgoing};
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::time::{Clock, UnixTime};
 
@@ -81,6 +82,7 @@ struct Inner {
     /// Held while the document is fetched: whoever wants it meanwhile waits for it.
     metadata: tokio::sync::Mutex<Metadata>,
     last_failure: Mutex<Option<MetadataFault>>,
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 #[derive(Default)]
@@ -140,11 +142,18 @@ impl Upstream {
                 drift: Drift::default(),
                 metadata: tokio::sync::Mutex::default(),
                 last_failure: Mutex::default(),
+                metrics: OnceLock::new(),
                 rules,
                 clock,
                 random,
             }),
         }
+    }
+
+    /// Counts its calls from now on. The first one told stays.
+    pub fn count_in(&self, metrics: &Arc<Metrics>) {
+        self.inner.keys.count_in(metrics);
+        let _ = self.inner.metrics.set(Arc::clone(metrics));
     }
 
     pub fn rules(&self) -> &UpstreamRules {
@@ -183,7 +192,7 @@ impl Upstream {
 
     async fn fetch_discovery(&self) -> Result<Discovery, UpstreamError> {
         let issuer = &self.inner.rules.issuer;
-        let answer = self.get(self.inner.http.get(discovery::address(issuer))).await?;
+        let answer = self.get("metadata", self.inner.http.get(discovery::address(issuer))).await?;
         if answer.status != http::StatusCode::OK {
             return Err(UpstreamError::Down(answer.down()));
         }

@@ -75,7 +75,7 @@ impl Upstream {
         };
         let mut value = HeaderValue::from_str(&format!("{scheme} {}", access_token.expose())).map_err(|_| UpstreamError::Signing)?;
         value.set_sensitive(true);
-        let answer = self.get(request.header(AUTHORIZATION, value)).await?;
+        let answer = self.get("userinfo", request.header(AUTHORIZATION, value)).await?;
         if answer.status != http::StatusCode::OK {
             return Err(UpstreamError::Down(answer.down()));
         }

@@ -48,8 +48,8 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("main", &["cli"], "one line"),
 ];
 
-/// Open to all: values, time, chance, sockets and the trace a request belongs to.
-const LEAVES: &[&str] = &["secret", "time", "random", "listen", "trace"];
+/// Open to all: values, time, chance, sockets, the trace a request belongs to, and what is counted.
+const LEAVES: &[&str] = &["secret", "time", "random", "listen", "trace", "metrics"];
 
 /// A foreign crate, where its types stop, and why.
 const OWNERS: &[(&str, &[&str], &str)] = &[
@@ -65,6 +65,7 @@ const OWNERS: &[(&str, &[&str], &str)] = &[
         &["fetch", "audit", "fhir_client", "upstream", "fhir", "helseid", "demo", "cli", "app"],
         "whoever calls out, and the command line to a running server",
     ),
+    ("prometheus_client", &["metrics"], "whoever counts says what happened, not how that is written down"),
     ("redb", &["store"], "one back end among several"),
     ("redis", &["store"], "another one"),
     ("oauth2", &["demo"], "an app's libraries, not ours: they check us"),

@@ -41,6 +41,7 @@ fn fake() -> Fake {
         variables: [("STRONG", STRONG), ("WEAK", "hemmelig"), ("FHIR_SERVER_SECRET", "pe/Unols=K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/")].into(),
         files: [
             ("/etc/helsebro/secrets/ops-token", ("0wNhqoVWhr3g6s1xYv72ol/pe/Unols=K7gNU3sdo+OL\n", false)),
+            ("/etc/helsebro/secrets/ops-read-token", ("hqoVWhr3g6s1xYv72ol/pe/Unols=K7gNU3sdo+OL0wN\n", false)),
             ("/etc/helsebro/secrets/syk-inn", ("K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=\r\n", false)),
             ("/etc/helsebro/secrets/open", ("K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=\n", true)),
         ]

@@ -104,6 +104,11 @@ ops_listen = "10.0.0.5:9401"
 ops_allow_remote = true"#), &[
         r#"line 1  server.ops_token  is missing, and the operations listener can be reached from other machines; write { file = "…" }"#,
     ]),
+    row("one token to look and to change", GOOD, ("[server]", r#"[server]
+ops_token = { env = "STRONG" }
+ops_read_token = { env = "STRONG" }"#), &[
+        "line 3  server.ops_read_token  is the same as ops_token, so whoever may look may change everything; make another: openssl rand -base64 32",
+    ]),
     row("a log nobody reads", GOOD, ("[server]", r#"[server]
 log = "jsn"
 log_level = "verbose""#), &[

@@ -282,6 +282,12 @@ mod python {
         play("python/exchange_client.py", 5).await;
     }
 
+    /// What the OpenAPI documents say is what the server does; and Prometheus's own reader reads the metrics.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn schemathesis_finds_what_the_documents_say() {
+        play("python/openapi_client.py", 4).await;
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn fhirpy_reads_pages_and_writes_and_other_models_read_everything() {
         play("python/fhirpy_client.py", 15).await;

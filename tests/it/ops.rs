@@ -587,21 +587,52 @@ impl Bare {
         let environment = SystemEnvironment::relative_to(directory.path());
         let checked = config::check(Text { file: "two.toml", text: TWO, environment: &environment }, &[]).unwrap();
         let random = Arc::new(SystemRandom);
-        let Opened { backend, engines, .. } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
+        let Opened { backend, engines, metrics, .. } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, HttpLimits { body: 1 << 20, authorize: 1 << 16 }))).collect();
-        let ops =
-            Ops { sites, token: token.map(|token| Digest::of(token.as_bytes())), test_clock: None, register: register(random), control: Control::default() };
+        let (token, store) = (token.map(|token| Digest::of(token.as_bytes())), Arc::clone(&backend));
+        // One that only looks, where there is one that does not.
+        let read_token = token.map(|_| Digest::of(b"r"));
+        let ops = Ops { sites, token, read_token, metrics, store, test_clock: None, register: register(random), control: Control::default() };
         Self { router: router(ops), backend }
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let request = http::Request::builder().method(method).uri(path).header("authorization", "Bearer t").header("content-type", "application/json");
+        self.ask_with("t", method, path, body).await
+    }
+
+    async fn ask_with(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let request =
+            http::Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}")).header("content-type", "application/json");
         let request = request.body(body.map_or_else(Body::empty, |body| Body::from(body.to_string()))).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         (status, serde_json::from_slice(&bytes).unwrap())
     }
+}
+
+#[tokio::test]
+async fn a_token_that_only_looks_changes_nothing() {
+    let bare = Bare::open(Some("t")).await;
+    for path in
+        ["/clients?issuer=https://a.example", "/keys?issuer=https://a.example", "/grants?issuer=https://a.example", "/sessions?issuer=https://b.example"]
+    {
+        assert_eq!(bare.ask_with("r", Method::GET, path, None).await.0, StatusCode::OK, "{path}");
+        assert_eq!(bare.ask_with("another", Method::GET, path, None).await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for (method, path) in [
+        (Method::POST, "/clients"),
+        (Method::DELETE, "/clients/epj"),
+        (Method::POST, "/clients/epj/rotate-secret"),
+        (Method::POST, "/keys/rotate"),
+        (Method::POST, "/grants/revoke"),
+        (Method::POST, "/sessions/revoke"),
+        (Method::PUT, "/test/clock"),
+    ] {
+        let (status, body) = bare.ask_with("r", method, path, None).await;
+        assert_eq!((status, &body["error"]), (StatusCode::FORBIDDEN, &json!("insufficient_scope")), "{path}");
+    }
+    bare.backend.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ const EXPECTED: &[(&str, Option<u16>, Option<u16>)] = &[
     ("/a/userinfo", Some(401), Some(401)),
     ("/a/launches", None, Some(401)),
     ("/a/launches/end-session", None, Some(401)),
+    // What the two take, for everyone.
+    ("/a/launches/openapi.json", Some(200), None),
     // Logging out needs no credentials: it asks.
     ("/a/logout", Some(200), Some(200)),
     // A page to sign in at; a form that was not shown before is refused.
@@ -129,7 +131,7 @@ async fn every_route_has_an_answer_for_somebody_without_credentials() {
                 assert!(reply.header("www-authenticate").is_some(), "{method} {template}: RFC 9110 §15.5.2");
             }
             // Only what anybody may know may be kept.
-            let open = template.contains("well-known") || template.ends_with("/jwks");
+            let open = template.contains("well-known") || template.ends_with("/jwks") || template.ends_with("/openapi.json");
             assert_eq!(reply.header("cache-control").unwrap().contains("no-store"), !(open && status.is_some()), "{method} {template}");
         }
     }

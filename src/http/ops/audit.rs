@@ -15,13 +15,8 @@ const LARGEST: usize = 1000;
 /// file, so that the chain can be checked.
 pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Refusal> {
     let query = ask::query(&uri, &["after", "limit"])?;
-    let number = |name: &str| {
-        let text = query.get(name);
-        let parsed = text.map(|text| text.parse::<u64>().map_err(|_| Refusal::invalid(format!("{name} must be a number"))));
-        parsed.transpose()
-    };
-    let limit = number("limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LARGEST)).clamp(1, LARGEST);
-    let after = number("after")?;
+    let limit = ask::limit(&query, LIMIT, LARGEST)?;
+    let after = query.get("after").map(|text| ask::digits(text).ok_or_else(|| Refusal::invalid("after must be a number"))).transpose()?;
     let audit = ops.audit();
     let Some((dir, _)) = audit.followed() else { return Err(Refusal::not_found("this server keeps no audit log")) };
     // What was answered before this question is in the answer.
@@ -37,7 +32,7 @@ pub async fn tail(State(ops): State<Ops>, uri: Uri) -> Result<NoStore<Value>, Re
 /// How the log does, for `/health`.
 pub(super) fn health(ops: &Ops) -> Option<Value> {
     let audit = ops.audit();
-    let Status { head, failing, lost, forward } = audit.status()?;
+    let Status { head, failing, lost, waiting: _, forward } = audit.status()?;
     let forward =
         forward.map(|state| json!({ "forwarded": state.forwarded, "behind": head.seq.saturating_sub(state.forwarded), "last_error": state.last_error }));
     let status = if failing.is_some() { "failing" } else { "ok" };

@@ -75,6 +75,13 @@ impl Refusal {
         Self { challenge, guess: true, ..Self::new(StatusCode::UNAUTHORIZED, "invalid_token", "that is not the operations token") }
     }
 
+    /// RFC 6750 §3.1.
+    pub fn forbidden() -> Self {
+        let challenge = Some("Bearer realm=\"helsebro operations\", error=\"insufficient_scope\"");
+        let why = "ops_read_token only looks; what changes something needs ops_token";
+        Self { challenge, ..Self::new(StatusCode::FORBIDDEN, "insufficient_scope", why) }
+    }
+
     pub fn unavailable(description: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description)
     }

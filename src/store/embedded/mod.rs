@@ -22,14 +22,14 @@ use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::{Database, ReadTransaction, ReadableDatabase as _};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _};
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::{Medium, StoreFile};
 use self::layout::{RECORDS, kind_prefix, record, record_key};
 use self::recent::{Known, Recent};
 use self::writer::{Job, Task, Writer};
-use super::{About, Backend, Commit, Key, Kind, Record, Space, StoreError, Version};
+use super::{About, Backend, Commit, Depth, Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
 
 /// So many jobs may wait for the writer; whoever comes after them waits to be let in.
@@ -233,6 +233,15 @@ impl Backend for Embedded {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || shared.check_expiries()).await;
         self.noticed(read.unwrap_or_else(|_| Err(StoreError::Unreachable("the process is ending".to_owned()))))
+    }
+
+    fn depth(&self) -> Depth {
+        Depth {
+            waiting: Some(self.jobs.max_capacity().saturating_sub(self.jobs.capacity())),
+            bytes: std::fs::metadata(&self.shared.path).ok().map(|file| file.len()),
+            // The length of a table stands in its root.
+            records: self.shared.read(|transaction| Ok(transaction.open_table(RECORDS)?.len()?)).ok(),
+        }
     }
 
     async fn close(&self) -> Result<(), StoreError> {

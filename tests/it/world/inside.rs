@@ -15,6 +15,7 @@ use helsebro::fhir_client::FhirClient;
 use helsebro::http::{HttpLimits, Site, router};
 use helsebro::jose::seal::SealKey;
 use helsebro::listen::{Limits, Listener, serve};
+use helsebro::metrics::Metrics;
 use helsebro::random::{Random, SystemRandom};
 use helsebro::store::memory::Memory;
 use helsebro::store::{Backend, Commit, Key, Kind, Record, Space, Store, StoreError, Version};
@@ -87,7 +88,7 @@ pub async fn node(site: &Site, store: &Arc<Flaky>, clock: &Arc<FixedClock>) -> (
     let fhir = rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, Duration::from_secs(5)))).collect();
     let upstream = rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
     let poster = Poster::new(FetchLimits::default());
-    let engine = Engine::new(Parts { rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream });
+    let engine = Engine::new(Parts { rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream, metrics: Metrics::new() });
     let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
     let listener = Listener::bind("127.0.0.1:0").await.unwrap();
     let at = format!("http://{}", listener.local_addr());
@@ -128,7 +129,8 @@ impl Inside {
         let fhir = issuer.rules.fhir.iter().map(|server| (server.base.clone(), FhirClient::new(&server.base, timeout))).collect();
         let upstream = issuer.rules.upstream.clone().map(|rules| Upstream::new(rules, shared.clone(), random.clone()));
         let poster = Poster::new(FetchLimits::default());
-        let engine = Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream });
+        let engine =
+            Engine::new(Parts { rules: issuer.rules, store, keys, clock: shared, random, client_keys, poster, fhir, upstream, metrics: Metrics::new() });
         let site = Arc::new(Site::new(engine, HttpLimits { body: 65_536, authorize: 65_536 }));
         let stop = CancellationToken::new();
         let serving = serve(listener, router::service(&[Arc::clone(&site)], Duration::from_secs(30)), Limits::default(), stop.clone(), Duration::ZERO);
