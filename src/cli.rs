@@ -7,6 +7,7 @@ mod fhir;
 mod helseid;
 mod keys;
 mod log;
+mod pinned;
 mod show;
 
 use std::io::{self, Write as _};

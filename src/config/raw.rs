@@ -38,7 +38,18 @@ raw_table! {
         shutdown_grace: Duration,
         log: String,
         log_level: String,
+        socket_mode: String,
+        h2c: bool,
+        trusted_proxies: Texts,
+        forwarded_header: String,
+        tls: RawTls,
+        ops_tls: RawTls,
     }
+}
+
+raw_table! {
+    /// `[server.tls]`, `[server.ops_tls]`
+    RawTls { cert: String, key: String }
 }
 
 raw_table! {
@@ -76,6 +87,8 @@ raw_table! {
         header_timeout: Duration,
         request_timeout: Duration,
         write_timeout: Duration,
+        handshake_timeout: Duration,
+        max_streams: i64,
     }
 }
 
@@ -112,6 +125,7 @@ raw_table! {
     /// `[[issuer]]`
     RawIssuer {
         url: String,
+        internal_urls: Texts,
         name: String,
         default_lang: String,
         login: Texts,
