@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
@@ -23,7 +23,7 @@ struct Pinned {
 pub(super) fn client(cert: &Path) -> io::Result<ClientConfig> {
     let cert =
         CertificateDer::from_pem_slice(&std::fs::read(cert)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it holds no certificate in PEM"))?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().map_err(io::Error::other)?;
     Ok(config.dangerous().with_custom_certificate_verifier(Arc::new(Pinned { cert, provider })).with_no_client_auth())
 }

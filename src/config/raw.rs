@@ -289,6 +289,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("fetch", RawFetch::KEYS),
     ("audit", RawAudit::KEYS),
     ("audit.forward", RawForward::KEYS),
+    ("server.tls", RawTls::KEYS),
+    ("server.ops_tls", RawTls::KEYS),
     ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),
     ("issuer.fhir", RawFhir::KEYS),

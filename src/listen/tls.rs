@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ProducesTickets, ResolvesServerCert};
@@ -143,7 +143,7 @@ impl Tls {
         let certified = contents.certified(&files, &provider)?;
         let unusable = |error| TlsError::Unusable { cert: files.cert.clone(), key: files.key.clone(), error };
         // Keys of tickets change every six hours and are nowhere but in memory, so that what was said stays said in confidence. RFC 9325 §3.4.
-        let tickets = aws_lc_rs::Ticketer::new().map_err(unusable)?;
+        let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(unusable)?;
         let config = config(certified, &provider, &tickets).map_err(unusable)?;
         let known = Known { used: contents.digest(), broken: None, state: TlsState::default() };
         Ok(Self(Arc::new(Inner { config: ArcSwap::from_pointee(config), known: Mutex::new(known), files, provider, tickets })))
@@ -231,7 +231,7 @@ impl Tls {
 }
 
 fn provider() -> CryptoProvider {
-    let mut provider = aws_lc_rs::default_provider();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| suite.tls13().is_some() || SUITES_1_2.contains(&suite.suite()));
     provider
 }
