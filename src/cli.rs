@@ -11,6 +11,7 @@ mod helseid;
 mod keys;
 mod log;
 mod notify;
+mod pinned;
 mod sessions;
 mod show;
 mod store;

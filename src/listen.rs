@@ -1,40 +1,39 @@
 //! The accept loop everything serves with: bounded in connections, also of one peer, in header size and header time, and in how long a
 //! peer may take nothing of its answer; drained when told to stop.
-//! HTTP/1.1 only; whoever needs TLS or HTTP/2 puts a proxy before it. RFC 9112.
+//! HTTP/1.1 (RFC 9112) and, where TLS or a switch says so, HTTP/2 (RFC 9113); over TCP or a socket file.
 
+mod address;
 mod network;
+mod preface;
 mod seats;
+mod speak;
 mod stall;
+mod streams;
+pub mod tls;
+mod unix;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::Response;
-use http::{HeaderValue, header};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
-pub use network::Network;
+pub use address::{Address, Peer};
+pub use network::{ForwardedHeader, Network, Proxies, Range};
 use seats::{Seat, Seats};
+use speak::Speech;
 use stall::Stall;
+use tls::Tls;
+use unix::SocketFile;
 
 /// Pause after an accept that failed because the machine is out of something (file descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// The least buffer the HTTP parser works with, in bytes.
-const SMALLEST_BUFFER: usize = 8 * 1024;
 
 /// What one listener lets its peers take.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +51,10 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// Header fields of a request; more is answered with 431.
     pub max_headers: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// Requests that one HTTP/2 connection may have under way; those beyond are refused. RFC 9113 §5.1.2.
+    pub max_streams: u32,
 }
 
 impl Default for Limits {
@@ -63,14 +66,11 @@ impl Default for Limits {
             max_connections_per_address: 1024,
             max_header_bytes: 64 * 1024,
             max_headers: 100,
+            handshake_timeout: Duration::from_secs(10),
+            max_streams: 100,
         }
     }
 }
-
-/// The address at the other end of the connection, in the extensions of every request: `Extension(PeerAddr(peer))`.
-/// Behind a proxy it is the proxy's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// A bound address that nobody is served at yet; peers may connect and wait.
 #[derive(Debug)]
@@ -106,19 +106,74 @@ impl From<Listener> for TcpListener {
     }
 }
 
+/// A way in: a listener of one kind or the other, and what is spoken there.
+#[derive(Debug)]
+pub struct Entrance {
+    socket: Socket,
+    address: Address,
+    tls: Option<Tls>,
+    h2c: bool,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[expect(dead_code, reason = "goes with the listener")] SocketFile),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Entrance {
+    /// Listens on an address; `mode` is that of a socket file.
+    ///
+    /// # Errors
+    /// When somebody else listens there, or we may not. [`io::ErrorKind::AlreadyExists`] where a file is in the way.
+    pub async fn bind(address: &Address, mode: u32) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Ok(Listener::bind(address).await?.into()),
+            Address::Unix(path) => Self::unix(path, mode),
+        }
+    }
+
+    fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+        let (listener, file) = unix::bind(path, mode)?;
+        Ok(Self { socket: Socket::Unix(listener, file), address: Address::Unix(PathBuf::from(path)), tls: None, h2c: false })
+    }
+
+    pub fn local_addr(&self) -> &Address {
+        &self.address
+    }
+
+    /// The same, with TLS alone.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The same; whether HTTP/2 is taken in the clear, from who begins with it. RFC 9113 §3.3.
+    #[must_use]
+    pub fn with_h2c(self, h2c: bool) -> Self {
+        Self { h2c, ..self }
+    }
+}
+
+impl From<Listener> for Entrance {
+    fn from(Listener { tcp, address }: Listener) -> Self {
+        Self { socket: Socket::Tcp(tcp), address: address.into(), tls: None, h2c: false }
+    }
+}
+
 /// Serves until `stop`. Then nothing new is accepted, idle connections are closed, requests under way are answered with
-/// `Connection: close`, and what is not done after `grace` is cut off. Returns when no connection is left; dropping the future
-/// cuts all of them off at once.
-pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
-    let listener = listener.into();
+/// `Connection: close` (or after GOAWAY), and what is not done after `grace` is cut off. Returns when no connection is left; dropping
+/// the future cuts all of them off at once.
+pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
+    let Entrance { socket, tls, h2c, .. } = entrance.into();
     let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let seats = Seats::new(limits.max_connections_per_address);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
-        .max_header_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
-        .max_headers(limits.max_headers);
+    let speech = Arc::new(Speech::new(limits, tls, h2c));
 
     let mut connections = JoinSet::new();
     loop {
@@ -126,22 +181,32 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&socket, &room) => accepted,
         };
         let Some((stream, peer, room)) = accepted else { continue };
-        let Some(seat) = seats.take(Network::of(peer.ip())) else {
-            tracing::debug!(%peer, "closed: this peer has as many connections as it may");
-            continue;
+        // Whoever comes through a socket file has no address to have a share by, and was let in by the file's mode.
+        let seat = match peer {
+            Peer::Unix => None,
+            Peer::Tcp(_) => match seats.take(peer.network()) {
+                Some(seat) => Some(seat),
+                None => {
+                    tracing::debug!(%peer, "closed: this peer has as many connections as it may");
+                    continue;
+                }
+            },
         };
-        let connection = connection(Stall::new(stream, limits.write_timeout), peer, service.clone(), http.clone(), stop.clone());
+        let (speech, service, stop) = (Arc::clone(&speech), service.clone(), stop.clone());
         connections.spawn(async move {
-            connection.await;
-            drop::<(OwnedSemaphorePermit, Seat)>((room, seat));
+            match stream {
+                Stream::Tcp(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, service, stop).await,
+                Stream::Unix(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, service, stop).await,
+            }
+            drop::<(OwnedSemaphorePermit, Option<Seat>)>((room, seat));
         });
     }
 
     // Closed before draining, so that a balancer's next attempt is refused and goes elsewhere.
-    drop(listener);
+    drop(socket);
     let drained = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(connections = connections.len(), "connections cut off after the grace period");
@@ -150,14 +215,18 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
 }
 
 /// The next connection together with its seat; `None` after a failure that says nothing about the next attempt.
-async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(socket: &Socket, room: &Arc<Semaphore>) -> Option<(Stream, Peer, OwnedSemaphorePermit)> {
     let room = Arc::clone(room).acquire_owned().await.ok()?;
-    match tcp.accept().await {
-        Ok((stream, peer)) => {
+    let accepted = match socket {
+        Socket::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
             // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
             let _ = stream.set_nodelay(true);
-            Some((stream, peer, room))
-        }
+            (Stream::Tcp(stream), Peer::Tcp(peer))
+        }),
+        Socket::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+    };
+    match accepted {
+        Ok((stream, peer)) => Some((stream, peer, room)),
         // The peer went away while it waited.
         Err(gone) if matches!(gone.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => None,
         Err(error) => {
@@ -166,36 +235,6 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, 
             None
         }
     }
-}
-
-async fn connection(stream: Stall<TcpStream>, peer: SocketAddr, service: Router, http: http1::Builder, stop: CancellationToken) {
-    let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(PeerAddr(peer));
-        answer(service.clone(), request.map(Body::new))
-    });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        // The peer's doing, mostly: malformed requests, time-outs, resets.
-        tracing::debug!(%peer, %error, "connection ended early");
-    }
-}
-
-async fn answer(service: Router, request: http::Request<Body>) -> Result<Response, Infallible> {
-    // A length beside a transfer coding is gone when we see the request; two parties that read such a message differently have nothing
-    // to disagree about where nothing follows it. RFC 9112 §6.1.
-    let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let mut response = service.oneshot(request).await?;
-    if is_last {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }
 
 #[cfg(test)]

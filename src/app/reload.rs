@@ -27,6 +27,7 @@ use crate::http::Site;
 use crate::http::ops::{self, Control, Ops, Reload, Reloaded};
 use crate::http::router::{Issuers, issuers};
 use crate::random::Random;
+use crate::listen::tls::Tls;
 use crate::secret::{Digest, Secret};
 use crate::store::Backend;
 use crate::time::{Clock, SystemClock, UnixTime};
@@ -44,6 +45,8 @@ pub(super) struct Grounds {
     pub random: Arc<dyn Random>,
     pub audit: Audit,
     pub test_clock: Option<Arc<SystemClock>>,
+    /// The certificates of the listeners: looked at again with the configuration, and by themselves.
+    pub tls: Vec<Tls>,
     pub stop: CancellationToken,
 }
 
@@ -215,6 +218,9 @@ impl Reloader {
         };
         let Loaded { checked, written, files } = loaded;
         self.keep(files);
+        for tls in &self.grounds.tls {
+            tls.reload().map_err(|error| vec![error.to_string()])?;
+        }
         let changes = config::differences(&served.written, &written);
         if changes.is_empty() {
             return Ok(Reloaded::Unchanged);

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
@@ -19,8 +21,9 @@ use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
 use crate::domain::audit::{Action, Facts};
 use crate::engine::keys::KeysError;
-use crate::http::Site;
-use crate::listen::{Limits, Listener, serve};
+use crate::http::{Site, peer};
+use crate::listen::tls::{Tls, TlsError, TlsFiles};
+use crate::listen::{Address, Entrance, Limits, Listener, serve};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
@@ -43,13 +46,17 @@ pub enum StartError {
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot listen on {address}: {error}")]
-    Listen { address: SocketAddr, error: io::Error },
+    Listen { address: Address, error: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A server at work.
 pub struct Running {
-    pub public: SocketAddr,
-    pub ops: SocketAddr,
+    pub public: Address,
+    pub ops: Address,
+    /// The certificates of the listeners that speak TLS.
+    pub tls: Vec<Tls>,
     /// What lets another configuration take the place of the one it was started with.
     pub reloader: Arc<Reloader>,
     stop: CancellationToken,
@@ -63,20 +70,23 @@ pub struct Running {
 /// # Errors
 /// [`StartError::Listen`]
 pub async fn bind(address: SocketAddr) -> Result<Listener, StartError> {
-    Listener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+    Listener::bind(address).await.map_err(|error| StartError::Listen { address: address.into(), error })
 }
 
 /// What a server listens on. Bound before anything else, so that a second server on the same ports does not touch the store.
-pub struct Listeners {
-    pub public: Listener,
-    pub ops: Listener,
+pub struct Listeners<L = Listener> {
+    pub public: L,
+    pub ops: L,
 }
 
-impl Listeners {
+impl Listeners<Entrance> {
     /// # Errors
     /// [`StartError::Listen`]
     pub async fn of(config: &Config) -> Result<Self, StartError> {
-        Ok(Self { public: bind(config.server.listen).await?, ops: bind(config.server.ops_listen).await? })
+        let server = &config.server;
+        let at =
+            async |address: &Address| Entrance::bind(address, server.socket_mode).await.map_err(|error| StartError::Listen { address: address.clone(), error });
+        Ok(Self { public: at(&server.listen).await?, ops: at(&server.ops_listen).await? })
     }
 }
 
@@ -86,7 +96,7 @@ impl Listeners {
 /// [`StartError`]
 pub async fn start(
     config: &Config,
-    Listeners { public, ops }: Listeners,
+    Listeners { public, ops }: Listeners<impl Into<Entrance>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
@@ -102,11 +112,15 @@ pub async fn start(
 pub async fn start_beside(
     config: &Config,
     neighbour: Option<&Config>,
-    Listeners { public, ops }: Listeners,
+    Listeners { public, ops }: Listeners<impl Into<Entrance>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
+    let (tls, ops_tls) = (open_tls(config.server.tls.as_ref())?, open_tls(config.server.ops_tls.as_ref())?);
+    let public = public.into().with_tls(tls.clone()).with_h2c(config.server.h2c);
+    let ops = ops.into().with_tls(ops_tls.clone());
+    let tls: Vec<Tls> = tls.into_iter().chain(ops_tls).collect();
     let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
     let audit = open_audit(config, &keeping.seal, clock.clone(), &*random)?;
     let sites: Vec<Arc<Site>> = engines.into_iter().map(|engine| site(engine, config, &audit)).collect();
@@ -123,17 +137,19 @@ pub async fn start_beside(
         write_timeout: config.http.write_timeout,
         max_connections: config.http.max_connections,
         max_connections_per_address: config.http.max_connections_per_address,
+        handshake_timeout: config.http.handshake_timeout,
+        max_streams: config.http.max_streams,
         ..Limits::default()
     };
     let forwarding = forward(config, &audit, &stop);
     let store = Arc::clone(&keeping.store);
-    let grounds = Grounds { keeping, clock: clock.clone(), random, audit: audit.clone(), test_clock, stop: stop.clone() };
+    let grounds = Grounds { keeping, clock: clock.clone(), random, audit: audit.clone(), test_clock, tls: tls.clone(), stop: stop.clone() };
     let reloader = Reloader::new(grounds, config, sites, beside.clone());
     let grace = config.server.shutdown_grace;
-    let (public_address, ops_address) = (public.local_addr(), ops.local_addr());
+    let (public_address, ops_address) = (public.local_addr().clone(), ops.local_addr().clone());
     let mut tasks = vec![
-        tokio::spawn(serve(public, reloader.public(), listening, stop.clone(), grace)),
-        tokio::spawn(serve(ops, reloader.operations(), listening, stop.clone(), grace)),
+        tokio::spawn(serve(public, behind(reloader.public(), config), listening, stop.clone(), grace)),
+        tokio::spawn(serve(ops, behind(reloader.operations(), config), listening, stop.clone(), grace)),
         tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), clock.clone(), stop.clone())),
         tokio::spawn(follow(store, stop.clone())),
     ];
@@ -144,7 +160,18 @@ pub async fn start_beside(
     tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(Arc::clone(&fixed), backend, clock, stop.clone()))));
     tasks.extend(beside.iter().map(|site| tokio::spawn(tell(site.engine.rules.issuer.clone(), Arc::clone(&fixed), stop.clone()))));
     tasks.extend(forwarding);
-    Ok(Running { public: public_address, ops: ops_address, reloader, stop, tasks, backend, audit })
+    tasks.extend(tls.iter().map(|tls| tokio::spawn(tls.clone().watch(stop.clone()))));
+    Ok(Running { public: public_address, ops: ops_address, tls, reloader, stop, tasks, backend, audit })
+}
+
+fn open_tls(files: Option<&TlsFiles>) -> Result<Option<Tls>, TlsError> {
+    files.cloned().map(Tls::open).transpose()
+}
+
+/// The same service, with what trusted proxies say believed.
+fn behind(service: Router, config: &Config) -> Router {
+    let proxies = &config.server.proxies;
+    if proxies.is_nobody() { service } else { service.layer(from_fn_with_state(Arc::new(proxies.clone()), peer::behind)) }
 }
 
 /// Starts sending the audit log on, where it is to be.
@@ -158,6 +185,14 @@ fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Option<J
 }
 
 impl Running {
+    /// Takes new certificates into use, where the files hold others. What is wrong with one is logged, and the one from before stays.
+    pub fn reload_certificates(&self) {
+        for tls in &self.tls {
+            // It is in the log, and in the certificate's state.
+            let _logged = tls.reload();
+        }
+    }
+
     /// Stops accepting, finishes what has begun, and closes the store.
     pub async fn stop(self) {
         self.stop.cancel();

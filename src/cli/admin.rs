@@ -12,9 +12,11 @@ use clap::{ArgGroup, Args, ValueEnum};
 use reqwest::Method;
 use serde_json::Value;
 
+use super::pinned;
 use crate::app::admin::{Answer, Offline, OfflineError};
 use crate::app::moving::MoveError;
 use crate::config::{self, Config, Environment as _, Findings, SystemEnvironment};
+use crate::listen::Address;
 use crate::random::SystemRandom;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -312,11 +314,8 @@ fn server(ops: &str, token_file: Option<&Path>) -> Result<Server, AdminError> {
 async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Found, AdminError> {
     let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
     let config = config::load(path, &clients).map_err(|found| AdminError::Config(Box::new(found)))?.config;
-    let address = reachable(config.server.ops_listen);
-    if address.port() == 0 {
-        return Err(AdminError::AnyPort);
-    }
-    let (http, base) = (http(), format!("http://{address}"));
+    let (http, base) = line(&config)?;
+    let address = &config.server.ops_listen;
     match http.get(format!("{base}/health")).send().await {
         Ok(_) => match config.server.ops_token {
             Some(token) => Ok(Found::Server(Server { http, base, token })),
@@ -340,6 +339,25 @@ pub fn not_offline(error: OfflineError, at: String) -> AdminError {
     }
 }
 
+/// How the operations listener of a configuration is reached, and its base URL.
+fn line(config: &Config) -> Result<(reqwest::Client, String), AdminError> {
+    let scheme = if config.server.ops_tls.is_some() { "https" } else { "http" };
+    let mut client = plain();
+    if let Some(files) = &config.server.ops_tls {
+        let pinned = pinned::client(&files.cert).map_err(|error| AdminError::File { path: files.cert.clone(), error })?;
+        client = client.tls_backend_preconfigured(pinned);
+    }
+    let at = match &config.server.ops_listen {
+        Address::Tcp(address) if address.port() == 0 => return Err(AdminError::AnyPort),
+        Address::Tcp(address) => reachable(*address).to_string(),
+        Address::Unix(path) => {
+            client = client.unix_socket(path.clone());
+            "localhost".to_owned()
+        }
+    };
+    Ok((client.build().expect("the provider is installed, and nothing else was asked for"), format!("{scheme}://{at}")))
+}
+
 /// Where a listener of this machine is reached: one on every address is also on loopback.
 pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
@@ -351,16 +369,20 @@ pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
 }
 
 pub(super) fn http() -> reqwest::Client {
-    // Whoever installs a provider first wins; there is only this one to install.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let made = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-    made.expect("the provider was installed on the line above")
+    plain().build().expect("the provider was installed by making it")
 }
 
+fn plain() -> reqwest::ClientBuilder {
+    // Whoever installs a provider first wins; there is only this one to install.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy()
+}
+
+/// Nobody listens: at an address, or at a socket file that may not even be there.
 fn is_refused(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(deeper) = cause {
-        if deeper.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+        if deeper.downcast_ref::<io::Error>().is_some_and(|io| matches!(io.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)) {
             return true;
         }
         cause = deeper.source();

@@ -1,24 +1,24 @@
 //! The tables about the process itself: `[server]`, `[store]`, `[keys]`, `[http]`, `[fetch]`, `[guess]`.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::listening::{self, address, overlap};
 use super::problem::Findings;
 use super::raw::{RawFetch, RawGuess, RawHttp, RawKeys, RawServer, RawStore};
 use super::read::{Field, RawSecret};
 use super::redis::{for_redis_alone, redis};
 use super::secrets::{Environment, Source};
 use super::types::{Durability, Fetch, Http, Keys, LogFormat, Server, Store};
-use super::values::{duration, number, parsed, word_or};
+use super::values::{duration, number, word_or};
 use crate::domain::guess::GuessLimits;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `local`: every issuer is on loopback, so secrets may stand in the file.
 pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool, found: &mut Findings) -> Server {
-    let listen = address(&raw.listen, 9400, found);
-    let ops_listen = address(&raw.ops_listen, 9401, found);
-    if overlap(listen, ops_listen) {
+    let listen = address(&raw.listen, 9400, environment, found);
+    let ops_listen = address(&raw.ops_listen, 9401, environment, found);
+    if overlap(&listen, &ops_listen) {
         found.refuse(raw.ops_listen.place(), format!("is where the public listener is ({listen}): operations never share it; write \"127.0.0.1:9401\""));
     }
     let ops_token = raw.ops_token.get().and_then(|secret| Source::File(environment).resolve_strong(secret, raw.ops_token.place(), local, found));
@@ -28,7 +28,7 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
     {
         found.refuse(raw.ops_read_token.place(), "is the same as ops_token, so whoever may look may change everything; make another: openssl rand -base64 32");
     }
-    if !ops_listen.ip().is_loopback() {
+    if !ops_listen.is_local() {
         if !raw.ops_allow_remote.get().copied().unwrap_or(false) {
             found.refuse_value(
                 raw.ops_listen.place(),
@@ -40,7 +40,17 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
             found.refuse(raw.ops_token.place(), "is missing, and the operations listener can be reached from other machines; write { file = \"…\" }");
         }
     }
+    let socket_mode = listening::socket_mode(raw, [&listen, &ops_listen], found);
+    let proxies = listening::proxies(raw, [&listen, &ops_listen], found);
+    if listen.tcp().is_none() && !proxies.unix {
+        found.warn(raw.listen.place(), "is a socket file, and trusted_proxies has no \"unix\": all who come through it count as one when guesses are limited");
+    }
     Server {
+        socket_mode,
+        tls: listening::tls(&raw.tls, environment, found),
+        ops_tls: listening::tls(&raw.ops_tls, environment, found),
+        h2c: listening::h2c(raw, found),
+        proxies,
         listen,
         ops_listen,
         ops_token,
@@ -61,18 +71,6 @@ pub(super) fn server(raw: &RawServer, environment: &dyn Environment, local: bool
             found,
         ),
     }
-}
-
-fn address(field: &Field<String>, port: u16, found: &mut Findings) -> SocketAddr {
-    let default = SocketAddr::from(([127, 0, 0, 1], port));
-    let Field::Given(text, place) = field else { return default };
-    let wrong = |_| format!("must be an address and a port; write \"{default}\"");
-    parsed(text, place, |text| text.parse::<SocketAddr>().map_err(wrong), found).unwrap_or(default)
-}
-
-/// Whether two listeners would meet: the same port, and one address that takes in the other. Port 0 is a free one each time.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 /// `local`: every issuer is on loopback, so secrets may stand in the file.
@@ -155,6 +153,8 @@ pub(super) fn http(raw: &RawHttp, found: &mut Findings) -> Http {
         header_timeout: duration(&raw.header_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
         request_timeout: duration(&raw.request_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
         write_timeout: duration(&raw.write_timeout, 30 * SECOND, SECOND..=300 * SECOND, "", found),
+        handshake_timeout: duration(&raw.handshake_timeout, 10 * SECOND, SECOND..=60 * SECOND, "", found),
+        max_streams: u32::try_from(number(&raw.max_streams, 100, 1..=1000, "requests", found)).unwrap_or(u32::MAX),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::{FhirServer, IssuerRules, LONGEST_LAUNCH, Lifetimes, LocalUser, LoginWay};
 use crate::domain::keys::{DEFAULT_MAX_AGE, DEFAULT_OVERLAP, SPREADING};
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
+use crate::protocol::internal_url::InternalUrl;
 use crate::protocol::lang::Lang;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -101,7 +102,7 @@ fn apart(new: &Issuer, old: &Issuer, place: &Place, found: &mut Findings) {
 
 fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Environment, others: &[IssuerConfig], found: &mut Findings) -> IssuerConfig {
     let loopback = url.is_loopback();
-    if loopback && !server.listen.ip().is_loopback() {
+    if loopback && !server.listen.is_local() {
         found.warn(raw.url.place(), format!("is on loopback, with its leniencies, but {} can be reached from other machines", server.listen));
     }
     let login = login(&raw.login, &url, server, found);
@@ -114,7 +115,15 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
     } else if !login.contains(&LoginWay::Local) && !users.is_empty() {
         found.warn(raw.user.place(), "is not used: login does not have \"local\"");
     }
+    if server.tls.is_some() && url.as_str().starts_with("http:") {
+        found.refuse_value(
+            raw.url.place(),
+            url.as_str(),
+            format!("is http, and [server.tls] speaks https alone; write \"{}\"", url.as_str().replacen("http:", "https:", 1)),
+        );
+    }
     let rules = IssuerRules {
+        internal_urls: internal_urls(&raw.internal_urls, &url, server, found),
         name: raw.name.get().cloned().unwrap_or_else(|| url.authority()),
         default_lang: word_or(&raw.default_lang, Lang::Nb, &[("nb", Lang::Nb), ("en", Lang::En)], found),
         login,
@@ -135,6 +144,57 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
     IssuerConfig { rules, keys: key_schedule(raw, found) }
 }
 
+/// Where else it is reached. Paths are the same under every name: what is told apart is the host alone.
+fn internal_urls(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, found: &mut Findings) -> Vec<InternalUrl> {
+    let mut urls: Vec<InternalUrl> = Vec::new();
+    for item in each_once(field, found) {
+        let Some(url) = parsed(&item.value, &item.place, InternalUrl::parse, found) else { continue };
+        if url.path() != issuer.path() {
+            let host = url.authority();
+            let scheme = if url.is_https() { "https" } else { "http" };
+            found.refuse_value(&item.place, url.as_str(), format!("has another path than {issuer}; write \"{scheme}://{host}{}\"", issuer.path()));
+            continue;
+        }
+        if urls.iter().any(|other| other.authority() == url.authority()) {
+            found.refuse_value(&item.place, url.as_str(), "has the host of another internal URL of this issuer; each has its own");
+            continue;
+        }
+        if !url.is_https() && server.tls.is_some() && server.proxies.is_nobody() {
+            found.refuse_value(&item.place, url.as_str(), "is http, and [server.tls] speaks https alone; write https");
+        } else if !url.is_https() && !url.is_loopback() && server.listen.tcp().is_some() {
+            found
+                .warn(&item.place, "is http: tokens and secrets go in the clear through that network (RFC 6749 §1.6); write https where anybody else is on it");
+        }
+        urls.push(url);
+    }
+    urls
+}
+
+/// A request must be for one issuer whatever name it uses: an internal host is nobody's public one, and on one that several share they do not
+/// lie inside each other.
+pub(super) fn internal_urls_apart(raw: &Field<Vec<Placed<RawIssuer>>>, issuers: &[IssuerConfig], found: &mut Findings) {
+    for (index, (item, issuer)) in raw.get().into_iter().flatten().zip(issuers).enumerate() {
+        let place = item.value.internal_urls.place();
+        for url in &issuer.rules.internal_urls {
+            if let Some(other) = issuers.iter().find(|other| other.url().authority() == url.authority()) {
+                found.refuse_value(
+                    place,
+                    url.as_str(),
+                    format!("has the host of {}, where pages and cookies are; an internal URL has a host of its own", other.url()),
+                );
+            }
+            let before = issuers.iter().take(index).flat_map(|other| other.rules.internal_urls.iter().map(move |theirs| (other, theirs)));
+            for (other, theirs) in before.filter(|(_, theirs)| theirs.authority() == url.authority()) {
+                let (ours, path) = (url.path(), theirs.path());
+                let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+                if url.is_https() != theirs.is_https() || inside(&ours, &path) || inside(&path, &ours) {
+                    found.refuse_value(place, url.as_str(), format!("cannot be told from \"{theirs}\" of {}; give it a host of its own", other.url()));
+                }
+            }
+        }
+    }
+}
+
 fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, found: &mut Findings) -> Vec<LoginWay> {
     let Field::Given(list, place) = field else { return vec![LoginWay::Ehr] };
     if list.is_empty() {
@@ -146,7 +206,7 @@ fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, f
         let Some(way) = word(&item.value, &item.place, &known, found) else { continue };
         if way == LoginWay::Local && !issuer.is_loopback() {
             found.refuse_value(&item.place, &item.value, format!("lets anybody be anybody and is for loopback issuers only, not {issuer}; leave it out"));
-        } else if way == LoginWay::Local && !server.listen.ip().is_loopback() {
+        } else if way == LoginWay::Local && !server.listen.is_local() {
             found.refuse_value(
                 &item.place,
                 &item.value,

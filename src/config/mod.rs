@@ -10,6 +10,7 @@ mod explain;
 mod explain_client;
 mod helseid;
 mod issuer;
+mod listening;
 mod node;
 mod presets;
 mod problem;
@@ -106,6 +107,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
             needs.extend(add_clients(raw.client, &mut issuers, all_known, file.environment, found));
         }
     }
+    issuer::internal_urls_apart(&raw.issuer, &issuers, found);
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);

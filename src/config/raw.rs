@@ -41,7 +41,18 @@ raw_table! {
         log: String,
         log_level: String,
         watch_config: bool,
+        socket_mode: String,
+        h2c: bool,
+        trusted_proxies: Texts,
+        forwarded_header: String,
+        tls: RawTls,
+        ops_tls: RawTls,
     }
+}
+
+raw_table! {
+    /// `[server.tls]`, `[server.ops_tls]`
+    RawTls { cert: String, key: String }
 }
 
 raw_table! {
@@ -79,6 +90,8 @@ raw_table! {
         header_timeout: Duration,
         request_timeout: Duration,
         write_timeout: Duration,
+        handshake_timeout: Duration,
+        max_streams: i64,
     }
 }
 
@@ -120,6 +133,7 @@ raw_table! {
     /// `[[issuer]]`
     RawIssuer {
         url: String,
+        internal_urls: Texts,
         name: String,
         default_lang: String,
         login: Texts,
@@ -283,6 +297,8 @@ pub const TABLES: &[(&str, &[&str])] = &[
     ("fetch", RawFetch::KEYS),
     ("audit", RawAudit::KEYS),
     ("audit.forward", RawForward::KEYS),
+    ("server.tls", RawTls::KEYS),
+    ("server.ops_tls", RawTls::KEYS),
     ("tracing", RawTracing::KEYS),
     ("guess", RawGuess::KEYS),
     ("issuer", RawIssuer::KEYS),

@@ -55,7 +55,9 @@ fn place(servers: &RedisServers) -> String {
 }
 
 fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
-    writeln!(out, "Listens on {}; operations on {}.", config.server.listen, config.server.ops_listen)?;
+    let tls = |files: &Option<_>| if files.is_some() { " (TLS)" } else { "" };
+    let server = &config.server;
+    writeln!(out, "Listens on {}{}; operations on {}{}.", server.listen, tls(&server.tls), server.ops_listen, tls(&server.ops_tls))?;
     match &config.store {
         Store::Embedded { path, .. } => writeln!(out, "Remembers in {}.", path.display())?,
         Store::Redis(redis) => writeln!(out, "Remembers in Redis, {}.", place(&redis.servers))?,

@@ -26,10 +26,29 @@ pub fn needed(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 fn of_server(old: &Server, new: &Server) -> Vec<&'static str> {
-    let Server { listen, ops_listen, ops_token: _, ops_read_token: _, shutdown_grace, log, log_level: _, watch_config: _ } = old;
+    let Server {
+        listen,
+        ops_listen,
+        socket_mode,
+        tls,
+        ops_tls,
+        h2c,
+        proxies,
+        ops_token: _,
+        ops_read_token: _,
+        shutdown_grace,
+        log,
+        log_level: _,
+        watch_config: _,
+    } = old;
     let rows = [
         ("server.listen", *listen != new.listen),
         ("server.ops_listen", *ops_listen != new.ops_listen),
+        ("server.socket_mode", *socket_mode != new.socket_mode),
+        ("server.tls", *tls != new.tls),
+        ("server.ops_tls", *ops_tls != new.ops_tls),
+        ("server.h2c", *h2c != new.h2c),
+        ("server.trusted_proxies", *proxies != new.proxies),
         ("server.shutdown_grace", *shutdown_grace != new.shutdown_grace),
         ("server.log", *log != new.log),
     ];
@@ -37,13 +56,24 @@ fn of_server(old: &Server, new: &Server) -> Vec<&'static str> {
 }
 
 fn of_http(old: &Http, new: &Http) -> Vec<&'static str> {
-    let Http { max_body_bytes: _, max_authorize_bytes: _, max_connections, max_connections_per_address, header_timeout, request_timeout: _, write_timeout } =
-        old;
+    let Http {
+        max_body_bytes: _,
+        max_authorize_bytes: _,
+        max_connections,
+        max_connections_per_address,
+        header_timeout,
+        request_timeout: _,
+        write_timeout,
+        handshake_timeout,
+        max_streams,
+    } = old;
     let rows = [
         ("http.max_connections", *max_connections != new.max_connections),
         ("http.max_connections_per_address", *max_connections_per_address != new.max_connections_per_address),
         ("http.header_timeout", *header_timeout != new.header_timeout),
         ("http.write_timeout", *write_timeout != new.write_timeout),
+        ("http.handshake_timeout", *handshake_timeout != new.handshake_timeout),
+        ("http.max_streams", *max_streams != new.max_streams),
     ];
     rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -1,10 +1,11 @@
 //! What we know to be true once a configuration was checked. Fields are public: the demo builds the same values in code.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::issuer::IssuerRules;
+use crate::listen::tls::TlsFiles;
+use crate::listen::{Address, Proxies};
 use crate::protocol::ids::Issuer;
 use crate::secret::Secret;
 
@@ -33,9 +34,19 @@ impl Config {
 /// `[server]`: the process itself.
 #[derive(Clone, Debug)]
 pub struct Server {
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// The operations listener: health and administration. Never the public one.
-    pub ops_listen: SocketAddr,
+    pub ops_listen: Address,
+    /// The mode of socket files.
+    pub socket_mode: u32,
+    /// Certificate and key of the public listener, where it speaks TLS.
+    pub tls: Option<TlsFiles>,
+    /// The same of the operations listener.
+    pub ops_tls: Option<TlsFiles>,
+    /// Whether the public listener takes HTTP/2 in the clear.
+    pub h2c: bool,
+    /// Who may say for whom it asks.
+    pub proxies: Proxies,
     /// What administration must show as a bearer. Without one only health and readiness answer.
     pub ops_token: Option<Secret<String>>,
     /// What may be shown instead where nothing is changed: metrics, lists, the audit log.
@@ -139,6 +150,10 @@ pub struct Http {
     pub request_timeout: Duration,
     /// How long a peer may take none of what is sent to it.
     pub write_timeout: Duration,
+    /// From connecting to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Requests under way at once in one HTTP/2 connection.
+    pub max_streams: u32,
 }
 
 /// `[tracing]`: where spans go.

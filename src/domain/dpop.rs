@@ -51,6 +51,8 @@ pub struct ProofFor<'a> {
     pub method: &'a str,
     /// By what we are configured to be called, never by `Host`.
     pub url: &'a str,
+    /// By what else, for a request that came that way.
+    pub or_url: Option<&'a str>,
     /// The access token beside the proof, at a resource.
     pub access_token: Option<&'a str>,
     /// The nonces that are good now, where one is demanded.
@@ -201,10 +203,8 @@ pub fn check(proof: &str, wanted: &ProofFor<'_>, now: UnixTime) -> Result<Proof,
     if text("htm") != Some(wanted.method) {
         return Err(ProofError::Method);
     }
-    let here = target(wanted.url).ok_or(ProofError::Target)?;
-    if text("htu").and_then(target).as_ref() != Some(&here) {
-        return Err(ProofError::Target);
-    }
+    let named = text("htu").and_then(target).ok_or(ProofError::Target)?;
+    let here = [Some(wanted.url), wanted.or_url].into_iter().flatten().filter_map(target).find(|here| *here == named).ok_or(ProofError::Target)?;
     let made = claims.get("iat").and_then(numeric_date).ok_or(ProofError::IssuedAt)?;
     // How far ahead it may be is the rule for every JWT: ten seconds, as FAPI 2.0 §5.3.2.1 has it.
     if now > made + MAX_AGE {

@@ -15,6 +15,7 @@ use super::upstream::UpstreamRules;
 use crate::jose::Alg;
 use crate::protocol::claims::HELSEID;
 use crate::protocol::ids::{ClientId, FhirBase, Issuer, Reference};
+use crate::protocol::internal_url::InternalUrl;
 use crate::protocol::lang::Lang;
 
 /// The client id under which the server reads FHIR itself. DESIGN §3, How we reach FHIR.
@@ -109,6 +110,8 @@ pub const LONGEST_LAUNCH: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 pub struct IssuerRules {
     pub issuer: Issuer,
+    /// Where those inside reach it too; nothing that leaves us names them.
+    pub internal_urls: Vec<InternalUrl>,
     pub name: String,
     pub default_lang: Lang,
     pub login: Vec<LoginWay>,

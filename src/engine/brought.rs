@@ -87,7 +87,8 @@ impl Engine {
     /// The proof of a token in a launch request. It is in the body, where no answer could bring a nonce.
     fn launch_proof(&self, proof: &Secret<String>, token: &Secret<String>) -> Result<Proof, LaunchRefused> {
         let url = self.rules.issuer.at("/launches");
-        let wanted = ProofFor { method: "POST", url: &url, access_token: Some(token.expose()), nonces: None };
+        let inside = self.reached_by().map(|url| url.at("/launches"));
+        let wanted = ProofFor { method: "POST", url: &url, or_url: inside.as_deref(), access_token: Some(token.expose()), nonces: None };
         dpop::check(proof.expose(), &wanted, self.now()).map_err(|reason| wrong(Member::UpstreamProof, misproved(reason)))
     }
 

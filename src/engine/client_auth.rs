@@ -124,14 +124,18 @@ impl Engine {
         };
         let issuer = self.rules.issuer.as_str();
         let (token_endpoint, here) = (self.rules.issuer.at("/token"), self.rules.issuer.at(path));
-        let (audiences, audience_form): (&[&str], AudienceForm) = match client.profile {
+        // Who came by an internal URL may mean that one; FAPI 2.0 §5.3.2.1 knows the issuer alone.
+        let inside: Vec<String> = self.reached_by().into_iter().flat_map(|url| [url.at("/token"), url.as_str().to_owned(), url.at(path)]).collect();
+        let (audiences, audience_form): (Vec<&str>, AudienceForm) = match client.profile {
             // SAL §5.4: the token endpoint, or the issuer. DESIGN §3, Profiles.
-            Profile::Smart | Profile::Oidc => (&[&token_endpoint, issuer, &here], AudienceForm::Single),
-            Profile::Fapi2 => (&[issuer], AudienceForm::SingleString),
+            Profile::Smart | Profile::Oidc => {
+                ([&token_endpoint, issuer, &here].into_iter().chain(inside.iter().map(String::as_str)).collect(), AudienceForm::Single)
+            }
+            Profile::Fapi2 => (vec![issuer], AudienceForm::SingleString),
         };
         let expect = Expect {
             issuer: Some(id.as_str()),
-            audiences,
+            audiences: &audiences,
             audience_form,
             typ: ASSERTION_TYPES,
             algs,

@@ -74,7 +74,8 @@ impl Engine {
             DpopNonce::Never => None,
             DpopNonce::Always => Some(&nonces),
         };
-        let wanted = ProofFor { method, url: &url, access_token, nonces: wanted };
+        let inside = self.reached_by().map(|url| url.at(path));
+        let wanted = ProofFor { method, url: &url, or_url: inside.as_deref(), access_token, nonces: wanted };
         let proof = match dpop::only(proof).and_then(|proof| dpop::check(proof, &wanted, now)) {
             Ok(proof) => proof,
             Err(reason @ (ProofError::NonceMissing | ProofError::NonceWrong)) => return Err(OAuthError::from(reason).with_nonce(nonces.current)),

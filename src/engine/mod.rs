@@ -28,6 +28,7 @@ pub mod own_token;
 pub mod par;
 mod people;
 pub mod picker;
+pub mod reached;
 pub mod refresh;
 pub mod revoke;
 pub mod search;

@@ -14,8 +14,13 @@ use crate::time::UnixTime;
 /// When everything here happens: 2026-11-22.
 const NOW: UnixTime = UnixTime(1_795_300_000);
 
-const PROOF: ProofFor<'_> =
-    ProofFor { method: "POST", url: "https://auth.example/token", access_token: Some("kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"), nonces: None };
+const PROOF: ProofFor<'_> = ProofFor {
+    method: "POST",
+    url: "https://auth.example/token",
+    or_url: None,
+    access_token: Some("kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"),
+    nonces: None,
+};
 
 /// A key of the one who attacks: what it signs is signed rightly.
 static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::generate(Alg::ES256).expect("a key can be made"));

@@ -6,8 +6,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
 
@@ -15,7 +13,6 @@ use super::reply::LogNote;
 use crate::audit::trail::{Shared, Trail, follow, lock};
 use crate::audit::{Audit, Unrecorded};
 use crate::domain::audit::{Action, AuditEvent, Outcome};
-use crate::listen::PeerAddr;
 use crate::protocol::ids::Issuer;
 
 /// Answers whose refusal is recorded where it happens, and which are shown again whenever the page is.
@@ -84,11 +81,6 @@ pub(super) struct From<'a> {
     pub issuer: Option<Issuer>,
     pub request: Option<&'a str>,
     pub source: Option<IpAddr>,
-}
-
-/// The address at the other end of the connection.
-pub(super) fn source(request: &Request<Body>) -> Option<IpAddr> {
-    request.extensions().get::<PeerAddr>().map(|PeerAddr(peer)| peer.ip())
 }
 
 /// Serves a request and records what became of it.

@@ -3,18 +3,18 @@
 //! Handlers look at credentials first and say with [`mark`] that what they refuse may have been a guess. So a right credential is served
 //! whatever came before it, and nothing of this costs those who have one.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::App;
 use super::page::{Asked, RequestId, Trouble, trouble};
+use super::peer;
 use crate::engine::Engine;
-use crate::listen::{Network, PeerAddr};
+use crate::listen::Network;
 use crate::protocol::ids::ClientId;
 
 /// On an answer: what is refused with it may have been a guess, in the name of this client where one was named.
@@ -27,14 +27,9 @@ pub fn mark(mut response: Response, named: Option<ClientId>) -> Response {
     response
 }
 
-/// Where a request comes from. Nobody in between is trusted to tell: it is the other end of the connection.
-pub fn client_address(extensions: &Extensions) -> IpAddr {
-    extensions.get::<PeerAddr>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |PeerAddr(peer)| peer.ip())
-}
-
 /// Around every route of an issuer.
 pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
-    let from = Network::of(client_address(request.extensions()));
+    let from = peer::network(request.extensions());
     let id = request.extensions().get::<RequestId>().cloned();
     let lang = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let response = next.run(request).await;

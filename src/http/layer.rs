@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::reply::{LogNote, TokenError};
-use super::{App, audit};
+use super::{App, audit, peer};
 use crate::metrics::{Metrics, Route};
 use crate::protocol::error::OAuthError;
 use crate::random::{Random, SystemRandom};
@@ -116,7 +116,7 @@ async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: 
     let (Some(decides), Some(site)) = (audit::public(method, route), outer.site(route).filter(|site| site.audit.is_on())) else {
         return next.run(request).await;
     };
-    let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source: audit::source(&request) };
+    let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source: peer::client(request.extensions()) };
     let headers = decides.page.then(|| request.headers().clone());
     match (audit::recorded(&site.audit, decides, from, next.run(request)).await, headers) {
         (Ok(response), _) => response,

@@ -17,6 +17,7 @@ pub mod ops;
 mod page;
 pub mod pages;
 mod par;
+pub mod peer;
 mod reply;
 mod request;
 mod revoke;

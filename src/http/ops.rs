@@ -30,6 +30,7 @@ use tower::ServiceExt as _;
 use super::Site;
 use super::audit as records;
 use super::guess;
+use super::peer;
 use super::reply::NoStore;
 use super::request;
 use crate::audit::Audit;
@@ -37,7 +38,6 @@ use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
 use crate::engine::keeping::Keeping;
-use crate::listen::Network;
 use crate::metrics::Metrics;
 use crate::secret::{Digest, Secret};
 use crate::store::Backend;
@@ -183,7 +183,7 @@ async fn recorded(State(ops): State<Ops>, request: Request, next: Next) -> Respo
         return next.run(request).await;
     }
     let decides = records::operations(request.method(), request.uri().path());
-    let from = records::From { issuer: None, request: None, source: records::source(&request) };
+    let from = records::From { issuer: None, request: None, source: peer::client(request.extensions()) };
     records::recorded(&audit, decides, from, next.run(request)).await.unwrap_or_else(|unrecorded| Refusal::from(unrecorded).into_response())
 }
 
@@ -194,7 +194,7 @@ async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Res
     };
     // The token is the process's; its failures are counted with the first issuer's.
     let (Some(site), Some(guessed)) = (ops.sites.first(), guess::guessed(&refused)) else { return refused };
-    let from = Network::of(guess::client_address(request.extensions()));
+    let from = peer::network(request.extensions());
     match guess::over(&site.engine, guessed, from).await {
         Some(wait) => guess::refuse(refused, wait),
         None => refused,

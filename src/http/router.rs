@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
 use serde_json::json;
@@ -21,10 +21,13 @@ use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
 use super::{
-    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, par, revoke, start, token, upstream, userinfo,
+    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, par, peer, revoke, start, token, upstream,
+    userinfo,
 };
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
+use crate::engine::reached;
+use crate::protocol::internal_url::InternalUrl;
 
 /// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.
 const LONGEST_PATH: usize = 4096;
@@ -33,41 +36,30 @@ const LONGEST_PATH: usize = 4096;
 const PASSED_ON: MethodFilter =
     MethodFilter::GET.or(MethodFilter::HEAD).or(MethodFilter::POST).or(MethodFilter::PUT).or(MethodFilter::PATCH).or(MethodFilter::DELETE);
 
+/// One host, as it is served.
+#[derive(Clone)]
+struct Place {
+    router: Router,
+    /// Under this name nobody is to come in the clear.
+    https: bool,
+}
+
 /// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
 /// puts it behind; an issuer with a path answers at both.
 fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
     let open = |handler: MethodRouter<App>| handler.options(cors::preflight_any);
     let under = |path: &str| format!("{}{path}", app.path);
-    let mut table = vec![
+    let mut table = backend_routes(app);
+    table.extend([
         (under("/authorize"), get(authorize::get).post(authorize::post)),
         (under("/interaction/{id}"), get(interaction::get).post(interaction::post)),
         (under("/start/{link}"), get(start::get).post(start::post)),
-        (under(PUSH_PATH), post(par::post).options(par::preflight)),
-        (under("/token"), post(token::post).options(token::preflight)),
-        (under("/introspect"), post(introspect::post)),
-        (under("/revoke"), post(revoke::post).options(revoke::preflight)),
-        (under("/userinfo"), get(userinfo::get).post(userinfo::post).options(userinfo::preflight)),
-        (under("/launches"), post(launches::post)),
-        (under("/launches/end-session"), post(launches::end_session)),
-        (under("/launches/openapi.json"), open(get(discovery::launch_api))),
         (under("/logout"), get(logout::any).post(logout::any)),
         (under("/account/apps"), get(account::get).post(account::post)),
-        (under("/jwks"), open(get(discovery::jwks))),
-        (under("/.well-known/openid-configuration"), open(get(discovery::metadata))),
-        (under("/.well-known/oauth-authorization-server"), open(get(discovery::metadata))),
-        (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
-    ];
-    if app.engine.rules.exchange.iter().any(|row| row.gateway.is_some()) {
-        table.push((under("/gateway/{row}"), on(PASSED_ON, gateway::root)));
-        table.push((under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)));
-    }
+    ]);
     if app.engine.upstream().is_some() {
         table.push((under(CALLBACK_PATH), get(upstream::callback)));
         table.push((under(LOGOUT_PATH), post(upstream::logout)));
-    }
-    if !app.path.is_empty() {
-        table.push((format!("/.well-known/oauth-authorization-server{}", app.path), open(get(discovery::metadata))));
-        table.push((format!("/.well-known/openid-configuration{}", app.path), open(get(discovery::metadata))));
     }
     // A FHIR base behind the same host as the issuer: its discovery document can be served from here.
     let origin = app.engine.rules.issuer.origin();
@@ -78,6 +70,35 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         {
             table.push((format!("{path}/.well-known/smart-configuration"), open(get(discovery::smart))));
         }
+    }
+    table
+}
+
+/// Those of them that one server asks of another: no page, no cookie. They are all there is under an internal URL.
+fn backend_routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
+    let open = |handler: MethodRouter<App>| handler.options(cors::preflight_any);
+    let under = |path: &str| format!("{}{path}", app.path);
+    let mut table = vec![
+        (under(PUSH_PATH), post(par::post).options(par::preflight)),
+        (under("/token"), post(token::post).options(token::preflight)),
+        (under("/introspect"), post(introspect::post)),
+        (under("/revoke"), post(revoke::post).options(revoke::preflight)),
+        (under("/userinfo"), get(userinfo::get).post(userinfo::post).options(userinfo::preflight)),
+        (under("/launches"), post(launches::post)),
+        (under("/launches/end-session"), post(launches::end_session)),
+        (under("/launches/openapi.json"), open(get(discovery::launch_api))),
+        (under("/jwks"), open(get(discovery::jwks))),
+        (under("/.well-known/openid-configuration"), open(get(discovery::metadata))),
+        (under("/.well-known/oauth-authorization-server"), open(get(discovery::metadata))),
+        (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
+    ];
+    if app.engine.rules.exchange.iter().any(|row| row.gateway.is_some()) {
+        table.push((under("/gateway/{row}"), on(PASSED_ON, gateway::root)));
+        table.push((under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)));
+    }
+    if !app.path.is_empty() {
+        table.push((format!("/.well-known/oauth-authorization-server{}", app.path), open(get(discovery::metadata))));
+        table.push((format!("/.well-known/openid-configuration{}", app.path), open(get(discovery::metadata))));
     }
     table
 }
@@ -95,7 +116,7 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
 }
 
 /// The issuers of a process by their hosts. A request is served by those that stood there when its head was read.
-pub struct Issuers(BTreeMap<String, Router>);
+pub struct Issuers(BTreeMap<String, Place>);
 
 /// The service of whatever issuers stand there at the time.
 pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
@@ -115,25 +136,56 @@ pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
         let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
         by_authority.insert(authority, merged);
     }
-    let by_authority: BTreeMap<String, Router> = by_authority
+    let mut places: BTreeMap<String, Place> = by_authority
         .into_iter()
         .map(|(authority, router)| {
-            let site = sites.iter().find(|site| site.engine.rules.issuer.authority() == authority).cloned();
-            let https = site.as_ref().is_some_and(|site| site.engine.rules.issuer.as_str().starts_with("https:"));
+            let here: Vec<App> = sites.iter().filter(|site| site.engine.rules.issuer.authority() == authority).cloned().collect();
+            let https = here.first().is_some_and(|site| site.engine.rules.issuer.as_str().starts_with("https:"));
             let router = router.route(STYLESHEET_PATH, get(stylesheet));
-            let router = match site {
+            let router = match here.first().cloned() {
                 Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
                 None => router,
             };
-            // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
-            let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
-            let mut here: Vec<App> = sites.iter().filter(|site| site.engine.rules.issuer.authority() == authority).cloned().collect();
-            here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
-            let outer = Outer { https, sites: here.into() };
-            (authority, router.layer(timeout).layer(from_fn_with_state(outer, around)))
+            (authority, place(router, https, here, request_timeout))
         })
         .collect();
-    Issuers(by_authority)
+    // The configuration sees to it that no two names meet.
+    places.extend(inside(sites, request_timeout));
+    Issuers(places)
+}
+
+/// The internal URLs, by host.
+fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Place> {
+    let mut hosts: BTreeMap<String, (Router, bool, Vec<App>)> = BTreeMap::new();
+    for site in sites {
+        for url in &site.engine.rules.internal_urls {
+            let mut router: Router<App> = Router::new();
+            for (path, handler) in backend_routes(site) {
+                router = router.route(&path, handler.fallback(method_not_allowed));
+            }
+            let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count)).layer(from_fn_with_state(url.clone(), by_internal_url));
+            let (merged, _, here) = hosts.entry(url.authority()).or_insert_with(|| (Router::new(), url.is_https(), Vec::new()));
+            *merged = std::mem::take(merged).merge(router.with_state(Arc::clone(site)));
+            here.push(Arc::clone(site));
+        }
+    }
+    let served = |(authority, (router, https, here)): (String, (Router, bool, Vec<App>))| {
+        (authority, place(router.fallback(not_found_inside), https, here, request_timeout))
+    };
+    hosts.into_iter().map(served).collect()
+}
+
+/// What every request to a host goes through, whoever's route it is.
+fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration) -> Place {
+    // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
+    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
+    here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
+    let outer = Outer { https, sites: here.into() };
+    Place { router: router.layer(timeout).layer(from_fn_with_state(outer, around)), https }
+}
+
+async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next: Next) -> Response {
+    reached::by(url, next.run(request)).await
 }
 
 async fn to_issuer(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
@@ -153,21 +205,30 @@ async fn to_issuer(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Reques
         let body = NoStore(json!({ "error": "invalid_request", "error_description": "the path is too long" }));
         return outside((StatusCode::URI_TOO_LONG, body).into_response());
     }
-    // A target in absolute form says more than `Host`. RFC 9112 §3.2.2.
+    // A target in absolute form says more than `Host`, RFC 9112 §3.2.2; and so does `:authority`, which must say the same, RFC 9113 §8.3.1.
     let named = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
-    let host = named.or_else(|| request.headers().get(header::HOST)?.to_str().ok().map(str::to_ascii_lowercase)).unwrap_or_default();
+    let written = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_ascii_lowercase);
+    if request.version() == Version::HTTP_2 && named.is_some() && written.is_some() && named != written {
+        return outside(unreadable("Host is not the authority"));
+    }
+    // A proxy we believe may have been asked under another name than it asks us by. RFC 7239 §5.3.
+    let told = peer::host(request.extensions()).map(str::to_owned);
+    let host = told.or(named).or(written).unwrap_or_default();
     // A default port may be written or not.
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
-    let router = {
-        let Issuers(issuers) = &**issuers.load();
-        issuers.get(&host).or_else(|| issuers.get(bare)).cloned()
+    let place = {
+        let Issuers(places) = &**issuers.load();
+        places.get(&host).or_else(|| places.get(bare)).cloned()
     };
-    match router {
-        Some(router) => match router.oneshot(request).await {
+    match place {
+        Some(place) if place.https && peer::is_in_the_clear(request.extensions()) => {
+            misdirected("this is served over https alone, and came over http to the proxy")
+        }
+        Some(place) => match place.router.oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         },
-        None => misdirected(),
+        None => misdirected("no issuer of this server has that host"),
     }
 }
 
@@ -177,11 +238,13 @@ fn unreadable(why: &str) -> Response {
 }
 
 /// 421: what is asked for is served here under another name, if at all. RFC 9110 §15.5.20.
-fn misdirected() -> Response {
-    outside(
-        (StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": "no issuer of this server has that host" })))
-            .into_response(),
-    )
+fn misdirected(why: &str) -> Response {
+    outside((StatusCode::MISDIRECTED_REQUEST, NoStore(json!({ "error": "invalid_request", "error_description": why }))).into_response())
+}
+
+async fn not_found_inside() -> Response {
+    let why = "there is nothing at this path of an internal URL; pages are at the issuer's own";
+    (StatusCode::NOT_FOUND, NoStore(json!({ "error": "invalid_request", "error_description": why }))).into_response()
 }
 
 async fn method_not_allowed() -> Response {

@@ -25,7 +25,7 @@ async fn start(router: Router, limits: Limits, grace: Duration) -> Server {
 }
 
 fn hello() -> Router {
-    Router::new().route("/", get(|Extension(PeerAddr(peer)): Extension<PeerAddr>| async move { peer.to_string() }))
+    Router::new().route("/", get(|Extension(peer): Extension<Peer>| async move { peer.to_string() }))
 }
 
 impl Server {

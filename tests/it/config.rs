@@ -113,6 +113,7 @@ fn the_reference_explains_every_key_and_no_other() {
     }
     let keys: BTreeSet<_> = TABLES.iter().flat_map(|(table, keys)| keys.iter().map(|key| ((*table).to_owned(), (*key).to_owned()))).collect();
     explained.insert(("audit".to_owned(), "forward".to_owned()));
+    explained.extend(["tls", "ops_tls"].map(|nested| ("server".to_owned(), nested.to_owned())));
     explained.extend(["fhir", "user", "exchange", "trusted", "upstream"].map(|nested| ("issuer".to_owned(), nested.to_owned())));
     assert_eq!(explained, keys);
 }

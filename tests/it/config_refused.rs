@@ -60,7 +60,7 @@ const REFUSED: &[Row] = &[
         "line 7  issuer[0].logins  is not a key here; did you mean `login`?",
     ]),
     row("unknown key nowhere near", GOOD, (r#"login = ["ehr"]"#, "captcha = true"), &[
-        "line 7  issuer[0].captcha  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
+        "line 7  issuer[0].captcha  is not a key here; there are: url, internal_urls, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream",
     ]),
     row("the RFC's name for a key", GOOD, (r#"auth = "none""#, r#"token_endpoint_auth_method = "none""#), &[
         r#"line 10  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none""#,
@@ -108,6 +108,18 @@ ops_allow_remote = true"#), &[
 ops_token = { env = "STRONG" }
 ops_read_token = { env = "STRONG" }"#), &[
         "line 3  server.ops_read_token  is the same as ops_token, so whoever may look may change everything; make another: openssl rand -base64 32",
+    ]),
+    row("proxies that are everybody, and nobody", GOOD, ("[server]", r#"[server]
+trusted_proxies = ["0.0.0.0/0", "10.0.0.1/8", "unix"]"#), &[
+        r#"line 2  server.trusted_proxies[0]  "0.0.0.0/0"  trusts everybody to say who they are; name the proxies, as "10.0.0.5" or "10.0.0.0/24""#,
+        r#"line 2  server.trusted_proxies[1]  "10.0.0.1/8"  must be an address, a block of them with nothing set behind its prefix, or "unix"; write "10.0.0.5" or "10.0.0.0/24""#,
+        r#"line 2  server.trusted_proxies[2]  "unix"  trusts who comes through a socket file, and there is none; leave it out, or write listen = "unix:…""#,
+    ]),
+    row("a header read from nobody, and a mode of nothing", GOOD, ("[server]", r#"[server]
+socket_mode = "0660"
+forwarded_header = "forwarded""#), &[
+        r#"line 2  server.socket_mode  has no meaning without a socket file; leave it out, or write listen = "unix:…""#,
+        r#"line 3  server.forwarded_header  is read from nobody; write trusted_proxies = ["10.0.0.5"], or leave it out"#,
     ]),
     row("a log nobody reads", GOOD, ("[server]", r#"[server]
 log = "jsn"
@@ -523,7 +535,7 @@ launch_urls = ["https://app.example/launch"]"#), &[
         "line 13  client[0].redirect_uris  is missing: an app that is launched must be redirected back to (SAL-001)",
     ]),
     row("a key with tricks in it", GOOD, (r#"login = ["ehr"]"#, r#""\u001b[2J" = 1"#), &[
-        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
+        r#"line 7  issuer[0]."\u{1b}[2J"  is not a key here; there are: url, internal_urls, name, default_lang, login, frame_ancestors, code_ttl, launch_ttl, start_ttl, interaction_ttl, par_ttl, session_ttl, refresh_reuse_window, dpop_nonce, profile, require_par, key_rotation, key_overlap, jwks_max_age, fhir, user, exchange, trusted, upstream"#,
     ]),
     row("an app of another kind of list", GOOD, (r#"redirect_uris = ["https://app.example/cb"]"#, r#"redirect_uris = "https://app.example/cb""#), &[
         r#"line 13  client[0].redirect_uris  is a text; must be a list in square brackets, such as ["…"]"#,

@@ -36,6 +36,7 @@ mod keys;
 mod launch;
 mod launch_api;
 mod launch_context;
+mod listening;
 mod login;
 mod logs;
 mod metrics;

@@ -16,7 +16,7 @@ fn key() -> SigningKey {
 }
 
 fn wanted() -> ProofFor<'static> {
-    ProofFor { method: "POST", url: URL, access_token: None, nonces: None }
+    ProofFor { method: "POST", url: URL, or_url: None, access_token: None, nonces: None }
 }
 
 fn claims() -> ProofClaims {

@@ -80,7 +80,7 @@ impl Nodes {
         for _ in 0..count {
             nodes.push(node(&issuer, &fhir, data.path(), store.clone()).await);
         }
-        let dealer = Dealer::start(dealing, nodes.iter().map(|node| node.public).collect());
+        let dealer = Dealer::start(dealing, nodes.iter().filter_map(|node| node.public.tcp()).collect());
         // A connection for each request, so that each is dealt.
         let http = reqwest::Client::builder().redirect(Policy::none()).no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Self { issuer, fhir, dealer, http, nodes, _data: data }
@@ -300,7 +300,7 @@ async fn without_redis_everything_says_so_and_with_it_goes_on() {
         nodes.ops(node, reqwest::Method::GET, "/health", None).await.is(200);
     }
     assert!(server.again(&program), "its port was taken meanwhile");
-    let ops = nodes.nodes[0].ops;
+    let ops = nodes.nodes[0].ops.clone();
     until("the first node is ready", || {
         let asked = async { reqwest::get(format!("http://{ops}/ready")).await.unwrap().status().as_u16() };
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(asked)) == 200

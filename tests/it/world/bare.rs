@@ -51,7 +51,7 @@ impl Bare {
     pub async fn restart(self, text: impl FnOnce(&str, &Path) -> String) -> Self {
         let Self { clock, running, _data, .. } = self;
         let Running::Server(running) = running else { panic!("only a whole server can be started again") };
-        let at = running.public;
+        let at = running.public.tcp().unwrap();
         running.stop().await;
         Self::start_at(at, _data, clock, text).await
     }
