@@ -176,6 +176,7 @@ impl Shared<'_> {
             client_keys,
             fhir: fhir_clients(config),
             upstream: self.upstream(config),
+            metrics: Arc::clone(self.metrics),
         }))
     }
 

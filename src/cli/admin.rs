@@ -315,7 +315,6 @@ async fn configured(path: &Path, clients: &[PathBuf]) -> Result<Found, AdminErro
     let clients: Vec<&Path> = clients.iter().map(PathBuf::as_path).collect();
     let config = config::load(path, &clients).map_err(|found| AdminError::Config(Box::new(found)))?.config;
     let (http, base) = line(&config)?;
-    let address = &config.server.ops_listen;
     match http.get(format!("{base}/health")).send().await {
         Ok(_) => match config.server.ops_token {
             Some(token) => Ok(Found::Server(Server { http, base, token })),
@@ -340,7 +339,7 @@ pub fn not_offline(error: OfflineError, at: String) -> AdminError {
 }
 
 /// How the operations listener of a configuration is reached, and its base URL.
-fn line(config: &Config) -> Result<(reqwest::Client, String), AdminError> {
+pub(super) fn line(config: &Config) -> Result<(reqwest::Client, String), AdminError> {
     let scheme = if config.server.ops_tls.is_some() { "https" } else { "http" };
     let mut client = plain();
     if let Some(files) = &config.server.ops_tls {
@@ -359,7 +358,7 @@ fn line(config: &Config) -> Result<(reqwest::Client, String), AdminError> {
 }
 
 /// Where a listener of this machine is reached: one on every address is also on loopback.
-pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

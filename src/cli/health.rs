@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::admin::{AdminError, http, reachable, root_cause};
+use super::admin::{AdminError, http, line, root_cause};
 use crate::config;
 
 #[derive(Debug, Args)]
@@ -41,21 +41,18 @@ pub enum HealthError {
 /// # Errors
 /// [`HealthError`]: nobody answers, or with something else than 200.
 pub async fn run(args: HealthArgs) -> Result<String, HealthError> {
-    let at = match (args.url, &args.config) {
-        (Some(url), _) => url,
+    let (http, at) = match (args.url, &args.config) {
+        (Some(url), _) => (http(), url),
         (None, Some(path)) => {
             let config = config::load(path, &[]).map_err(|found| AdminError::Config(Box::new(found)))?.config;
-            let address = reachable(config.server.ops_listen);
-            if address.port() == 0 {
-                return Err(AdminError::AnyPort.into());
-            }
-            format!("http://{address}/{}", if args.live { "health" } else { "ready" })
+            let (http, base) = line(&config)?;
+            (http, format!("{base}/{}", if args.live { "health" } else { "ready" }))
         }
         (None, None) => return Err(AdminError::NoToken.into()),
     };
     let url = url::Url::parse(&at).ok().filter(|url| matches!(url.scheme(), "http" | "https")).ok_or_else(|| AdminError::Address(at.clone()))?;
     let silent = |error: reqwest::Error| AdminError::Silent { at: at.clone(), why: root_cause(&error) };
-    let response = http().get(url).timeout(Duration::from_secs(args.timeout)).send().await.map_err(silent)?;
+    let response = http.get(url).timeout(Duration::from_secs(args.timeout)).send().await.map_err(silent)?;
     let status = response.status();
     if status == StatusCode::OK {
         return Ok(format!("{at} is well\n"));
