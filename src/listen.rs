@@ -3,6 +3,7 @@
 //! HTTP/1.1 only; whoever needs TLS or HTTP/2 puts a proxy before it. RFC 9112.
 
 mod network;
+mod places;
 mod seats;
 mod stall;
 
@@ -21,13 +22,12 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 pub use network::Network;
-use seats::{Seat, Seats};
+use places::{Guest, Places};
 use stall::Stall;
 
 /// Pause after an accept that failed because the machine is out of something (file descriptors, memory).
@@ -44,9 +44,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a peer may take none of what is sent to it.
     pub write_timeout: Duration,
-    /// Connections served at once; those beyond wait in the operating system's queue.
+    /// Connections at once. For one beyond, the one that has waited longest for a request is closed; where all are served it waits.
     pub max_connections: usize,
-    /// Of which one [`Network`] may have so many; those beyond are closed at once, for a queue has only one order.
+    /// Of which one [`Network`] may have so many. For one beyond, its own longest idle one is closed; where all are served the new one is.
     pub max_connections_per_address: usize,
     /// Request line and headers together, in bytes (at least 8192 count); more is answered with 431. RFC 6585 §5.
     pub max_header_bytes: usize,
@@ -111,8 +111,7 @@ impl From<Listener> for TcpListener {
 /// cuts all of them off at once.
 pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
     let listener = listener.into();
-    let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let seats = Seats::new(limits.max_connections_per_address);
+    let places = Places::new(limits.max_connections, limits.max_connections_per_address);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
@@ -126,18 +125,19 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, peer, room)) = accepted else { continue };
-        let Some(seat) = seats.take(Network::of(peer.ip())) else {
+        let Some((stream, peer)) = accepted else { continue };
+        let guest = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            guest = places.take(Network::of(peer.ip())) => guest,
+        };
+        let Some(guest) = guest else {
             tracing::debug!(%peer, "closed: this peer has as many connections as it may");
             continue;
         };
-        let connection = connection(Stall::new(stream, limits.write_timeout), peer, service.clone(), http.clone(), stop.clone());
-        connections.spawn(async move {
-            connection.await;
-            drop::<(OwnedSemaphorePermit, Seat)>((room, seat));
-        });
+        connections.spawn(connection(Stall::new(stream, limits.write_timeout), peer, guest.into(), service.clone(), http.clone(), stop.clone()));
     }
 
     // Closed before draining, so that a balancer's next attempt is refused and goes elsewhere.
@@ -149,14 +149,13 @@ pub async fn serve(listener: impl Into<TcpListener>, service: Router, limits: Li
     }
 }
 
-/// The next connection together with its seat; `None` after a failure that says nothing about the next attempt.
-async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let room = Arc::clone(room).acquire_owned().await.ok()?;
+/// The next connection; `None` after a failure that says nothing about the next attempt.
+async fn accept(tcp: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match tcp.accept().await {
         Ok((stream, peer)) => {
             // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
             let _ = stream.set_nodelay(true);
-            Some((stream, peer, room))
+            Some((stream, peer))
         }
         // The peer went away while it waited.
         Err(gone) if matches!(gone.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => None,
@@ -168,10 +167,17 @@ async fn accept(tcp: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, 
     }
 }
 
-async fn connection(stream: Stall<TcpStream>, peer: SocketAddr, service: Router, http: http1::Builder, stop: CancellationToken) {
+async fn connection(stream: Stall<TcpStream>, peer: SocketAddr, guest: Arc<Guest>, service: Router, http: http1::Builder, stop: CancellationToken) {
+    let place = Arc::clone(&guest);
     let service = tower::service_fn(move |mut request: http::Request<Incoming>| {
+        let under_way = place.begin();
         request.extensions_mut().insert(PeerAddr(peer));
-        answer(service.clone(), request.map(Body::new))
+        let answered = answer(service.clone(), request.map(Body::new));
+        async move {
+            let answered = answered.await;
+            drop(under_way);
+            answered
+        }
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
     let ended = tokio::select! {
@@ -179,6 +185,10 @@ async fn connection(stream: Stall<TcpStream>, peer: SocketAddr, service: Router,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        within = guest.must_leave() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(within, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -63,7 +63,12 @@ fn content(body: &Value) -> Content {
     // Where two of them are there, they agree or the answer is wrong whatever was wanted.
     let issuers: std::collections::BTreeSet<String> = issuer.collect();
     let audience = access.as_ref().and_then(|access| text(access, "aud")).or_else(|| text(body, "aud"));
-    Content { patient: text(body, "patient"), issuer: issuers.into_iter().reduce(|one, other| format!("{one} and {other}")), audience, scope: text(body, "scope") }
+    Content {
+        patient: text(body, "patient"),
+        issuer: issuers.into_iter().reduce(|one, other| format!("{one} and {other}")),
+        audience,
+        scope: text(body, "scope"),
+    }
 }
 
 /// What came, as a history has it.
@@ -106,9 +111,25 @@ impl Asker {
 
     /// A form to an endpoint of the issuer.
     #[expect(clippy::too_many_arguments, reason = "each is a member of the entry it makes")]
-    async fn form(&self, node: usize, path: &str, client: &str, form: &[(&str, &str)], op: Op, goal: Goal, flow: u64, shown: &str, wanted: Content, gives: &str) -> Option<Value> {
+    async fn form(
+        &self,
+        node: usize,
+        path: &str,
+        client: &str,
+        form: &[(&str, &str)],
+        op: Op,
+        goal: Goal,
+        flow: u64,
+        shown: &str,
+        wanted: Content,
+        gives: &str,
+    ) -> Option<Value> {
         let request = self.http.post(node, &format!("{}{path}", self.http.issuer()));
-        let request = if client == "public" { request.form(&[form, &[("client_id", client)]].concat()) } else { request.form(form).header("authorization", basic(client)) };
+        let request = if client == "public" {
+            request.form(&[form, &[("client_id", client)]].concat())
+        } else {
+            request.form(form).header("authorization", basic(client))
+        };
         let from = self.recorder.now();
         let (answer, body) = match send(request).await {
             Ok(reply) => (Answer::Came(came(&reply, gives)), Some(reply).filter(|reply| reply.status == 200).map(|reply| reply.json().unwrap_or_default())),
@@ -166,7 +187,16 @@ impl Asker {
     }
 
     /// Walks to the app; the code.
-    pub async fn authorize(&self, browser: &mut Browser, flow: &Flow, op: Op, goal: Goal, shown: Option<&str>, more: &[(&str, &str)], fill: &[(&str, &str)]) -> Option<String> {
+    pub async fn authorize(
+        &self,
+        browser: &mut Browser,
+        flow: &Flow,
+        op: Op,
+        goal: Goal,
+        shown: Option<&str>,
+        more: &[(&str, &str)],
+        fill: &[(&str, &str)],
+    ) -> Option<String> {
         let (node, from) = (self.node(), self.recorder.now());
         // One node at a time where the history has one; the pages of a login go everywhere.
         let somewhere = || if op == Op::Helseid || op == Op::Authorize { self.node() } else { node };
@@ -242,11 +272,19 @@ impl Asker {
     }
 
     pub async fn revoke(&self, flow: &Flow, token: &str) -> bool {
-        self.form(self.node(), "/revoke", flow.client, &[("token", token)], Op::Revoke, Goal::Served, flow.number, token, Content::default(), "").await.is_some()
+        self.form(self.node(), "/revoke", flow.client, &[("token", token)], Op::Revoke, Goal::Served, flow.number, token, Content::default(), "")
+            .await
+            .is_some()
     }
 
     pub async fn exchange(&self, flow: &Flow, token: &str) {
-        let form = [("grant_type", EXCHANGE), ("subject_token", token), ("subject_token_type", ACCESS_TOKEN), ("audience", &self.base), ("scope", "patient/Patient.rs")];
+        let form = [
+            ("grant_type", EXCHANGE),
+            ("subject_token", token),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("audience", &self.base),
+            ("scope", "patient/Patient.rs"),
+        ];
         let wanted = Content { patient: None, scope: Some("patient/Patient.rs".to_owned()), ..self.wanted(flow) };
         self.form(self.node(), "/token", "exchanger", &form, Op::Exchange, Goal::Served, flow.number, token, wanted, "").await;
     }

@@ -55,7 +55,6 @@ struct Node {
 }
 
 pub struct Cast {
-    pub on: On,
     pub http: Http,
     pub fhir: Fhir,
     helsebro: PathBuf,
@@ -101,7 +100,7 @@ impl Cast {
             nodes.push(Node { process: None, ops, public, links, config, dir });
         }
         let http = Http::new(&origin, nodes.iter().map(|node| format!("http://127.0.0.1:{}", node.public)).collect())?;
-        let mut cast = Self { on, http, fhir, helsebro: helsebro.to_owned(), helseid, nodes, redis, broken: 0 };
+        let mut cast = Self { http, fhir, helsebro: helsebro.to_owned(), helseid, nodes, redis, broken: 0 };
         for number in 0..count {
             cast.spawn(number)?;
             cast.answers(number).await?;
@@ -224,7 +223,7 @@ impl Cast {
             K::KillPrimary => {
                 let broken = self.broken;
                 if let Some(redis) = &mut self.redis {
-                    redis.again(broken).await?;
+                    redis.back(broken).await?;
                 }
             }
             K::PausePrimary => self.redis.iter().for_each(|redis| redis.signal(self.broken, "-CONT")),

@@ -193,7 +193,9 @@ impl<'a> Look<'a> {
             // Consent is kept as what it is; only a login may be gone.
             Op::Silent => came.error.as_deref() == Some("login_required") && self.may_be_gone(0, entry.to),
             Op::Authorize => self.tried_before(place) || self.may_be_gone(entry.from.saturating_sub(60 * SECOND_US), entry.to),
-            Op::Introspect | Op::Revoke | Op::Exchange => self.ended_by(entry.flow, entry.to) || self.clock_moved(entry.from.saturating_sub(RECOVERS_US), entry.to),
+            Op::Introspect | Op::Revoke | Op::Exchange => {
+                self.ended_by(entry.flow, entry.to) || self.clock_moved(entry.from.saturating_sub(RECOVERS_US), entry.to)
+            }
         };
         if !excused {
             let rule = if entry.op == Op::Silent { "consent kept" } else { "kept" };
@@ -205,7 +207,8 @@ impl<'a> Look<'a> {
     /// Whether the same was shown before, with whatever came of it.
     fn tried_before(&self, place: usize) -> bool {
         let entry = self.entry(place);
-        let same = |other: usize| other != place && self.entry(other).shown == entry.shown && self.entry(other).op == entry.op && self.entry(other).from <= entry.to;
+        let same =
+            |other: usize| other != place && self.entry(other).shown == entry.shown && self.entry(other).op == entry.op && self.entry(other).from <= entry.to;
         entry.shown.is_some() && self.flows.get(&entry.flow).is_some_and(|places| places.iter().any(|other| same(*other)))
     }
 
@@ -273,7 +276,7 @@ impl<'a> Look<'a> {
             // An answer that was lost may have used it, and the grace be over.
             let tried = first_tried.get(&shown).copied().unwrap_or(entry.from);
             let lost_answer = tried < entry.from && (tried + reuse < entry.from + SECOND_US || self.clock_moved(tried, entry.to));
-            if lost_answer {
+            if lost_answer || self.raced_with_the_clock(flow, entry.to) {
                 continue;
             }
             // Its grant was made by an answer that came, so it was kept by what the docs promise.
@@ -282,6 +285,13 @@ impl<'a> Look<'a> {
             shown_by.push(place);
             self.violated("refresh kept", "a refresh token that was given is refused".to_owned(), shown_by);
         }
+    }
+
+    /// Whether a token was shown twice by then while the clocks were moved, one after the other: nodes far apart in time disagree on what is late.
+    fn raced_with_the_clock(&self, flow: &[usize], now: u64) -> bool {
+        let shown: Vec<&Entry> =
+            flow.iter().map(|place| self.entry(*place)).filter(|entry| matches!(entry.op, Op::Refresh | Op::Probe) && entry.from <= now).collect();
+        shown.iter().any(|one| shown.iter().filter(|other| other.shown == one.shown).count() > 1 && self.clock_moved(one.from, one.to + SECOND_US))
     }
 
     /// How long a node may not know of what was ended then: where a primary was cut off, and the node with it.
@@ -323,13 +333,20 @@ impl<'a> Look<'a> {
             let nodes = if span.kind.touches(Op::Probe) { (0..self.history.setting.nodes).map(Some).collect() } else { vec![None] };
             let mut slowest = Some(0);
             for node in nodes {
-                let asks = |entry: &&Entry| entry.from >= span.to && if node.is_some() { entry.op == Op::Probe && Some(entry.node) == node } else { asks_upstream(span, entry) };
+                let asks = |entry: &&Entry| {
+                    entry.from >= span.to && if node.is_some() { entry.op == Op::Probe && Some(entry.node) == node } else { asks_upstream(span, entry) }
+                };
                 let first = self.history.entries.iter().filter(asks).find(|entry| entry.served().is_some());
                 let took = first.map(|entry| (entry.to - span.to).saturating_sub(self.starved(span.to, entry.to)));
                 slowest = slowest.zip(took).map(|(one, other)| one.max(other));
                 let watched = self.history.entries.last().map_or(0, |last| last.from).saturating_sub(span.to);
                 if took.map_or(watched > RECOVERS_US, |took| took > RECOVERS_US) && self.alone_for(span) {
-                    let what = format!("after {:?} {} served nothing for {:?} ms", span.kind, node.map_or_else(|| "nobody".to_owned(), |node| format!("node {node}")), took.map(|took| took / 1000));
+                    let what = format!(
+                        "after {:?} {} served nothing for {:?} ms",
+                        span.kind,
+                        node.map_or_else(|| "nobody".to_owned(), |node| format!("node {node}")),
+                        took.map(|took| took / 1000)
+                    );
                     self.violated("recovers", what, Vec::new());
                 }
             }

@@ -63,7 +63,15 @@ impl Kind {
         use Kind as K;
         matches!(
             self,
-            K::KillPrimary | K::PausePrimary | K::PauseReplica | K::IsolatePrimary | K::LinkRefused | K::LinkSilent | K::LinkSlow | K::LinkReset | K::ClockApart
+            K::KillPrimary
+                | K::PausePrimary
+                | K::PauseReplica
+                | K::IsolatePrimary
+                | K::LinkRefused
+                | K::LinkSilent
+                | K::LinkSlow
+                | K::LinkReset
+                | K::ClockApart
         )
     }
 

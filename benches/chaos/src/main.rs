@@ -122,7 +122,8 @@ async fn chaos(helsebro: &Path, words: &[&str]) -> Result<bool, Failed> {
             casts.push(On::Embedded { durability: if options.seed.is_multiple_of(2) { "process" } else { "power-loss" } });
         }
         if options.redis {
-            casts.push(On::Redis { wait_replicas: 1 });
+            // All of them: any may be the next primary. docs/operations.md, What a fail-over may undo.
+            casts.push(On::Redis { wait_replicas: 2 });
         }
     }
     casts.retain(|on| !on.is_redis() || redis.is_some());

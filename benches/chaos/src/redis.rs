@@ -30,7 +30,7 @@ pub struct Watched {
     servers: Vec<Server>,
     sentinel: Option<Process>,
     sentinel_port: u16,
-    /// Whether the docs' settings hold by which a primary without replicas refuses writes.
+    /// Whether the docs' settings hold by which a primary without its replicas refuses writes.
     guarded: bool,
     replicas_of: Option<u16>,
 }
@@ -84,19 +84,37 @@ impl Watched {
         std::fs::write(&config, lines)?;
         let arguments = [config.display().to_string(), "--sentinel".to_owned(), "--logfile".to_owned(), dir.join("sentinel.log").display().to_string()];
         watched.sentinel = Some(Process::start(program, &arguments, &dir.join("sentinel.err"))?);
+        let begun = Instant::now();
+        // By itself a Sentinel leaves a former primary alone for four of its periods of two seconds.
+        while ask(watched.sentinel_port, "SENTINEL DEBUG PUBLISH-PERIOD 250 INFO-PERIOD 500 PING-PERIOD 200").await.is_none_or(|said| !said.contains("OK")) {
+            if begun.elapsed() > PATIENCE {
+                return Err("the Sentinel does not start".into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         watched.whole().await?;
         Ok(watched)
     }
 
+    /// Starts a server that was killed, as whoever runs Redis does: a replica of the primary there is now.
+    pub async fn back(&mut self, number: usize) -> Result<(), Failed> {
+        let primary = self.primary().await.filter(|primary| *primary != number);
+        self.replicas_of = primary.and_then(|primary| self.servers.get(primary)).map(|server| server.backbone.port);
+        let started = self.again(number).await;
+        self.replicas_of = None;
+        started
+    }
+
     /// Starts a server, where it was.
-    pub async fn again(&mut self, number: usize) -> Result<(), Failed> {
+    async fn again(&mut self, number: usize) -> Result<(), Failed> {
         let guarded = self.guarded;
         let replicas_of = self.replicas_of;
         let program = self.program.clone();
         let Some(server) = self.servers.get_mut(number) else { return Ok(()) };
-        let mut arguments: Vec<String> = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--replica-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
-            .map(str::to_owned)
-            .into();
+        let mut arguments: Vec<String> =
+            ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--replica-announce-ip", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
+                .map(str::to_owned)
+                .into();
         let port = server.port.to_string();
         let announced = server.backbone.port.to_string();
         let dir = server.dir.display().to_string();
@@ -105,7 +123,7 @@ impl Watched {
             arguments.extend([name.to_owned(), value.clone()]);
         }
         if guarded {
-            arguments.extend(["--min-replicas-to-write", "1", "--min-replicas-max-lag", "10"].map(str::to_owned));
+            arguments.extend(["--min-replicas-to-write", "1", "--min-replicas-max-lag", "2"].map(str::to_owned));
         }
         if let Some(primary) = replicas_of {
             arguments.extend(["--replicaof".to_owned(), format!("127.0.0.1 {primary}")]);

@@ -195,6 +195,13 @@ fn report(history: &crate::history::History, verdict: &Verdict) {
     if starved > 0 {
         println!("   the machine let nobody run for {} ms in all, {} times; that is taken off", starved / 1000, history.starved.len());
     }
+    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    for violation in &verdict.violations {
+        *rules.entry(violation.rule).or_default() += 1;
+    }
+    for (rule, times) in rules {
+        println!("   broken {times} times: {rule}");
+    }
     for violation in verdict.violations.iter().take(20) {
         println!("   VIOLATION {}: {}", violation.rule, violation.what);
         for entry in violation.shown_by.iter().filter_map(|place| history.entries.get(*place)) {
