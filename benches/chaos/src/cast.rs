@@ -30,6 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub enum On {
     Embedded { durability: &'static str },
     Redis { wait_replicas: u32 },
+    /// On its own file, with grants and sessions that live for minutes, so that as many end as begin.
+    Steady,
 }
 
 impl On {
@@ -40,6 +42,7 @@ impl On {
     pub fn name(self) -> String {
         match self {
             Self::Embedded { durability } => format!("embedded, {durability}"),
+            Self::Steady => "embedded, power-loss, grants of two minutes".to_owned(),
             Self::Redis { wait_replicas } => format!("redis, wait_replicas = {wait_replicas}"),
         }
     }
@@ -77,7 +80,7 @@ impl Cast {
         let redis = match (on, redis) {
             (On::Redis { wait_replicas }, Some(program)) => Some(Watched::start(program, dir, wait_replicas > 0).await?),
             (On::Redis { .. }, None) => return Err("there is no redis-server".into()),
-            (On::Embedded { .. }, _) => None,
+            (On::Embedded { .. } | On::Steady, _) => None,
         };
         let mut nodes = Vec::new();
         for (number, (public, ops)) in ports.into_iter().enumerate() {
@@ -93,10 +96,12 @@ impl Cast {
                     links.sentinel.port
                 ),
                 (On::Embedded { durability }, _) => format!("path = \"store.redb\"\ndurability = \"{durability}\""),
+                (On::Steady, _) => "path = \"store.redb\"".to_owned(),
                 (On::Redis { .. }, None) => return Err("a node on Redis has links to it".into()),
             };
             let config = dir.join("helsebro.toml");
-            std::fs::write(&config, text(public, ops, &store, &origin, &fhir, &helseid.config()?))?;
+            let lives = if on == On::Steady { "2m" } else { "12h" };
+            std::fs::write(&config, text(lives, public, ops, &store, &origin, &fhir, &helseid.config()?))?;
             nodes.push(Node { process: None, ops, public, links, config, dir });
         }
         let http = Http::new(&origin, nodes.iter().map(|node| format!("http://127.0.0.1:{}", node.public)).collect())?;
@@ -117,6 +122,57 @@ impl Cast {
         self.nodes.iter().filter_map(|node| node.process.as_ref()).map(|process| process.pid).collect()
     }
 
+    /// The store of the only node, and the issuer whose space is looked at in it.
+    pub fn store(&self) -> Option<PathBuf> {
+        self.nodes.first().map(|node| node.dir.join("store.redb"))
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.nodes.first().map(|node| node.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Where the first node listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.nodes.first().map_or(0, |node| node.public)).into()
+    }
+
+    /// The first node's operations listener.
+    pub fn ops(&self) -> u16 {
+        self.nodes.first().map_or(0, |node| node.ops)
+    }
+
+    /// Asks the nodes to stop, and waits until they did.
+    pub async fn rest(&mut self) {
+        for node in &mut self.nodes {
+            let Some(process) = node.process.take() else { continue };
+            process.signal("-TERM");
+            let begun = Instant::now();
+            while process.is_there() && begun.elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Ends the first node without a word.
+    pub fn kill(&mut self) {
+        if let Some(node) = self.nodes.first_mut() {
+            node.process = None;
+        }
+    }
+
+    /// Starts the first node; how long it took to its first answer.
+    pub async fn wake(&mut self) -> Result<Duration, Failed> {
+        let begun = Instant::now();
+        self.spawn(0)?;
+        self.answers(0).await?;
+        Ok(begun.elapsed())
+    }
+
+    /// Moves the clock of every node.
+    pub async fn jump(&self, offset_s: i64) -> Result<(), Failed> {
+        self.clocks(self.nodes.iter(), offset_s).await
+    }
+
     fn spawn(&mut self, number: usize) -> Result<(), Failed> {
         let program = self.helsebro.clone();
         let Some(node) = self.nodes.get_mut(number) else { return Ok(()) };
@@ -133,7 +189,7 @@ impl Cast {
             if !node.process.as_ref().is_some_and(Process::is_there) || begun.elapsed() > PATIENCE {
                 return Err(format!("a node does not start; its log is {}", node.dir.join("log").display()).into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
@@ -240,7 +296,7 @@ impl Cast {
 }
 
 /// The configuration of a node: an issuer for most, and one with an identity provider behind it, so that its faults are nobody else's.
-fn text(public: u16, ops: u16, store: &str, origin: &str, fhir: &Fhir, upstream: &str) -> String {
+fn text(lives: &str, public: u16, ops: u16, store: &str, origin: &str, fhir: &Fhir, upstream: &str) -> String {
     let people: String = (0..PEOPLE).map(|n| format!("[[issuer.user]]\nname = \"Lege {n}\"\nfhir_user = \"Practitioner/lege-{n}\"\n")).collect();
     let client = |issuer: &str, id: &str, more: &str| format!("[[client]]\nclient_id = \"{id}\"\nissuer = \"{origin}/{issuer}\"\n{more}\n");
     let secret = format!("client_secret = \"{SECRET}\"\n");
@@ -250,14 +306,15 @@ fn text(public: u16, ops: u16, store: &str, origin: &str, fhir: &Fhir, upstream:
         client(issuer, id, &rest)
     };
     let launched = "scopes = \"openid fhirUser launch offline_access patient/*.rs\"\nconsent = \"pre-approved\"\ncode_replay = \"refuse\"";
+    let launched = &format!("{launched}\nrefresh_ttl = \"{lives}\"");
     let reuse = REUSE.as_secs();
     [
-        format!("[server]\nlisten = \"127.0.0.1:{public}\"\nops_listen = \"127.0.0.1:{ops}\"\nops_token = \"{SECRET}\"\nlog = \"json\"\n[store]\n{store}\n"),
+        format!("[server]\nlisten = \"127.0.0.1:{public}\"\nops_listen = \"127.0.0.1:{ops}\"\nops_token = \"{SECRET}\"\nlog = \"json\"\nlog_level = \"debug\"\n[store]\n{store}\n"),
         format!("[keys]\nseal_key = \"{}\"\n[audit]\ndir = \"audit\"\n", STANDARD.encode([7; 32])),
         // Failures on purpose are many, and from one address.
         "[guess]\nclient_failures = 1000000\naddress_failures = 1000000\n".to_owned(),
         format!(
-            "[[issuer]]\nurl = \"{origin}/main\"\nlogin = [\"ehr\", \"local\"]\nrefresh_reuse_window = \"{reuse}s\"\n\
+            "[[issuer]]\nurl = \"{origin}/main\"\nlogin = [\"ehr\", \"local\"]\nsession_ttl = \"{lives}\"\nrefresh_reuse_window = \"{reuse}s\"\n\
              [[issuer.exchange]]\nname = \"narrower\"\ndirection = \"own\"\ncaller = \"exchanger\"\naudience = \"{base}\"\nscopes = \"patient/Patient.rs\"\nbinding = \"where-shown\"\n\
              [[issuer.fhir]]\nbase = \"{base}\"\nresource_servers = [\"rs\"]\n{people}",
             base = fhir.base

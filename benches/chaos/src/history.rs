@@ -2,6 +2,7 @@
 
 use std::io::{BufWriter, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -162,13 +163,27 @@ pub struct History {
 #[derive(Clone)]
 pub struct Recorder {
     began: Instant,
+    /// Entries are only counted, and kept where they are no success though they should be.
+    counts: bool,
+    served: Arc<AtomicU64>,
+    timed: Arc<Mutex<Vec<u64>>>,
     history: Arc<Mutex<History>>,
 }
 
 impl Recorder {
     pub fn new(setting: Setting) -> Self {
         let history = History { setting, entries: Vec::new(), spans: Vec::new(), starved: Vec::new() };
-        Self { began: Instant::now(), history: Arc::new(Mutex::new(history)) }
+        Self { began: Instant::now(), counts: false, served: Arc::default(), timed: Arc::default(), history: Arc::new(Mutex::new(history)) }
+    }
+
+    /// For runs that would fill the memory.
+    pub fn that_counts(setting: Setting) -> Self {
+        Self { counts: true, ..Self::new(setting) }
+    }
+
+    /// How many entries were as they should be, where they are counted.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     pub fn now(&self) -> u64 {
@@ -180,7 +195,20 @@ impl Recorder {
     }
 
     pub fn add(&self, entry: Entry) {
+        if self.counts && (entry.goal != Goal::Served || entry.served().is_some()) {
+            self.served.fetch_add(1, Ordering::Relaxed);
+            // Those that go to the store once or twice; walks through pages are several requests.
+            if !matches!(entry.op, Op::Authorize | Op::Launch) {
+                self.timed.lock().unwrap_or_else(PoisonError::into_inner).push(entry.to - entry.from);
+            }
+            return;
+        }
         self.with(|history| history.entries.push(entry));
+    }
+
+    /// What each of those took, in microseconds.
+    pub fn timed(&self) -> Vec<u64> {
+        self.timed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Everything so far, in the order of the beginnings.

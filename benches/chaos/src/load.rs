@@ -86,6 +86,12 @@ impl Load {
         }
     }
 
+    /// One whole launch of either kind, with what follows it, and no pause.
+    pub async fn once(&self) {
+        let client = if self.chance(50) { "kept" } else { "public" };
+        drop(self.launch(client).await);
+    }
+
     /// From a launch to a code.
     async fn code(&self, flow: &Flow) -> Option<String> {
         let ehr = self.asker.ehr(self.asker.node(), "epj", self.asker.http.issuer()).await?;

@@ -4,14 +4,18 @@ mod ask;
 mod browser;
 mod cast;
 mod checker;
+mod crowds;
 mod dice;
 mod faults;
+mod grants;
 mod history;
 mod load;
+mod proc;
 mod process;
 mod proxy;
 mod redis;
 mod run;
+mod soak;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +57,10 @@ fn main() -> ExitCode {
     };
     let done = match words.as_slice() {
         ["chaos", helsebro, rest @ ..] => runtime.block_on(chaos(Path::new(helsebro), rest)),
+        ["soak", helsebro, rest @ ..] => runtime.block_on(soaked(Path::new(helsebro), rest)),
+        ["crowds", helsebro] => runtime.block_on(crowds::run(Path::new(helsebro))),
+        ["grants", helsebro] => runtime.block_on(grants::run(Path::new(helsebro), 1_000_000)),
+        ["grants", helsebro, count] => count.parse().map_err(Failed::from).and_then(|count| runtime.block_on(grants::run(Path::new(helsebro), count))),
         _ => Err(USAGE.into()),
     };
     match done {
@@ -63,6 +71,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+const SOAK_USAGE: &str = "\
+Usage: cargo xtask soak [OPTIONS]
+
+Works the server at sixty percent of its capacity, which is measured first, and looks whether memory, file descriptors or tasks grow.
+
+Options:
+  --minutes N     How long; 15 where left out
+  --rate R        Launches a second, with about nine requests each, or auto";
+
+async fn soaked(helsebro: &Path, words: &[&str]) -> Result<bool, Failed> {
+    let (mut lasts, mut rate) = (Duration::from_secs(900), None);
+    let mut rest = words.iter();
+    while let Some(option) = rest.next() {
+        let value = rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
+        match *option {
+            "--minutes" => lasts = Duration::from_secs_f64(value?.parse::<f64>()?.clamp(0.2, 1440.0) * 60.0),
+            "--rate" => rate = Some(value?).filter(|rate| *rate != "auto").map(str::parse::<f64>).transpose()?,
+            unknown => return Err(format!("{unknown} is no option\n\n{SOAK_USAGE}").into()),
+        }
+    }
+    soak::run(helsebro, lasts, rate).await
 }
 
 struct Options {
