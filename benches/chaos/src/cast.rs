@@ -28,8 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    Embedded { durability: &'static str },
-    Redis { wait_replicas: u32 },
+    Embedded {
+        durability: &'static str,
+    },
+    Redis {
+        wait_replicas: u32,
+    },
     /// On its own file, with grants and sessions that live for minutes, so that as many end as begin.
     Steady,
 }
@@ -92,7 +96,7 @@ impl Cast {
             std::fs::create_dir_all(&dir)?;
             let store = match (on, &links) {
                 (On::Redis { wait_replicas }, Some(links)) => format!(
-                    "kind = \"redis\"\nurl = \"redis+sentinel://127.0.0.1:{}/main\"\nwait_replicas = {wait_replicas}\nwait_timeout_ms = 300\nresponse_timeout_ms = 700",
+                    "kind = \"redis\"\nurl = \"redis+sentinel://127.0.0.1:{}/main\"\nwait_replicas = {wait_replicas}\nwait_timeout_ms = 1000\nresponse_timeout_ms = 1000",
                     links.sentinel.port
                 ),
                 (On::Embedded { durability }, _) => format!("path = \"store.redb\"\ndurability = \"{durability}\""),

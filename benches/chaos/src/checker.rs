@@ -34,7 +34,8 @@ pub struct Counts {
 pub struct Verdict {
     pub counts: Counts,
     pub violations: Vec<Violation>,
-    /// From the end of each fault to the first success at every node, in microseconds; nothing where no request was made in time.
+    /// From the end of each fault to the first success at every node, or to the last failure of what hung on it; in microseconds, nothing where
+    /// nobody asked.
     pub recoveries: Vec<(Span, Option<u64>)>,
 }
 
@@ -336,8 +337,11 @@ impl<'a> Look<'a> {
                 let asks = |entry: &&Entry| {
                     entry.from >= span.to && if node.is_some() { entry.op == Op::Probe && Some(entry.node) == node } else { asks_upstream(span, entry) }
                 };
+                // A success that was asked for late says nothing of when it would have been one.
                 let first = self.history.entries.iter().filter(asks).find(|entry| entry.served().is_some());
-                let took = first.map(|entry| (entry.to - span.to).saturating_sub(self.starved(span.to, entry.to)));
+                let failed = self.history.entries.iter().filter(asks).take_while(|entry| entry.served().is_none()).last();
+                let until = if node.is_some() { first } else { failed };
+                let took = until.map_or_else(|| first.map(|_| 0), |entry| Some((entry.to - span.to).saturating_sub(self.starved(span.to, entry.to))));
                 slowest = slowest.zip(took).map(|(one, other)| one.max(other));
                 let watched = self.history.entries.last().map_or(0, |last| last.from).saturating_sub(span.to);
                 if took.map_or(watched > RECOVERS_US, |took| took > RECOVERS_US) && self.alone_for(span) {

@@ -37,13 +37,21 @@ pub async fn run(helsebro: &Path, count: usize) -> Result<bool, Failed> {
     let began = Instant::now();
     fill(&path, cast.http.issuer(), count).await?;
     let full = path.metadata()?.len();
-    println!("── {count} grants, made in {:.1} s: {} bytes each on disk", began.elapsed().as_secs_f64(), full.saturating_sub(empty) / u64::try_from(count.max(1))?);
+    println!(
+        "── {count} grants, made in {:.1} s: {} bytes each on disk",
+        began.elapsed().as_secs_f64(),
+        full.saturating_sub(empty) / u64::try_from(count.max(1))?
+    );
 
     let mut slowest = Duration::ZERO;
     for _ in 0..3 {
         let took = cast.wake().await?;
         slowest = slowest.max(took);
-        println!("   first answer {} ms after the start, {:.1} MB resident", took.as_millis(), cast.pids().first().map_or(0.0, |pid| resident(*pid) as f64 / 1e6));
+        println!(
+            "   first answer {} ms after the start, {:.1} MB resident",
+            took.as_millis(),
+            cast.pids().first().map_or(0.0, |pid| resident(*pid) as f64 / 1e6)
+        );
         cast.rest().await;
     }
     // And after a kill: nothing was closed.

@@ -75,21 +75,30 @@ impl Load {
     /// Does what workers do until it is stopped.
     pub async fn work(self: Arc<Self>) {
         while self.goes_on() {
-            match self.asker.throw(|dice| dice.below(100)) {
-                0..30 => drop(self.launch("kept").await),
-                30..62 => drop(self.launch("public").await),
-                62..70 => drop(self.agree().await),
-                70..76 => drop(self.held().await),
+            // What came of it is in the history.
+            let _done = match self.asker.throw(|dice| dice.below(100)) {
+                0..30 => self.launch("kept").await,
+                30..62 => self.launch("public").await,
+                62..70 => self.agree().await,
+                70..80 => self.held().await,
                 _ => self.look_again().await,
-            }
+            };
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Whole launches until three in a row went well, for a while at most.
+    pub async fn warm_up(&self) {
+        let (begun, mut well) = (Instant::now(), 0);
+        while well < 3 && begun.elapsed() < Duration::from_secs(20) {
+            well = if self.launch("kept").await.is_some() { well + 1 } else { 0 };
         }
     }
 
     /// One whole launch of either kind, with what follows it, and no pause.
     pub async fn once(&self) {
         let client = if self.chance(50) { "kept" } else { "public" };
-        drop(self.launch(client).await);
+        let _done = self.launch(client).await;
     }
 
     /// From a launch to a code.
@@ -222,7 +231,7 @@ impl Load {
     }
 
     /// Something that was acknowledged before: is it still so?
-    async fn look_again(&self) {
+    async fn look_again(&self) -> Option<()> {
         let asker = &self.asker;
         match asker.throw(|dice| dice.below(10)) {
             0..4 => {
@@ -251,6 +260,7 @@ impl Load {
                 }
             }
         }
+        None
     }
 
     /// A live grant: refreshed and kept, or its old refresh token shown after the grace, which ends it.

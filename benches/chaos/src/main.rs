@@ -41,6 +41,7 @@ Options:
   --store WHICH   embedded, redis or both; both where left out
   --keep DIR      Keep the history, the logs and the stores there
   --only KINDS    These faults alone, by commas
+  --wait-replicas N  Of the two there are; 2 where left out
   --planted       Break a promise on purpose (a fail-over without wait_replicas): ends with 0 only where the checker saw it";
 
 fn main() -> ExitCode {
@@ -104,11 +105,13 @@ struct Options {
     keep: Option<PathBuf>,
     only: Option<Vec<Kind>>,
     planted: bool,
+    wait_replicas: u32,
 }
 
 impl Options {
     fn parse(words: &[&str]) -> Result<Self, Failed> {
-        let mut options = Self { lasts: Duration::from_secs(600), seed: 1, embedded: true, redis: true, keep: None, only: None, planted: false };
+        let mut options =
+            Self { lasts: Duration::from_secs(600), seed: 1, embedded: true, redis: true, keep: None, only: None, planted: false, wait_replicas: 2 };
         let mut rest = words.iter();
         while let Some(option) = rest.next() {
             let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -126,6 +129,8 @@ impl Options {
                 }
                 "--keep" => options.keep = Some(value()?.into()),
                 "--only" => options.only = Some(value()?.split(',').map(kind).collect::<Result<_, _>>()?),
+                // All of them where left out: any may be the next primary. docs/operations.md, What a fail-over may undo.
+                "--wait-replicas" => options.wait_replicas = value()?.parse()?,
                 "--planted" => options.planted = true,
                 unknown => return Err(format!("{unknown} is no option\n\n{USAGE}").into()),
             }
@@ -153,8 +158,7 @@ async fn chaos(helsebro: &Path, words: &[&str]) -> Result<bool, Failed> {
             casts.push(On::Embedded { durability: if options.seed.is_multiple_of(2) { "process" } else { "power-loss" } });
         }
         if options.redis {
-            // All of them: any may be the next primary. docs/operations.md, What a fail-over may undo.
-            casts.push(On::Redis { wait_replicas: 2 });
+            casts.push(On::Redis { wait_replicas: options.wait_replicas });
         }
     }
     casts.retain(|on| !on.is_redis() || redis.is_some());

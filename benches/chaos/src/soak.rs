@@ -111,7 +111,10 @@ async fn capacity(load: &Arc<Load>) -> Result<f64, Failed> {
         all += worker.await?;
     }
     let a_second = f64::from(all) / begun.elapsed().as_secs_f64();
-    println!("── capacity: {a_second:.1} launches a second, {} requests each, load and server on one machine", load.asker.recorder.served() / u64::from(all.max(1)));
+    println!(
+        "── capacity: {a_second:.1} launches a second, {} requests each, load and server on one machine",
+        load.asker.recorder.served() / u64::from(all.max(1))
+    );
     Ok(a_second)
 }
 
@@ -162,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_rise_is_seen_and_noise_is_not() {
-        let samples = |of: fn(f64) -> f64| (0..90).map(|at| Sample { at: f64::from(at), resident: of(f64::from(at)), descriptors: 0.0, tasks: None }).collect::<Vec<_>>();
+        let samples =
+            |of: fn(f64) -> f64| (0..90).map(|at| Sample { at: f64::from(at), resident: of(f64::from(at)), descriptors: 0.0, tasks: None }).collect::<Vec<_>>();
         let resident = |samples: &[Sample]| rise(samples, |sample| Some(sample.resident)).unwrap();
         // A warm-up alone is none.
         let flat = resident(&samples(|at| if at < 30.0 { at } else { 100.0 + (at % 3.0) }));
