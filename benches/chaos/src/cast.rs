@@ -96,8 +96,9 @@ impl Cast {
             std::fs::create_dir_all(&dir)?;
             let store = match (on, &links) {
                 (On::Redis { wait_replicas }, Some(links)) => format!(
-                    "kind = \"redis\"\nurl = \"redis+sentinel://127.0.0.1:{}/main\"\nwait_replicas = {wait_replicas}\nwait_timeout_ms = 1000\nresponse_timeout_ms = 1000",
-                    links.sentinel.port
+                    "kind = \"redis\"\nurl = \"redis+sentinel://127.0.0.1:{}/main\"\nresponse_timeout_ms = 1000{}",
+                    links.sentinel.port,
+                    if wait_replicas > 0 { format!("\nwait_replicas = {wait_replicas}\nwait_timeout_ms = 1000") } else { String::new() }
                 ),
                 (On::Embedded { durability }, _) => format!("path = \"store.redb\"\ndurability = \"{durability}\""),
                 (On::Steady, _) => "path = \"store.redb\"".to_owned(),

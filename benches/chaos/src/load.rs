@@ -95,6 +95,11 @@ impl Load {
         }
     }
 
+    /// What was done so far is not looked at again.
+    pub fn forget(&self) {
+        self.shelf(|shelf| *shelf = Shelf::default());
+    }
+
     /// One whole launch of either kind, with what follows it, and no pause.
     pub async fn once(&self) {
         let client = if self.chance(50) { "kept" } else { "public" };

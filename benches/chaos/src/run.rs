@@ -107,6 +107,7 @@ pub async fn run(plan: &Plan<'_>) -> Result<Verdict, Failed> {
     let load = Load::new(asker);
     // Whether it serves before anything is broken is a matter of its start.
     load.warm_up().await;
+    load.forget();
     recorder.with(|history| history.entries.clear());
     let heartbeat = Heartbeat::start(recorder.clone());
     let mut workers: Vec<_> = (0..WORKERS).map(|_| tokio::spawn(Arc::clone(&load).work())).collect();
