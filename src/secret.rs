@@ -2,6 +2,7 @@
 //! [`Secret`] in memory and [`Digest`] at rest.
 
 use std::fmt;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -120,9 +121,73 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && bool::from(a.ct_eq(b))
 }
 
+/// Digits in a row that may be somebody's number: HPR numbers have seven to nine.
+const NUMBER: usize = 7;
+
+/// Digits of an identity number, which people write in two parts or more.
+const IDENTITY_NUMBER: usize = 11;
+
+/// Where in a text somebody's number may stand: seven digits or more in a row, or eleven and more with single spaces or hyphens between them.
+/// Bytes, in order, none overlapping.
+pub fn numbers_in(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    // Runs of digits that stand apart by one space or hyphen.
+    let mut chain: Vec<Range<usize>> = Vec::new();
+    let take = |chain: &mut Vec<Range<usize>>, found: &mut Vec<Range<usize>>| {
+        match (chain.first(), chain.last()) {
+            (Some(first), Some(last)) if chain.iter().map(Range::len).sum::<usize>() >= IDENTITY_NUMBER => found.push(first.start..last.end),
+            _ => found.extend(chain.iter().filter(|run| run.len() >= NUMBER).cloned()),
+        }
+        chain.clear();
+    };
+    for (at, _) in text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_digit()) {
+        match chain.last_mut() {
+            Some(run) if run.end == at => run.end = at + 1,
+            Some(run) if run.end + 1 == at && matches!(text.as_bytes().get(run.end), Some(b' ' | b'-')) => chain.push(at..at + 1),
+            _ => {
+                take(&mut chain, &mut found);
+                chain.push(at..at + 1);
+            }
+        }
+    }
+    take(&mut chain, &mut found);
+    found
+}
+
+/// The length of the longest word of a text, of the letters that tokens and secrets are written in.
+pub fn longest_word(text: &str) -> usize {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).map(str::len).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_found_as_people_write_them() {
+        for (text, expected) in [
+            ("", &[][..]),
+            ("123456", &[]),
+            ("a 1234567 b", &["1234567"]),
+            ("01019012345", &["01019012345"]),
+            ("identifier=010190-12345&x", &["010190-12345"]),
+            ("010190 12345", &["010190 12345"]),
+            ("01 01 90 123 45,", &["01 01 90 123 45"]),
+            ("010190  12345", &[]),
+            ("2026-11-22 and 192.168.100.123:9400", &[]),
+            ("1234567-12 x 7654321", &["1234567", "7654321"]),
+            ("æ010190-12345", &["010190-12345"]),
+        ] {
+            assert_eq!(numbers_in(text).into_iter().map(|at| &text[at]).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_are_as_long_as_tokens_are_written() {
+        for (text, expected) in [("", 0), ("a bc", 2), ("https://a.example/x-y_z", 7), ("aaa.bbbb", 4)] {
+            assert_eq!(longest_word(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_secret_does_not_print_itself() {

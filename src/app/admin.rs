@@ -72,11 +72,11 @@ impl Offline {
     /// # Errors
     /// [`OfflineError`]
     pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OfflineError> {
-        if config.store == StoreConfig::Memory {
+        if matches!(config.store, StoreConfig::Memory) {
             return Err(OfflineError::Memory);
         }
-        let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-        let audit = open_audit(config, clock, &*random)?;
+        let Opened { backend, engines, seal } = open(config, clock.clone(), random.clone()).await?;
+        let audit = open_audit(config, &seal, clock, &*random)?;
         let token = random.token();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, limits(config)).recorded(audit.clone()))).collect();
         let ops = Ops { sites, token: Some(token.digest()), test_clock: None, register: register(random) };

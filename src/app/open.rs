@@ -42,6 +42,8 @@ pub enum OpenError {
 pub struct Opened {
     pub backend: Arc<dyn Backend>,
     pub engines: Vec<Engine>,
+    /// What keys are sealed with, and persons hashed.
+    pub seal: Arc<SealKey>,
 }
 
 /// Opens everything the configuration names. Blocks shortly while the store file is checked.
@@ -66,17 +68,16 @@ pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random
     for issuer in &config.issuers {
         engines.push(shared.engine(issuer).await.map_err(|error| OpenError::Keys { issuer: issuer.url().to_string(), error })?);
     }
-    Ok(Opened { backend, engines })
+    Ok(Opened { backend, engines, seal })
 }
 
 /// Opens the audit log of a configuration. To be opened after the store: what does not open writes no log either.
 ///
 /// # Errors
-/// [`OpenError::Audit`], [`OpenError::Seal`]
-pub fn open_audit(config: &Config, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
+/// [`OpenError::Audit`]
+pub fn open_audit(config: &Config, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> Result<Audit, OpenError> {
     let Some(kept) = &config.audit else { return Ok(Audit::off()) };
-    let seal = seal_key(&config.keys, random)?;
-    begin_audit(kept, &seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+    begin_audit(kept, seal, clock, random).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
 }
 
 fn begin_audit(kept: &config::Audit, seal: &SealKey, clock: Arc<dyn Clock>, random: &dyn Random) -> std::io::Result<Audit> {

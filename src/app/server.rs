@@ -104,8 +104,8 @@ pub async fn start_beside(
     random: Arc<dyn Random>,
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
-    let Opened { backend, engines } = open(config, clock.clone(), random.clone()).await?;
-    let audit = open_audit(config, clock.clone(), &*random)?;
+    let Opened { backend, engines, seal } = open(config, clock.clone(), random.clone()).await?;
+    let audit = open_audit(config, &seal, clock.clone(), &*random)?;
     let site = |engine| Arc::new(Site::new(engine, admin::limits(config)).recorded(audit.clone()));
     let sites: Vec<Arc<Site>> = engines.into_iter().map(site).collect();
     let beside = match neighbour {
@@ -123,7 +123,7 @@ pub async fn start_beside(
         ..Limits::default()
     };
     let public_router: Router = router::service(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout);
-    let forwarding = forward(config, &audit, &stop)?;
+    let forwarding = forward(config, &audit, &stop);
     let token = config.server.ops_token.as_ref().map(Secret::digest);
     let ops_state = ops::Ops { sites: sites.clone(), token, test_clock, register: admin::register(random) };
     let ops_router = ops::router(ops_state).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout));
@@ -141,14 +141,13 @@ pub async fn start_beside(
 }
 
 /// Starts sending the audit log on, where it is to be.
-fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Result<Option<JoinHandle<()>>, OpenError> {
-    let Some((kept, to)) = config.audit.as_ref().and_then(|kept| Some((kept, kept.forward.clone()?))) else { return Ok(None) };
-    let to = match to {
+fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+    let to = match config.audit.as_ref()?.forward.clone()? {
         AuditForward::Http { url, token } => Receiver::Http { url, token },
         AuditForward::SyslogTcp(address) => Receiver::SyslogTcp { address },
         AuditForward::SyslogUdp(address) => Receiver::SyslogUdp { address },
     };
-    audit.forward(to, stop.clone()).map_err(|error| OpenError::Audit { dir: kept.dir.clone(), error })
+    audit.forward(to, stop.clone())
 }
 
 impl Running {

@@ -86,6 +86,8 @@ pub struct Files {
     node: String,
     lines: Lines,
     number: u64,
+    /// The file that could neither be begun nor taken away again, where there is such.
+    half_begun: Option<u64>,
     open: Option<Open>,
     _lock: File,
 }
@@ -137,13 +139,13 @@ impl Files {
             }
             // Nothing of it was whole: it is begun again.
             if !found.unsound {
-                number = at - 1;
+                number = at.saturating_sub(1);
             }
         }
         let chain = chain.unwrap_or_else(|| random.id());
         let node = keeping.node.clone().unwrap_or_else(|| chain.chars().take(8).collect());
         let lines = Lines::after(seq, prev, node.clone());
-        Ok((Self { keeping, chain, node, lines, number, open, _lock: lock }, before))
+        Ok((Self { keeping, chain, node, lines, number, half_begun: None, open, _lock: lock }, before))
     }
 
     pub fn head(&self) -> Head {
@@ -198,18 +200,21 @@ impl Files {
             self.lines.event(&mut buffer, event, persons);
         }
         // One that is there has no whole line in it: a process died, or a disk was full, while it was begun.
-        if fs::metadata(&path).is_ok() && survey(&path)?.good > 0 {
+        if self.half_begun != Some(number) && fs::metadata(&path).is_ok() && survey(&path)?.good > 0 {
             return Err(io::Error::other(format!("{} is there already", path.display())));
         }
         let file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
         let mut open = Open { file, path, offset: 0, day: day(now) };
-        if let Err(error) = append(&mut open, &buffer, self.keeping.durable) {
+        self.half_begun = Some(number);
+        let begun = append(&mut open, &buffer, self.keeping.durable);
+        // The name of the file must be on the disk too.
+        let named = || if self.keeping.durable { File::open(&self.keeping.dir)?.sync_all() } else { Ok(()) };
+        if let Err(error) = begun.and_then(|()| named()) {
+            // Where it stays, it is begun again all the same: it is ours.
             let _ = fs::remove_file(&open.path);
             return Err(error);
         }
-        if self.keeping.durable {
-            File::open(&self.keeping.dir)?.sync_all()?;
-        }
+        self.half_begun = None;
         self.open = Some(open);
         self.number = number;
         Ok(())

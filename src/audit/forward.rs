@@ -2,8 +2,9 @@
 //!
 //! Each line arrives at least once, in order, as it stands in the file; `seq` and `node` tell what came twice.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,12 +76,12 @@ impl Forward {
     }
 
     /// Forwards what stands in `dir` until `stop`, as far as `head` says that it is written.
-    ///
-    /// # Errors
-    /// A cursor that cannot be read.
-    pub(super) fn start(dir: &Path, mut head: watch::Receiver<Head>, to: Receiver, stop: CancellationToken) -> io::Result<(Self, tokio::task::JoinHandle<()>)> {
+    pub(super) fn start(dir: &Path, mut head: watch::Receiver<Head>, to: Receiver, stop: CancellationToken) -> (Self, tokio::task::JoinHandle<()>) {
         let dir = dir.to_owned();
-        let mut kept = load(&dir)?;
+        let mut kept = load(&dir).unwrap_or_else(|error| {
+            tracing::warn!(file = CURSOR, %error, "how far the audit log was forwarded cannot be read: it is sent from its first record again");
+            Kept::default()
+        });
         let forward = Self { state: Arc::new(Mutex::new(State { forwarded: kept.seq, last_error: None })) };
         let own = forward.clone();
         let task = tokio::spawn(async move {
@@ -88,7 +89,11 @@ impl Forward {
             let mut pause = PAUSE;
             loop {
                 let until = head.borrow_and_update().clone();
-                match own.step(&dir, &until, &mut kept, &mut sender).await {
+                let stepped = tokio::select! {
+                    () = stop.cancelled() => return,
+                    stepped = own.step(&dir, &until, &mut kept, &mut sender) => stepped,
+                };
+                match stepped {
                     Ok(true) => pause = PAUSE,
                     Ok(false) => {
                         pause = PAUSE;
@@ -108,12 +113,9 @@ impl Forward {
                         }
                     }
                 }
-                if stop.is_cancelled() {
-                    return;
-                }
             }
         });
-        Ok((forward, task))
+        (forward, task)
     }
 
     /// Sends the next lines; false where there are none.
@@ -128,7 +130,9 @@ impl Forward {
         sender.send(&lines).await?;
         kept.cursor = cursor;
         kept.seq = lines.iter().rev().find_map(|line| seq_of(line)).unwrap_or(kept.seq);
-        save(dir, kept).map_err(|error| error.to_string())?;
+        let (to, bytes) = (dir.to_owned(), serde_json::to_vec(kept).map_err(|error| error.to_string())?);
+        let saved = tokio::task::spawn_blocking(move || save(&to, &bytes)).await;
+        saved.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         self.set(|state| *state = State { forwarded: kept.seq, last_error: None });
         Ok(true)
     }
@@ -142,11 +146,13 @@ fn load(dir: &Path) -> io::Result<Kept> {
     }
 }
 
-/// Written beside and renamed, so that there is always a whole one. What is lost of it is sent again.
-fn save(dir: &Path, kept: &Kept) -> io::Result<()> {
-    let (path, fresh): (PathBuf, PathBuf) = (dir.join(CURSOR), dir.join(format!("{CURSOR}.new")));
-    std::fs::write(&fresh, serde_json::to_vec(kept).map_err(io::Error::other)?)?;
-    std::fs::rename(fresh, path)
+/// Written beside, brought to the disk and renamed, so that there is always a whole one. What is lost of it is sent again.
+fn save(dir: &Path, kept: &[u8]) -> io::Result<()> {
+    let fresh = dir.join(format!("{CURSOR}.new"));
+    let mut file = File::create(&fresh)?;
+    file.write_all(kept)?;
+    file.sync_all()?;
+    std::fs::rename(fresh, dir.join(CURSOR))
 }
 
 enum Sender {
@@ -172,20 +178,21 @@ impl Sender {
                 if let Some(token) = token {
                     request = request.bearer_auth(token.expose());
                 }
-                // The text of an error names the URL, which is the operator's own.
-                let response = request.send().await.map_err(|error| error.to_string())?;
+                // Without its URL, which may hold a key.
+                let response = request.send().await.map_err(|error| error.without_url().to_string())?;
                 if response.status().is_success() { Ok(()) } else { Err(format!("the receiver answered {}", response.status())) }
             }
-            Self::Tcp { address, stream } => {
-                let sent = tokio::time::timeout(TIMEOUT, over_tcp(address, stream, lines)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                sent.map_err(|error| {
-                    *stream = None;
-                    error.to_string()
-                })
-            }
-            Self::Udp { address } => over_udp(address, lines).await.map_err(|error| error.to_string()),
+            Self::Tcp { address, stream } => in_time(over_tcp(address, stream, lines)).await.map_err(|error| {
+                *stream = None;
+                error.to_string()
+            }),
+            Self::Udp { address } => in_time(over_udp(address, lines)).await.map_err(|error| error.to_string()),
         }
     }
+}
+
+async fn in_time(sending: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::time::timeout(TIMEOUT, sending).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 async fn over_tcp(address: &str, kept: &mut Option<TcpStream>, lines: &[String]) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::persons::Persons;
 use crate::domain::audit::{AuditEvent, Outcome, Person};
-use crate::secret::Digest;
+use crate::secret::{Digest, numbers_in};
 use crate::time::UnixTime;
 
 /// What a line ends with, before and after the hash.
@@ -19,9 +19,6 @@ pub const VERSION: u64 = 1;
 
 /// As many characters of what callers sent are kept.
 const LONGEST_TEXT: usize = 1024;
-
-/// As many digits in a row may be somebody's number: of Norwegian numbers of people the shortest, the HPR number, has up to nine.
-const NUMBER: usize = 7;
 
 /// What the first line of each file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,25 +128,15 @@ fn hashed(persons: &Persons, issuer: Option<&str>, person: &Person) -> String {
 /// A text that callers had a part in: not longer than need be, and without what could be the number of a person. What SMART scopes may carry
 /// as search parameters can be one.
 fn told(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LONGEST_TEXT));
-    let mut digits = String::new();
-    let flush = |digits: &mut String, out: &mut String| {
-        if digits.len() >= NUMBER {
-            out.push('#')
-        } else {
-            out.push_str(digits)
-        }
-        digits.clear();
-    };
-    for c in text.chars().take(LONGEST_TEXT) {
-        if c.is_ascii_digit() {
-            digits.push(c);
-        } else {
-            flush(&mut digits, &mut out);
-            out.push(c);
-        }
+    let text: String = text.chars().take(LONGEST_TEXT).collect();
+    let mut out = String::with_capacity(text.len());
+    let mut from = 0;
+    for number in numbers_in(&text) {
+        out.push_str(text.get(from..number.start).unwrap_or_default());
+        out.push('#');
+        from = number.end;
     }
-    flush(&mut digits, &mut out);
+    out.push_str(text.get(from..).unwrap_or_default());
     out
 }
 
@@ -293,6 +280,8 @@ mod tests {
             ("identifier=x|01017012345", "identifier=x|#"),
             ("hpr 9144889", "hpr #"),
             ("31.12.2026 1234", "31.12.2026 1234"),
+            ("patient/Patient.rs?identifier=010190-12345", "patient/Patient.rs?identifier=#"),
+            ("asked for 010190 12345", "asked for #"),
             ("", ""),
         ] {
             assert_eq!(told(text), expected);

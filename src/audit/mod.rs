@@ -14,6 +14,7 @@ pub mod trail;
 pub mod verify;
 mod writer;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -135,7 +136,7 @@ impl Audit {
         let Some(inner) = &self.0 else { return };
         let event = AuditEvent { time: inner.clock.now(), action, outcome: Outcome::Allowed, issuer, request: None, source: None, facts };
         // Nothing is granted by it; where it is lost, it is counted.
-        let _ = self.record(event).await;
+        let _ = self.record(&mut VecDeque::from([event])).await;
     }
 
     pub fn now(&self) -> UnixTime {
@@ -148,43 +149,41 @@ impl Audit {
         inner.shared.failing.borrow().clone().map(Unrecorded)
     }
 
-    /// Records an event: queued, or written too where the log is to be waited for.
+    /// Records events in their order: queued, or written too where the log is to be waited for. Each leaves `events` with its queueing, so
+    /// what is left there when this is given up was not recorded.
     ///
     /// # Errors
-    /// [`Unrecorded`] where what grants something must not be done.
-    pub async fn record(&self, event: AuditEvent) -> Result<(), Unrecorded> {
-        let Some(inner) = &self.0 else { return Ok(()) };
-        if let Some(refused) = self.refuses() {
-            if event.action.grants() && event.outcome == Outcome::Allowed {
-                return Err(refused);
-            }
-            // It was done, or refused anyway. Its record waits with the others as long as there is room.
-            self.record_now(event);
+    /// [`Unrecorded`] where one of them grants something and must not be done. The others are recorded.
+    pub async fn record(&self, events: &mut VecDeque<AuditEvent>) -> Result<(), Unrecorded> {
+        let Some(inner) = &self.0 else {
+            events.clear();
             return Ok(());
-        }
-        let (grants, message) = (event.action.grants() && event.outcome == Outcome::Allowed, Message::Event(Box::new(event)));
-        match inner.queue.try_send(message) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => {
-                inner.shared.lose(1);
-                return inner.gone(grants, "the process is ending");
-            }
-            Err(mpsc::error::TrySendError::Full(message)) => {
-                let mut failing = inner.shared.failing.subscribe();
-                let sent = tokio::select! {
-                    sent = inner.queue.send(message) => sent.is_ok(),
-                    _ = failing.wait_for(Option::is_some) => false,
-                };
-                if !sent {
-                    inner.shared.lose(u64::from(!grants || inner.options.on_failure == OnFailure::Continue));
-                    return inner.gone(grants, "the queue is full");
+        };
+        let (mut queued, mut granting, mut refused) = (false, false, None);
+        while let Some(event) = events.front() {
+            let grants = event.action.grants() && event.outcome == Outcome::Allowed;
+            let room = match self.refuses() {
+                // It was done, or refused anyway. Its record waits with the others as long as there is room.
+                Some(_) if !grants => inner.queue.try_reserve().map_err(|_| Unrecorded("the queue is full".to_owned())),
+                Some(failing) => Err(failing),
+                None => inner.room().await,
+            };
+            let Some(event) = events.pop_front() else { break };
+            match room {
+                Ok(room) => {
+                    (queued, granting) = (true, granting | grants);
+                    room.send(Message::Event(Box::new(event)));
                 }
+                Err(why) if grants && inner.options.on_failure == OnFailure::Refuse => refused = Some(why),
+                Err(_) => inner.shared.lose(1),
             }
         }
-        if inner.options.wait && !inner.written().await {
-            return inner.gone(grants, "it could not be written in time");
+        match refused {
+            Some(why) => Err(why),
+            None if !queued || !inner.options.wait || inner.written().await => Ok(()),
+            None if granting && inner.options.on_failure == OnFailure::Refuse => Err(inner.because("it could not be written in time")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Records an event where nobody can wait: a request that was given up.
@@ -215,15 +214,12 @@ impl Audit {
     }
 
     /// Sends the log on until `stop`; nothing where there is none.
-    ///
-    /// # Errors
-    /// What says how far it was sent cannot be read.
-    pub fn forward(&self, to: forward::Receiver, stop: CancellationToken) -> io::Result<Option<tokio::task::JoinHandle<()>>> {
-        let Some(inner) = &self.0 else { return Ok(None) };
-        let (forward, task) = forward::Forward::start(&inner.options.keeping.dir, inner.shared.head.subscribe(), to, stop)?;
+    pub fn forward(&self, to: forward::Receiver, stop: CancellationToken) -> Option<tokio::task::JoinHandle<()>> {
+        let inner = self.0.as_ref()?;
+        let (forward, task) = forward::Forward::start(&inner.options.keeping.dir, inner.shared.head.subscribe(), to, stop);
         // There is one at most: it is started once, with the server.
         let _ = inner.forward.set(forward);
-        Ok(Some(task))
+        Some(task)
     }
 
     /// Writes what is queued, says that the process stops, and ends the writer.
@@ -253,10 +249,20 @@ impl Inner {
         }
     }
 
-    fn gone(&self, grants: bool, why: &str) -> Result<(), Unrecorded> {
-        match self.options.on_failure {
-            OnFailure::Refuse if grants => Err(Unrecorded(self.shared.failing.borrow().clone().unwrap_or_else(|| why.to_owned()))),
-            OnFailure::Refuse | OnFailure::Continue => Ok(()),
+    /// Room for one event, waited for as long as the writer writes.
+    async fn room(&self) -> Result<mpsc::Permit<'_, Message>, Unrecorded> {
+        if let Ok(room) = self.queue.try_reserve() {
+            return Ok(room);
         }
+        let mut failing = self.shared.failing.subscribe();
+        tokio::select! {
+            room = self.queue.reserve() => room.map_err(|_| self.because("the process is ending")),
+            _ = failing.wait_for(Option::is_some) => Err(self.because("the queue is full")),
+        }
+    }
+
+    /// What the writer failed of, or else `why`.
+    fn because(&self, why: &str) -> Unrecorded {
+        Unrecorded(self.shared.failing.borrow().clone().unwrap_or_else(|| why.to_owned()))
     }
 }

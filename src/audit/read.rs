@@ -69,7 +69,8 @@ impl Cursor {
                 (self.file, self.offset) = (*number, 0);
             }
             let lines = self.of(path, limit, until)?;
-            let newer = files.iter().find(|(other, _)| other > number);
+            // What is left must have been read to its end, and only the last file that is known to be written to says where that is.
+            let newer = files.iter().find(|(other, _)| other > number).filter(|_| until.is_none_or(|head| head.file > *number));
             match (lines.is_empty(), newer) {
                 // Another line may have come to this file between reading it and seeing the next: it is looked at once more.
                 (true, Some((next, _))) => {
@@ -104,5 +105,27 @@ impl Cursor {
             lines.push(String::from_utf8_lossy(&line).into_owned());
         }
         Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::file_name;
+    use super::*;
+
+    /// What is known to be written ends in a file that has since grown, and was followed by another.
+    #[test]
+    fn a_file_is_left_only_where_its_end_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |number, text: &str| std::fs::write(dir.path().join(file_name(number)), text).unwrap();
+        write(1, "{\"audit\"}\n{\"seq\":1,}\n{\"seq\":2,}\n");
+        write(2, "{\"audit\"}\n{\"seq\":3,}\n");
+        let head = |file, offset| Head { seq: 0, hash: String::new(), file, offset };
+        let mut cursor = Cursor::default();
+        let mut read = |head: &Head| cursor.next(dir.path(), 10, Some(head)).unwrap().iter().filter_map(|line| seq_of(line)).collect::<Vec<_>>();
+        let early = head(1, 21);
+        assert_eq!((read(&early), read(&early)), (vec![1], vec![]));
+        let late = head(2, 21);
+        assert_eq!((read(&late), read(&late), read(&late)), (vec![2], vec![3], vec![]));
     }
 }

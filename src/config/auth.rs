@@ -147,7 +147,7 @@ fn jwks_uri(text: &str, place: &Place, loopback: bool, found: &mut Findings) -> 
     match url {
         Some(url) if url.scheme() == "https" || (url.scheme() == "http" && loopback && is_loopback(&url)) => Some(text.to_owned()),
         Some(url) if url.scheme() == "http" => {
-            found.refuse_value(place, text, format!("must be https (RFC 7591 §2); write \"{}\"", text.replacen("http:", "https:", 1)));
+            found.refuse_instead(place, text, "must be https (RFC 7591 §2)", text.replacen("http:", "https:", 1));
             None
         }
         _ => {

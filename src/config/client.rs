@@ -324,18 +324,18 @@ fn uris(field: &Field<Vec<Placed<String>>>, loopback: bool, private_schemes: boo
 fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut Findings) -> Option<RedirectUri> {
     let Placed { value, place } = item;
     let Ok(uri) = RedirectUri::parse(value) else {
-        let text = if value.contains('*') {
-            "has a wildcard: only whole URIs are compared (RFC 9700 §2.1, SAL-001); list each one".to_owned()
+        let (text, instead) = if value.contains('*') {
+            ("has a wildcard: only whole URIs are compared (RFC 9700 §2.1, SAL-001); list each one", None)
         } else if let Some((before, _)) = value.split_once('#') {
-            format!("has a fragment (RFC 6749 §3.1.2); write \"{before}\"")
+            ("has a fragment (RFC 6749 §3.1.2)", Some(before))
         } else {
-            "must be an absolute URI without user information (RFC 6749 §3.1.2, RFC 9700 §2.1); write \"https://app.example/callback\"".to_owned()
+            ("must be an absolute URI without user information (RFC 6749 §3.1.2, RFC 9700 §2.1); write \"https://app.example/callback\"", None)
         };
-        // Not shown as a value where it might carry a password.
-        if value.contains('@') {
-            found.refuse(place, text)
-        } else {
-            found.refuse_value(place, value, text)
+        match instead {
+            // Not shown as a value where it might carry a password.
+            _ if value.contains('@') => found.refuse(place, text),
+            Some(instead) => found.refuse_instead(place, value, text, instead),
+            None => found.refuse_value(place, value, text),
         }
         return None;
     };
@@ -343,11 +343,14 @@ fn uri(item: &Placed<String>, loopback: bool, private_schemes: bool, found: &mut
     let text = match url.scheme() {
         "https" => return Some(uri),
         "http" if loopback && is_loopback(&url) => return Some(uri),
-        "http" if loopback => "must be https, or http on 127.0.0.1, localhost or [::1] (RFC 9700 §2.6)".to_owned(),
-        "http" if is_loopback(&url) => format!("must be https: {value} is allowed where the issuer is on loopback too (RFC 9700 §2.6)"),
-        "http" => format!("must be https (RFC 9700 §2.6); write \"{}\"", value.replacen("http:", "https:", 1)),
+        "http" if loopback => "must be https, or http on 127.0.0.1, localhost or [::1] (RFC 9700 §2.6)",
+        "http" if is_loopback(&url) => "must be https: http on loopback is allowed where the issuer is on loopback too (RFC 9700 §2.6)",
+        "http" => {
+            found.refuse_instead(place, value, "must be https (RFC 9700 §2.6)", value.replacen("http:", "https:", 1));
+            return None;
+        }
         _ if private_schemes => return Some(uri),
-        _ => "must be https (SAL-004)".to_owned(),
+        _ => "must be https (SAL-004)",
     };
     found.refuse_value(place, value, text);
     None

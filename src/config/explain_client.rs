@@ -4,11 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::load;
-use super::node::Node;
 use super::presets;
 use super::problem::{Findings, Place, nearest};
 use super::raw::{RawClient, RawClients, RawConfig, RawIssuer};
-use super::read::{Field, Placed, Read as _, print_duration};
+use super::read::{Field, Placed, print_duration};
 use super::types::{Config, IssuerConfig};
 use crate::domain::client::{
     Client, ClientAuthMethod, ClientKeys, CodeReplay, ConsentPolicy, FhirUserForm, GrantType, LaunchTrust, ParPolicy, Profile, Required,
@@ -83,7 +82,7 @@ impl Written {
             let Field::Given(list, _) = list else { continue };
             for Placed { value: own, place } in list {
                 let preset_name = own.preset.get().cloned().unwrap_or_default();
-                let preset = preset(&preset_name, &place, &mut found);
+                let preset = presets::preset(&preset_name, &place, &mut found).unwrap_or_default();
                 let id = own.client_id.get().or(preset.client_id.get());
                 let here = own.issuer.get().is_none_or(|url| url == issuer.url().as_str());
                 // The last one counts: client files replace.
@@ -107,11 +106,6 @@ impl Written {
     fn of_issuer<T>(&self, key: impl Fn(&RawIssuer) -> &Field<T>) -> Option<String> {
         key(&self.issuer).get().map(|_| format!("issuer, {}", line(key(&self.issuer).place())))
     }
-}
-
-fn preset(name: &str, at: &Place, found: &mut Findings) -> RawClient {
-    let node = presets::text(name).and_then(|text| Node::from_toml(name, text, found));
-    node.and_then(|node| RawClient::read(&node.moved_to(at), found)).unwrap_or_default()
 }
 
 fn line(place: &Place) -> String {

@@ -28,7 +28,13 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Every issuer of the file; clients come later. One whose URL is wrong gets a stand-in, so that the rest is checked too.
-pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, environment: &dyn Environment, found: &mut Findings) -> Vec<IssuerConfig> {
+pub(super) fn check_all(
+    raw: &Field<Vec<Placed<RawIssuer>>>,
+    server: &Server,
+    guess: GuessLimits,
+    environment: &dyn Environment,
+    found: &mut Findings,
+) -> Vec<IssuerConfig> {
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     match raw {
         Field::Given(list, place) if list.is_empty() => found.refuse(place, "is empty; write [[issuer]] and its url"),
@@ -46,6 +52,7 @@ pub(super) fn check_all(raw: &Field<Vec<Placed<RawIssuer>>>, server: &Server, en
             None => stand_in(item.value.url.get()),
         };
         let mut issuer = check(&item.value, url, server, environment, &issuers, found);
+        issuer.rules.guess = guess;
         issuer.rules.upstream = item.value.upstream.get().and_then(|raw| upstream::check(raw, issuer.url(), environment, found)).map(Arc::new);
         issuers.push(issuer);
     }
@@ -57,8 +64,10 @@ fn issuer_url(field: &Field<String>, found: &mut Findings) -> Option<Issuer> {
     match Issuer::parse(text) {
         Ok(issuer) => Some(issuer),
         Err(wrong) => {
-            let instead = canonical(text).map(|url| format!("; write \"{url}\"")).unwrap_or_default();
-            found.refuse_value(place, text, format!("{wrong}{instead}"));
+            match canonical(text) {
+                Some(url) => found.refuse_instead(place, text, wrong.to_string(), url),
+                None => found.refuse_value(place, text, wrong.to_string()),
+            }
             None
         }
     }
@@ -85,8 +94,7 @@ fn apart(new: &Issuer, old: &Issuer, place: &Place, found: &mut Findings) {
     }
     let inside = |inner: &Issuer, outer: &Issuer| inner.path().strip_prefix(&outer.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if new.authority() == old.authority() && (inside(new, old) || inside(old, new)) {
-        let text =
-            format!("and \"{old}\" lie inside each other, so one's paths and cookies reach the other; write \"{}/a\" and \"{}/b\"", new.origin(), new.origin());
+        let text = format!("and \"{old}\" lie inside each other, so one's paths and cookies reach the other; write \"{0}/a\" and \"{0}/b\"", new.origin());
         found.refuse_value(place, new.as_str(), text);
     }
 }

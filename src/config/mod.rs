@@ -92,10 +92,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     let audit = audit::check(raw.audit.get().unwrap_or(&none_audit), environment, local, found);
     let guess = check::guess(raw.guess.get().unwrap_or(&none_guess), found);
     let before = found.problems.len();
-    let mut issuers = issuer::check_all(&raw.issuer, &server, environment, found);
-    for issuer in &mut issuers {
-        issuer.rules.guess = guess;
-    }
+    let mut issuers = issuer::check_all(&raw.issuer, &server, guess, environment, found);
     let all_known = found.problems.len() == before;
     let mut needs = add_clients(raw.client, &mut issuers, all_known, environment, found);
     for file in clients {
@@ -106,7 +103,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);
-    Some(Config { server, store, keys, http, fetch, guess, audit, issuers })
+    Some(Config { server, store, keys, http, fetch, audit, issuers })
 }
 
 /// Puts the clients of one file where they belong. Twice in one file is a mistake; again in a later one replaces.
@@ -158,26 +155,6 @@ fn issuer_of(raw: &RawClient, issuers: &[IssuerConfig], all_known: bool, found: 
             }
             index
         }
-    }
-}
-
-/// Adds or replaces the clients of a `--clients` text in a configuration that was checked before, and returns what to warn about.
-///
-/// # Errors
-/// Every problem at once; the configuration is then as it was.
-pub fn load_clients(text: Text<'_>, config: &mut Config) -> Result<Vec<Problem>, Findings> {
-    let mut found = Findings::default();
-    let mut issuers = config.issuers.clone();
-    if let Some(raw) = RawClients::parse(text.file, text.text, &mut found) {
-        let needs = add_clients(raw.client, &mut issuers, true, text.environment, &mut found);
-        helseid::check_all(&needs, &issuers, &mut found);
-    }
-    let found = found.sorted();
-    if found.problems.is_empty() {
-        config.issuers = issuers;
-        Ok(found.warnings)
-    } else {
-        Err(found)
     }
 }
 

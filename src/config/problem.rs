@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::secret::{longest_word, numbers_in};
+
 /// Where something stands (or should stand): `client[1].redirect_uris[0]`, and the line where the source has lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -79,6 +81,14 @@ impl Findings {
         self.problems.push(Problem { place: place.clone(), value: Some(value.into()).filter(|value| may_be_shown(value)), text: text.into() });
     }
 
+    /// The same, with what to write instead of it: that repeats most of the value, and is left out where the value is.
+    pub(super) fn refuse_instead(&mut self, place: &Place, value: impl Into<String>, text: impl Into<String>, instead: impl fmt::Display) {
+        self.refuse_value(place, value, text);
+        if let Some(Problem { value: Some(_), text, .. }) = self.problems.last_mut() {
+            text.push_str(&format!("; write \"{instead}\""));
+        }
+    }
+
     pub fn warn(&mut self, place: &Place, text: impl Into<String>) {
         self.warnings.push(Problem { place: place.clone(), value: None, text: text.into() });
     }
@@ -147,6 +157,5 @@ fn slips(a: &str, b: &str) -> usize {
 
 /// Whether a value has neither a word as long as tokens and secrets are, nor a number as long as those of people.
 fn may_be_shown(value: &str) -> bool {
-    let word = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    value.split(word).all(|word| word.len() < 36) && value.split(|c: char| !c.is_ascii_digit()).all(|number| number.len() < 7)
+    longest_word(value) < 36 && numbers_in(value).is_empty()
 }

@@ -147,7 +147,7 @@ fn parse(text: &str) -> Result<(RedisServers, bool), String> {
     let nodes = hosts.split(',').map(|host| node(host, port)).collect::<Result<Vec<_>, _>>()?;
     let database = |text: &str| match text {
         "" => Ok(0),
-        _ => text.parse::<u16>().map(i64::from).map_err(|_| format!("ends in {text:?}, which is no number of a database; leave it out, or write /0")),
+        _ => text.parse::<u16>().map(i64::from).map_err(|_| "must end in the number of a database; leave it out, or write /0".to_owned()),
     };
     let servers = match (form, nodes.as_slice()) {
         ("", [(host, port)]) => RedisServers::One { host: host.clone(), port: *port, database: database(path)? },
@@ -176,7 +176,7 @@ fn node(text: &str, default: u16) -> Result<(String, u16), String> {
     let port = port.map_or(Some(default), |port| port.parse().ok().filter(|port| *port != 0));
     match (plain, port) {
         (true, Some(port)) => Ok((host.to_owned(), port)),
-        _ => Err(format!("holds {text:?}, which is no host with a port; {EXAMPLE}")),
+        _ => Err(format!("holds what is no host with a port; {EXAMPLE}")),
     }
 }
 

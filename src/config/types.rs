@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::domain::guess::GuessLimits;
 use crate::domain::issuer::IssuerRules;
 use crate::protocol::ids::Issuer;
 use crate::secret::Secret;
@@ -19,7 +18,6 @@ pub struct Config {
     pub fetch: Fetch,
     /// Nothing where no log is kept.
     pub audit: Option<Audit>,
-    pub guess: GuessLimits,
     /// In the order of the file, never empty, each URL once.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -51,7 +49,7 @@ pub enum LogFormat {
 }
 
 /// `[store]`: where grants, sessions and keys are remembered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Store {
     Embedded {
         path: PathBuf,
@@ -81,15 +79,6 @@ pub struct Redis {
     pub wait_replicas: usize,
     pub wait_timeout: Duration,
 }
-
-/// Two are the same store if they are the same place, whoever asks there.
-impl PartialEq for Redis {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.servers, self.tls, &self.key_prefix) == (&other.servers, other.tls, &other.key_prefix)
-    }
-}
-
-impl Eq for Redis {}
 
 /// How the servers stand together; hosts with ports.
 #[derive(Clone, Debug, PartialEq, Eq)]

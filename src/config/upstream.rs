@@ -113,8 +113,10 @@ fn issuer(field: &Field<String>, own: &Issuer, found: &mut Findings) -> Option<I
     let issuer = match Issuer::parse(text) {
         Ok(issuer) => issuer,
         Err(wrong) => {
-            let instead = canonical(text).map(|url| format!("; write \"{url}\"")).unwrap_or_default();
-            found.refuse_value(place, text, format!("{wrong}{instead}"));
+            match canonical(text) {
+                Some(url) => found.refuse_instead(place, text, wrong.to_string(), url),
+                None => found.refuse_value(place, text, wrong.to_string()),
+            }
             return None;
         }
     };

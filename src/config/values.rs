@@ -9,25 +9,26 @@ use url::Url;
 use super::problem::{Findings, Place, nearest};
 use super::read::{Field, Placed, print_duration};
 use crate::domain::client::Profile;
+use crate::domain::keys::DEFAULT_ALGS;
 use crate::jose::Alg;
 use crate::protocol::ids::is_loopback;
 
 /// What clients may sign with.
-pub(super) const ALGS: &[(&str, Alg)] = &[
-    ("RS256", Alg::RS256),
-    ("RS384", Alg::RS384),
-    ("RS512", Alg::RS512),
-    ("PS256", Alg::PS256),
-    ("PS384", Alg::PS384),
-    ("PS512", Alg::PS512),
-    ("ES256", Alg::ES256),
-    ("ES384", Alg::ES384),
-    ("EdDSA", Alg::EdDSA),
-];
+pub(super) const ALGS: &[(&str, Alg)] = &named::<{ Alg::ALL.len() }>(Alg::ALL);
 
 /// What we sign with: every issuer has a key for each of these.
-pub(super) const SIGNING_ALGS: &[(&str, Alg)] =
-    &[("RS256", Alg::RS256), ("PS256", Alg::PS256), ("ES256", Alg::ES256), ("ES384", Alg::ES384), ("EdDSA", Alg::EdDSA)];
+pub(super) const SIGNING_ALGS: &[(&str, Alg)] = &named::<{ DEFAULT_ALGS.len() }>(&DEFAULT_ALGS);
+
+#[expect(clippy::indexing_slicing, reason = "runs while this is compiled")]
+const fn named<const N: usize>(algs: &[Alg]) -> [(&'static str, Alg); N] {
+    let mut words = [("", Alg::ES256); N];
+    let mut at = 0;
+    while at < N {
+        words[at] = (algs[at].as_str(), algs[at]);
+        at += 1;
+    }
+    words
+}
 
 /// What rules a client lives under.
 pub(super) const PROFILES: &[(&str, Profile)] = &[("smart", Profile::Smart), ("oidc", Profile::Oidc), ("fapi2", Profile::Fapi2)];
@@ -122,12 +123,11 @@ pub(super) fn origin(item: &Placed<String>, loopback: bool, found: &mut Findings
     };
     let plain = url.origin().ascii_serialization();
     if url.scheme() == "http" && !(loopback && is_loopback(&url)) {
-        let secure = plain.replacen("http:", "https:", 1);
-        found.refuse_value(&item.place, &item.value, format!("must be https outside loopback; write \"{secure}\""));
+        found.refuse_instead(&item.place, &item.value, "must be https outside loopback", plain.replacen("http:", "https:", 1));
         return None;
     }
     if plain != item.value {
-        found.refuse_value(&item.place, &item.value, format!("must be an origin, scheme and host alone (RFC 6454 §6.2); write \"{plain}\""));
+        found.refuse_instead(&item.place, &item.value, "must be an origin, scheme and host alone (RFC 6454 §6.2)", plain);
         return None;
     }
     Some(plain)

@@ -184,7 +184,7 @@ impl Interaction {
             let error = OAuthError::new(ErrorCode::LoginRequired, "the signed-in user is not the one asked for in id_token_hint or claims");
             return if silent || self.fresh_login { Step::Refuse(error) } else { self.login(rules, silent) };
         }
-        if self.request.claims.acr_essential && !user.auth.as_ref().is_some_and(|auth| self.request.claims.acr.contains(&auth.acr)) {
+        if self.request.claims.acr_essential && !user.auth.as_ref().is_some_and(|auth| self.request.claims.takes_acr(&auth.acr)) {
             // OIDC Core §5.5.1.1: a login of another kind has failed.
             return if self.fresh_login { unmet() } else { self.login(rules, silent) };
         }
@@ -286,7 +286,7 @@ impl Interaction {
 
     fn login(&self, rules: &IssuerRules, silent: bool) -> Step {
         let claims = &self.request.claims;
-        let able: Vec<LoginWay> = ways(rules).filter(|way| !claims.acr_essential || claims.acr.contains(&way.acr(&rules.issuer))).collect();
+        let able: Vec<LoginWay> = ways(rules).filter(|way| claims.takes_acr(&way.acr(&rules.issuer))).collect();
         if claims.acr_essential && able.is_empty() { unmet() } else { self.login_by(able, silent) }
     }
 

@@ -1,6 +1,8 @@
 //! Apps are told that a session has ended: noted when they get an id_token, kept until they have answered, never in the way of whoever logs out.
 //! OpenID Connect Back-Channel Logout 1.0.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 
 use super::Engine;
@@ -15,8 +17,8 @@ use crate::protocol::scope::Scope;
 use crate::store::{Commit, Held, StoreError};
 use crate::time::UnixTime;
 
-/// How long a logout token is good, in seconds. Back-Channel Logout §2.4: at most two minutes.
-const TOKEN_LIFE_S: u32 = 120;
+/// How long a logout token is good. Back-Channel Logout §2.4: at most two minutes.
+const TOKEN_LIFE: Duration = Duration::from_secs(120);
 
 /// Apps told at once.
 const AT_ONCE: usize = 16;
@@ -53,12 +55,8 @@ impl Engine {
                 break;
             }
         }
-        let now = self.load_session(&session.id).await?;
-        if now.is_some_and(|now| now.carries(session.epoch, self.now())) { Ok(()) } else { Err(GrantError::SessionEnded.into()) }
-    }
-
-    async fn load_session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
-        Ok(self.store.load::<Session>(id.as_str()).await?.map(|held| held.value))
+        let still = self.live_session(&session.id).await?;
+        if still.is_some_and(|still| still.carries(session.epoch, self.now())) { Ok(()) } else { Err(GrantError::SessionEnded.into()) }
     }
 
     /// Everybody who got an id_token in this session is to be told that it ended.
@@ -67,7 +65,6 @@ impl Engine {
         let mut after = prefix.clone();
         loop {
             let page = self.store.list::<LogoutParty>(Some(&after), PAGE).await?;
-            let read = page.len();
             let parties: Vec<_> = page.into_iter().take_while(|(id, _)| id.starts_with(&prefix)).collect();
             let ours = parties.len();
             for (id, party) in parties {
@@ -77,7 +74,7 @@ impl Engine {
                 }
                 after = id;
             }
-            if ours < PAGE || ours < read {
+            if ours < PAGE {
                 break;
             }
         }
@@ -173,7 +170,7 @@ impl Engine {
             iss: self.rules.issuer.clone(),
             aud: notice.client.clone(),
             iat: now,
-            exp: now + std::time::Duration::from_secs(TOKEN_LIFE_S.into()),
+            exp: now + TOKEN_LIFE,
             jti: self.new_token_id(),
             sub: notice.subject.clone(),
             sid: notice.session.clone(),

@@ -56,7 +56,7 @@ impl Engine {
             }
             Err(error) => error,
         };
-        let Some(named) = named(&auth) else { return Err(error) };
+        let Some(named) = error.named.clone().or_else(|| named(&auth)) else { return Err(error) };
         // A name that is none of ours is somebody's text, and may be a secret in the wrong place: it is not recorded.
         if self.client(&named).await?.is_some() {
             trail::note(|facts| facts.about = Some(named.clone()));
@@ -84,7 +84,7 @@ impl Engine {
 
     /// Raw first, then decoded. SAL-311.
     async fn by_basic(&self, readings: &[(ClientId, Secret<String>)]) -> Result<AuthenticatedClient, OAuthError> {
-        let mut refused = ClientRefused::Unknown;
+        let mut refused = OAuthError::from(ClientRefused::Unknown);
         for (id, secret) in readings {
             let Some(client) = self.client(id).await? else {
                 self.decoys.secret(secret);
@@ -92,10 +92,11 @@ impl Engine {
             };
             match authenticate(client, &Proof::Basic(secret.clone())) {
                 Ok(client) => return Ok(client),
-                Err(reason) => refused = reason,
+                // Counted for the client it was tried at, however its name was written.
+                Err(reason) => refused = OAuthError::from(reason).of(id),
             }
         }
-        Err(refused.into())
+        Err(refused)
     }
 
     async fn by_assertion(&self, jwt: &Secret<String>, named: Option<&ClientId>, path: &str) -> Result<AuthenticatedClient, OAuthError> {
@@ -104,13 +105,13 @@ impl Engine {
         if named.is_some_and(|named| *named != id) {
             return Err(ClientRefused::OtherClient.into());
         }
-        let client = self.client(&id).await?;
-        let Some(ClientAuthMethod::PrivateKeyJwt { keys, algs }) = client.as_ref().map(|client| &client.auth) else {
+        let in_vain = |why: ClientRefused| {
             let expect = Expect { issuer: Some(id.as_str()), typ: ASSERTION_TYPES, max_ahead: Some(LONGEST_ASSERTION), leeway: LEEWAY, ..Expect::default() };
             self.decoys.assertion(&unverified, &expect, self.now());
-            return Err(client.map_or(ClientRefused::Unknown, |_| ClientRefused::OtherMethod).into());
+            Err(why.into())
         };
-        let client = client.clone().ok_or(ClientRefused::Unknown)?;
+        let Some(client) = self.client(&id).await? else { return in_vain(ClientRefused::Unknown) };
+        let ClientAuthMethod::PrivateKeyJwt { keys, algs } = &client.auth else { return in_vain(ClientRefused::OtherMethod) };
         Self::may_name_its_keys(keys, client.profile, &unverified)?;
         let fetched;
         let keys = match keys {

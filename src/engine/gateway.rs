@@ -1,6 +1,7 @@
 //! The gateway: an app calls a national API through us, we add the token and the proof that must not leave. `reference/helseid.md` §6.4.
 
 use super::Engine;
+use crate::audit::trail;
 use crate::domain::exchange::{Delivery, Direction, ExchangeRow};
 use crate::domain::grant::Grant;
 use crate::domain::person::PersonNumber;
@@ -40,6 +41,7 @@ impl Engine {
         let row = self.rules.exchange.iter().find(|row| row.name == request.row && row.direction == Direction::ToUpstream);
         // T2: as the policy is now, not as it was when the handle was made.
         let row = row.filter(|row| row.delivery == Delivery::Gateway && row.caller == active.claims.client_id).ok_or_else(outside)?;
+        trail::note(|facts| (facts.way, facts.row) = (Some(row.direction.as_str()), Some(row.name.to_string())));
         let (Some(grant), Some(behind)) = (&active.grant, &row.gateway) else { return Err(outside()) };
         if active.claims.aud != self.gateway_audience(row) {
             return Err(outside());

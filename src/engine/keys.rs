@@ -334,10 +334,13 @@ impl Keys {
         if self.looked_at.load(Ordering::Relaxed) == now {
             return Ok(self.knows(kid));
         }
-        match self.follow().await {
-            Ok(()) => self.looked_at.store(now, Ordering::Relaxed),
-            Err(KeysError::Store(down)) => return Err(down),
-            Err(error) => tracing::error!(issuer = %self.issuer, %error, "the keys cannot be opened"),
+        let followed = self.follow().await;
+        if let Err(KeysError::Store(down)) = followed {
+            return Err(down);
+        }
+        self.looked_at.store(now, Ordering::Relaxed);
+        if let Err(error) = followed {
+            tracing::error!(issuer = %self.issuer, %error, "the keys cannot be opened");
         }
         Ok(self.knows(kid))
     }

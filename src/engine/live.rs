@@ -38,7 +38,7 @@ pub(super) struct Standing {
 
 impl Engine {
     /// The claims of an access token we signed and that has not expired; signatures are checked once and remembered.
-    pub(super) fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
+    fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
         let digest = *Digest::of(token.as_bytes()).bytes();
         let now = self.now();
         let revocations = self.keys.revocations();
@@ -56,7 +56,7 @@ impl Engine {
 
     /// The same, and where a token of this issuer names a key we have not heard of, we look for it first: another node may have made it a
     /// moment ago.
-    async fn signed_by_us_or_another_node(&self, token: &str) -> Result<Option<Arc<AccessTokenClaims>>, StoreError> {
+    pub(super) async fn signed_by_us_or_another_node(&self, token: &str) -> Result<Option<Arc<AccessTokenClaims>>, StoreError> {
         if let Some(claims) = self.signed_by_us(token) {
             return Ok(Some(claims));
         }

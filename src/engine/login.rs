@@ -110,6 +110,8 @@ impl Engine {
             let Some(held) = self.store.load::<Session>(id.as_str()).await? else { return Ok(false) };
             trail::note(|facts| facts.user = Some(Person::Reference(held.value.fhir_user.clone())));
             if held.value.ended_at.is_some() {
+                // Whoever ended it may not have come to this.
+                self.tell_parties(id).await?;
                 return Ok(true);
             }
             let ended = Session { ended_at: Some(self.now()), ..held.value.clone() };

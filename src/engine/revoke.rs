@@ -29,7 +29,7 @@ impl Engine {
         let token = token.ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
         if let Some(refresh) = RefreshToken::parse(token) {
             self.revoke_grant_of(client, &refresh).await?;
-        } else if let Some(claims) = self.signed_by_us(token) {
+        } else if let Some(claims) = self.signed_by_us_or_another_node(token).await? {
             trail::token(&claims);
             trail::note(|facts| facts.grant.clone_from(&claims.grant_id));
             if claims.client_id != *client.id() {

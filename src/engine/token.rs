@@ -38,11 +38,11 @@ impl Engine {
 
     /// What the request gives to a client that is who it says.
     async fn granted(&self, client: &AuthenticatedClient, proof: ProofHeader<'_>, params: &Params) -> Result<(TokenResponse, Option<String>), OAuthError> {
+        trail::by(client.id());
         // helseid.md §2.7: only a client that is who it says learns whether its proof is good.
         let proven = self.proven_by(client.client(), proof, "/token").await?;
         let (key, nonce) = proven.map(|proven| (proven.key, proven.nonce)).unzip();
         let key = key.as_ref();
-        trail::by(client.id());
         let request = TokenRequest::parse(params)?;
         let grant_type = match &request {
             TokenRequest::AuthorizationCode { .. } => GrantType::AuthorizationCode,

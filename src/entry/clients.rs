@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
+use url::Url;
 
 use super::text;
 use crate::config::{self, Environment, Home, SecretFile, Text};
 use crate::domain::authorization::{self, Arrival};
 use crate::domain::client::{Client, Profile};
 use crate::domain::issuer::IssuerRules;
-use crate::protocol::ids::Issuer;
+use crate::protocol::ids::{Issuer, is_loopback};
 use crate::protocol::params::Params;
 use crate::random::SeededRandom;
 use crate::secret::Secret;
@@ -64,9 +65,7 @@ pub(super) fn registration(bytes: &[u8]) {
     let home = Home { issuer: &issuer, profile: Profile::Smart };
     if let Ok(taken) = config::client_from_json(&value, home, &SeededRandom::new(1)) {
         // RFC 9700 §2.6: nothing in clear outside loopback.
-        let clear = taken.client.redirect_uris.iter().find(|uri| {
-            uri.as_str().starts_with("http://") && !uri.as_str().contains("localhost") && !uri.as_str().contains("127.0.0.1") && !uri.as_str().contains("[::1]")
-        });
+        let clear = taken.client.redirect_uris.iter().find(|uri| Url::parse(uri.as_str()).is_ok_and(|url| url.scheme() == "http" && !is_loopback(&url)));
         assert!(clear.is_none(), "a client was registered with {clear:?}");
     }
 }

@@ -25,6 +25,11 @@ pub(super) struct Getter {
     limits: FetchLimits,
 }
 
+/// A client for addresses that were registered. No connection is kept: the next fetch of the same address is minutes away and resolves the name anew.
+pub(super) fn resolved_by<R: Resolve + 'static>(resolver: Arc<R>) -> Client {
+    outgoing::client(|builder| builder.dns_resolver(Arc::clone(&resolver)).pool_max_idle_per_host(0))
+}
+
 impl Getter {
     pub(super) fn new(limits: FetchLimits) -> Self {
         let allowed = Allowed::by(&limits);
@@ -33,9 +38,7 @@ impl Getter {
 
     /// By another resolver.
     pub(super) fn resolving<R: Resolve + 'static>(limits: FetchLimits, resolver: Arc<R>) -> Self {
-        // No connection is kept: the next fetch of the same address is minutes away and resolves the name anew.
-        let client = outgoing::client(|builder| builder.dns_resolver(Arc::clone(&resolver)).pool_max_idle_per_host(0));
-        Self { client, allowed: Allowed::by(&limits), limits }
+        Self { client: resolved_by(resolver), allowed: Allowed::by(&limits), limits }
     }
 
     /// The URL, if it may be asked.

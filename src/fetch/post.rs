@@ -5,8 +5,8 @@ use std::sync::Arc;
 use reqwest::Client;
 
 use super::address::Allowed;
-use super::get::reason;
-use super::{FetchError, FetchLimits, outgoing};
+use super::get::{reason, resolved_by};
+use super::{FetchError, FetchLimits};
 use crate::secret::Secret;
 
 /// Sends forms to registered addresses, under the limits of everything that is fetched from them. Cheap to clone.
@@ -20,8 +20,7 @@ pub struct Poster {
 impl Poster {
     pub fn new(limits: FetchLimits) -> Self {
         let allowed = Allowed::by(&limits);
-        let client = outgoing::client(|builder| builder.dns_resolver(Arc::new(allowed)).pool_max_idle_per_host(0));
-        Self { client, allowed, limits }
+        Self { client: resolved_by(Arc::new(allowed)), allowed, limits }
     }
 
     /// The status of the answer, whatever it is; its body is not read.

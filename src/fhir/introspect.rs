@@ -176,8 +176,9 @@ pub(super) fn read_answer(answer: Answer, issuer: &str, base: &FhirBase, now: Un
 ///
 /// # Errors
 /// [`TokenFault`], for 401.
-pub fn check_binding(scheme: Scheme, context: &AccessContext) -> Result<Option<&str>, TokenFault> {
+pub fn check_binding(scheme: Scheme, context: &AccessContext, must_be_bound: bool) -> Result<Option<&str>, TokenFault> {
     match (scheme, &context.binding) {
+        (Scheme::Bearer, Binding::Nothing) if must_be_bound => Err(TokenFault::MustBeBound),
         (Scheme::Bearer, Binding::Nothing) => Ok(None),
         (Scheme::DPoP, Binding::Key(jkt)) => Ok(Some(jkt)),
         (Scheme::Bearer, Binding::Key(_)) => Err(TokenFault::Bound),

@@ -322,11 +322,13 @@ impl Server {
             (_, refusal) => refusal,
         })?;
         let switches = self.switches();
-        if context.binding == Binding::Nothing && scheme == Scheme::Bearer && switches.dpop_required.holds(&context.client_id) {
-            tracing::info!(switch = "dpop_required", client_id = &*context.client_id, "a token without a key was refused");
-            return Err(Refusal::BoundToken(TokenFault::MustBeBound));
-        }
-        if let Some(jkt) = check_binding(scheme, &context).map_err(Refusal::BoundToken)? {
+        let bound = check_binding(scheme, &context, switches.dpop_required.holds(&context.client_id)).map_err(|fault| {
+            if fault == TokenFault::MustBeBound {
+                tracing::info!(switch = "dpop_required", client_id = &*context.client_id, "a token without a key was refused");
+            }
+            Refusal::BoundToken(fault)
+        });
+        if let Some(jkt) = bound? {
             let origin = self.config.base.as_str().strip_suffix(self.under.as_str()).unwrap_or_default();
             let url = format!("{origin}{}", parts.uri.path());
             let wants_nonce = switches.dpop_nonce_always;

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
+use super::discovery::takes;
 use super::quirks::ClientErrorStatus;
 use super::refusal::{Code, Refusal};
 use super::seed::{AssertionForm, Client};
-use crate::jose::{Alg, JwtError, UnverifiedJwt, verify_signature};
+use crate::jose::{JwtError, UnverifiedJwt, verify_signature};
 use crate::protocol::client_auth::ASSERTION_TYPE;
 use crate::protocol::params::Params;
 use crate::time::UnixTime;
@@ -123,9 +124,8 @@ pub fn check<'a>(text: &str, named: Option<&str>, find: impl FnOnce(&str) -> Opt
         return Err(AssertionError::Disabled);
     }
     let strict = strict(jwt.typ(), client.assertions)?;
-    // HelseID takes RSA and ECDSA (§2.1).
-    let key =
-        client.keys.find(Some(jwt.key_id_hint().ok_or(AssertionError::Kid)?), jwt.alg()).ok().filter(|_| jwt.alg() != Alg::EdDSA).ok_or(AssertionError::Kid)?;
+    let kid = jwt.key_id_hint().ok_or(AssertionError::Kid)?;
+    let key = client.keys.find(Some(kid), jwt.alg()).ok().filter(|_| takes(jwt.alg())).ok_or(AssertionError::Kid)?;
     let claims = verify_signature(jwt, key).map_err(|_| AssertionError::Signature)?;
     if !audience_fits(claims.get("aud"), strict, rules) {
         return Err(AssertionError::Audience);
@@ -191,7 +191,7 @@ mod tests {
 
     use super::super::seed::{Tenancy, table};
     use super::*;
-    use crate::jose::{JwkSet, SigningKey};
+    use crate::jose::{Alg, JwkSet, SigningKey};
 
     const ISSUER: &str = "https://helseid-mock.example.no";
     const TOKEN: &str = "https://helseid-mock.example.no/connect/token";

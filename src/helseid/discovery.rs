@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::Idp;
 use super::faults::{DiscoveryFault, Fault, KeyFault, Met};
+use crate::jose::Alg;
 use crate::secret::Digest;
 
 /// Where the metadata is, below the issuer.
@@ -31,6 +32,11 @@ pub use super::seed::table::IDENTITY_SCOPES;
 pub const IDENTITY_PROVIDERS: [(&str, &str); 3] = [("testidpnew-oidc", "TestIDP"), ("idporten-oidc", "ID-porten"), ("buypass-oidc", "Buypass")];
 
 const SIGNING: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"];
+
+/// Whether clients may sign with it: RSA and ECDSA (§2.1).
+pub(super) fn takes(alg: Alg) -> bool {
+    SIGNING.contains(&alg.as_str())
+}
 
 /// The document of §1.3, member for member.
 pub fn document(idp: &Idp) -> Value {

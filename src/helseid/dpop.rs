@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use url::Url;
 
+use super::discovery::takes;
 use super::quirks::NonceDemand as Demand;
 use super::refusal::{Code, Refusal};
 use crate::jose::seal::hmac;
@@ -98,8 +99,8 @@ pub fn check(proof: &str, ask: &Ask<'_>) -> Result<Proof, ProofError> {
     if header.get("typ").and_then(Value::as_str) != Some("dpop+jwt") {
         return Err(ProofError::Typ);
     }
-    // §2.1, dpop_signing_alg_values_supported: RSA and ECDSA.
-    let alg = header.get("alg").and_then(Value::as_str).and_then(Alg::parse).filter(|alg| *alg != Alg::EdDSA).ok_or(ProofError::Alg)?;
+    // dpop_signing_alg_values_supported
+    let alg = header.get("alg").and_then(Value::as_str).and_then(Alg::parse).filter(|alg| takes(*alg)).ok_or(ProofError::Alg)?;
     let key = Jwk::parse(header.get("jwk").ok_or(ProofError::Jwk)?).map_err(|wrong| match wrong {
         JwkError::Private(_) => ProofError::PrivateKey,
         JwkError::Malformed

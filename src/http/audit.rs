@@ -2,6 +2,7 @@
 //!
 //! No answer leaves before its record is queued, so that what cannot be recorded is not given.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -96,33 +97,32 @@ pub(super) async fn recorded(audit: &Audit, decides: Decides, from: From<'_>, se
         return Err(refused);
     }
     let trail = Trail::shared(decides.action, from.issuer, decides.always);
-    let mut record = Record { audit, trail: Arc::clone(&trail), request: from.request, source: from.source, done: false };
+    let mut record = Record { audit, trail: Arc::clone(&trail), request: from.request, source: from.source, events: None };
     let response = follow(trail, serve).await;
-    for event in record.answered(&response) {
-        audit.record(event).await?;
-    }
+    audit.record(record.answered(&response)).await?;
     Ok(response)
 }
 
-/// A record in the making. Dropped before its time, as when the peer goes away, it records what was decided until then.
+/// A record in the making. Dropped before its time, as when the peer goes away, it records what was decided until then and is not recorded yet.
 struct Record<'a> {
     audit: &'a Audit,
     trail: Shared,
     request: Option<&'a str>,
     source: Option<IpAddr>,
-    done: bool,
+    /// Once there is an answer: what is still to be recorded.
+    events: Option<VecDeque<AuditEvent>>,
 }
 
 impl Record<'_> {
     /// What is to be recorded, now that there is an answer.
-    fn answered(&mut self, response: &Response) -> Vec<AuditEvent> {
+    fn answered(&mut self, response: &Response) -> &mut VecDeque<AuditEvent> {
         let note = response.extensions().get::<LogNote>();
-        self.done = true;
-        self.events(refusal(response, note))
+        let events = self.decided(refusal(response, note));
+        self.events.insert(events)
     }
 
     /// Everything that was decided, in the order it was.
-    fn events(&self, refused: Option<Outcome>) -> Vec<AuditEvent> {
+    fn decided(&self, refused: Option<Outcome>) -> VecDeque<AuditEvent> {
         let mut trail = lock(&self.trail);
         let more = std::mem::take(&mut trail.more);
         let last = refused.or(trail.decided.then_some(Outcome::Allowed)).map(|outcome| (trail.action, outcome, std::mem::take(&mut trail.facts)));
@@ -143,12 +143,12 @@ impl Record<'_> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        if !self.done {
-            let given_up =
-                Outcome::Refused { error: "cancelled", reason: "the connection ended before the answer; what had been done until then is done".to_owned() };
-            for event in self.events(Some(given_up)) {
-                self.audit.record_now(event);
-            }
+        let left = self.events.take().unwrap_or_else(|| {
+            let reason = "the connection ended before the answer; what had been done until then is done".to_owned();
+            self.decided(Some(Outcome::Refused { error: "cancelled", reason }))
+        });
+        for event in left {
+            self.audit.record_now(event);
         }
     }
 }
@@ -169,6 +169,43 @@ fn refusal(response: &Response, note: Option<&LogNote>) -> Option<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::persons::Persons;
+    use crate::audit::{Keeping, OnFailure, Options};
+    use crate::domain::audit::Facts;
+    use crate::random::SystemRandom;
+    use crate::secret::Secret;
+    use crate::time::{FixedClock, UnixTime};
+
+    /// However far recording had come when the peer went away, each event is there once.
+    #[tokio::test]
+    async fn what_is_left_of_a_record_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeping = Keeping { dir: dir.path().to_owned(), max_file: 1 << 20, durable: false, node: None };
+        let options = Options { keeping, on_failure: OnFailure::Refuse, wait: false };
+        let audit = Audit::start(options, Persons::new(&Secret::new([1; 32])), Arc::new(FixedClock::at(UnixTime(1_795_000_000))), &SystemRandom).unwrap();
+        let event = || AuditEvent {
+            time: audit.now(),
+            action: Action::Token,
+            outcome: Outcome::Allowed,
+            issuer: None,
+            request: None,
+            source: None,
+            facts: Facts::default(),
+        };
+        let record = |events| Record {
+            audit: &audit,
+            trail: Trail::shared(Action::Token, None, true),
+            request: None,
+            source: None,
+            events: Some(VecDeque::from(events)),
+        };
+        drop(record(vec![event(), event()]));
+        let mut queued = record(vec![event()]);
+        audit.record(queued.events.as_mut().unwrap()).await.unwrap();
+        drop(queued);
+        audit.flush().await;
+        assert_eq!(audit.status().unwrap().head.seq, 4, "one says that the log begins");
+    }
 
     #[test]
     fn a_route_says_what_it_decides_about() {

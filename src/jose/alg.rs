@@ -56,7 +56,7 @@ impl Alg {
     pub const ALL: &'static [Self] = &[Self::RS256, Self::RS384, Self::RS512, Self::PS256, Self::PS384, Self::PS512, Self::ES256, Self::ES384, Self::EdDSA];
 
     /// The registered name, RFC 7518 §3.1, RFC 8037 §3.1.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::RS256 => "RS256",
             Self::RS384 => "RS384",

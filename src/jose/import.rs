@@ -101,15 +101,16 @@ fn what_else(der: &[u8]) -> ImportError {
     const SEQUENCE: u8 = 0x30;
     const INTEGER: u8 = 0x02;
     const OCTETS: u8 = 0x04;
-    let content = |der: &[u8]| {
+    // Borrowed, as this may be a private key.
+    fn content(der: &[u8]) -> Option<(u8, &[u8])> {
         let (tag, rest) = der.split_first()?;
         let (length, rest) = rest.split_first()?;
         // The long form says in its low bits how many bytes of length follow. X.690 §8.1.3.5.
         let skip = if length & 0x80 == 0 { 0 } else { usize::from(length & 0x7f) };
-        Some((*tag, rest.get(skip..)?.to_vec()))
-    };
+        Some((*tag, rest.get(skip..)?))
+    }
     let Some((SEQUENCE, inside)) = content(der) else { return ImportError::NotAKey };
-    match inside.as_slice() {
+    match inside {
         [SEQUENCE, ..] => ImportError::Encrypted,
         [INTEGER, 1, _, INTEGER | OCTETS, ..] => ImportError::OldForm,
         _ => ImportError::NotAKey,

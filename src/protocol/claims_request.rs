@@ -1,7 +1,9 @@
 //! The `claims` parameter: which claims a client asks for by name. OIDC Core §5.5, https://openid.net/specs/openid-connect-core-1_0.html.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::json;
 
 /// What we act on of a `claims` parameter. Claims we know nothing about, or that only scopes give, are passed over (OIDC Core §5.5.1: no
 /// error because one is not returned).
@@ -10,9 +12,12 @@ pub struct ClaimsRequest {
     /// `acr` with values, in the order wished for. OIDC Core §5.5.1.1.
     #[serde(default)]
     pub acr: Vec<String>,
-    /// The login must have been one of `acr`; else it has failed.
+    /// The login must have been one of `acr_among`; else it has failed.
     #[serde(default)]
     pub acr_essential: bool,
+    /// What each member that demands values will take; records of before it was kept have `None` and demand one of `acr`.
+    #[serde(default)]
+    acr_among: Option<Vec<String>>,
     /// `auth_time` must be in the id_token. OIDC Core §2.
     #[serde(default)]
     pub auth_time_essential: bool,
@@ -24,7 +29,7 @@ pub struct ClaimsRequest {
 /// Why a `claims` parameter cannot be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsRequestError {
-    #[error("claims must be a JSON object")]
+    #[error("claims must be a JSON object with each member once")]
     NotAnObject,
     #[error("id_token and userinfo in claims must be JSON objects")]
     Member,
@@ -38,7 +43,7 @@ impl ClaimsRequest {
     /// # Errors
     /// [`ClaimsRequestError`]
     pub fn parse(text: &str) -> Result<Self, ClaimsRequestError> {
-        let members: Map<String, Value> = serde_json::from_str(text).map_err(|_| ClaimsRequestError::NotAnObject)?;
+        let members = json::object(text.as_bytes()).ok_or(ClaimsRequestError::NotAnObject)?;
         let mut asked = Self::default();
         for name in ["id_token", "userinfo"] {
             let claims = match members.get(name) {
@@ -53,25 +58,39 @@ impl ClaimsRequest {
         Ok(asked)
     }
 
+    /// Whether a login by this name will do. OIDC Core §5.5.1.1.
+    pub fn takes_acr(&self, acr: &str) -> bool {
+        !self.acr_essential || self.acr_among.as_ref().unwrap_or(&self.acr).iter().any(|wanted| wanted == acr)
+    }
+
     fn add(&mut self, claim: &str, wanted: &Wanted<'_>) -> Result<(), ClaimsRequestError> {
         match claim {
             "sub" => {
                 if let Some(values) = wanted.texts()? {
-                    // Asked for twice, in both members: only who is in both will do.
-                    let both = |known: Vec<String>| known.into_iter().filter(|sub| values.contains(sub)).collect();
-                    self.sub = Some(self.sub.take().map_or_else(|| values.clone(), both));
+                    self.sub = Some(in_both(self.sub.take(), &values));
                 }
             }
             "acr" => {
                 let values = wanted.texts()?.unwrap_or_default();
                 // Essential without values asks for no more than that it be told, which it is.
-                self.acr_essential |= wanted.essential && !values.is_empty();
+                if wanted.essential && !values.is_empty() {
+                    self.acr_essential = true;
+                    self.acr_among = Some(in_both(self.acr_among.take(), &values));
+                }
                 self.acr.extend(values);
             }
             "auth_time" => self.auth_time_essential |= wanted.essential,
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// Asked for twice, in both members: only what is in both will do.
+fn in_both(before: Option<Vec<String>>, values: &[String]) -> Vec<String> {
+    match before {
+        None => values.to_vec(),
+        Some(before) => before.into_iter().filter(|value| values.contains(value)).collect(),
     }
 }
 
@@ -146,6 +165,32 @@ mod tests {
     }
 
     #[test]
+    fn an_essential_acr_of_either_member_must_hold() {
+        let asked = |id_token: &str, userinfo: &str| read(&format!(r#"{{"id_token":{{"acr":{id_token}}},"userinfo":{{"acr":{userinfo}}}}}"#));
+        let (four, three, both) = (r#"{"essential":true,"value":"Level4"}"#, r#""value":"Level3"}"#, r#"{"essential":true,"values":["Level3","Level4"]}"#);
+        for (id_token, userinfo, takes_four, takes_three) in [
+            (four, format!("{{{three}"), true, false),
+            (four, both.to_owned(), true, false),
+            (both, both.to_owned(), true, true),
+            (four, format!(r#"{{"essential":true,{three}"#), false, false),
+            (four, "null".to_owned(), true, false),
+            ("null", format!("{{{three}"), true, true),
+        ] {
+            for asked in [asked(id_token, &userinfo), asked(&userinfo, id_token)] {
+                assert_eq!((asked.takes_acr("Level4"), asked.takes_acr("Level3")), (takes_four, takes_three), "{id_token} {userinfo}");
+            }
+        }
+        let wished = asked(four, &format!("{{{three}")).acr;
+        assert_eq!(wished, ["Level4", "Level3"], "a wish stays one");
+    }
+
+    #[test]
+    fn a_record_of_before_still_demands() {
+        let kept: ClaimsRequest = serde_json::from_str(r#"{"acr":["a"],"acr_essential":true,"auth_time_essential":false,"sub":null}"#).unwrap();
+        assert!(kept.takes_acr("a") && !kept.takes_acr("b"));
+    }
+
+    #[test]
     fn what_is_no_claims_request_is_refused() {
         use ClaimsRequestError as E;
         for (text, why) in [
@@ -153,6 +198,7 @@ mod tests {
             ("{", E::NotAnObject),
             ("[]", E::NotAnObject),
             ("null", E::NotAnObject),
+            (r#"{"id_token":{"acr":{"essential":true,"value":"a"}},"id_token":{}}"#, E::NotAnObject),
             (r#"{"id_token":[]}"#, E::Member),
             (r#"{"userinfo":"name"}"#, E::Member),
             (r#"{"id_token":{"name":true}}"#, E::Claim),

@@ -167,23 +167,21 @@ impl Members {
     }
 
     fn text(&mut self, member: Member) -> Result<Option<String>, LaunchRequestError> {
+        self.bounded(member, LONGEST, "is longer than 1024 bytes")
+    }
+
+    fn bounded(&mut self, member: Member, longest: usize, why: &'static str) -> Result<Option<String>, LaunchRequestError> {
         match self.take(member) {
             None => Ok(None),
             Some(Value::String(text)) if text.is_empty() => Err(LaunchRequestError::Value { member, why: "must not be empty; leave it out instead" }),
-            Some(Value::String(text)) if text.len() > LONGEST => Err(LaunchRequestError::Value { member, why: "is longer than 1024 bytes" }),
+            Some(Value::String(text)) if text.len() > longest => Err(LaunchRequestError::Value { member, why }),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(LaunchRequestError::Type { member, expected: "a string" }),
         }
     }
 
     fn token(&mut self, member: Member) -> Result<Option<Secret<String>>, LaunchRequestError> {
-        match self.take(member) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Err(LaunchRequestError::Value { member, why: "must not be empty; leave it out instead" }),
-            Some(Value::String(text)) if text.len() > LONGEST_TOKEN => Err(LaunchRequestError::Value { member, why: "is longer than 16384 bytes" }),
-            Some(Value::String(text)) => Ok(Some(Secret::new(text))),
-            Some(_) => Err(LaunchRequestError::Type { member, expected: "a string" }),
-        }
+        Ok(self.bounded(member, LONGEST_TOKEN, "is longer than 16384 bytes")?.map(Secret::new))
     }
 
     /// Both, or the token alone, about which it is then said what is wrong once it was verified.

@@ -42,6 +42,9 @@ pub(super) struct Understood(Cache<Key, (Version, Arc<dyn Any + Send + Sync>)>);
 
 impl Understood {
     fn value<T: Stored>(&self, key: &Key, record: &Record) -> Result<T, StoreError> {
+        if !READ_OFTEN.contains(&T::KIND) {
+            return decode(&record.bytes);
+        }
         if let Some((version, value)) = self.0.get(key)
             && version == record.version
             && let Some(value) = value.downcast_ref::<T>()
@@ -49,9 +52,7 @@ impl Understood {
             return Ok(value.clone());
         }
         let value = decode::<T>(&record.bytes)?;
-        if READ_OFTEN.contains(&T::KIND) {
-            self.0.insert(key.clone(), (record.version, Arc::new(value.clone())));
-        }
+        self.0.insert(key.clone(), (record.version, Arc::new(value.clone())));
         Ok(value)
     }
 }

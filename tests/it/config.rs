@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use helsebro::config::{self, Checked, Config, Environment, Findings, Home, SecretFile, Store, TABLES, Text, check, client_from_json, load_clients};
+use helsebro::config::{self, Checked, Config, Environment, Findings, Home, SecretFile, Store, TABLES, Text, check, client_from_json};
 use helsebro::domain::client::{Client, ClientAuthMethod, CodeReplay, ConsentPolicy, GrantType, Profile, Required};
 use helsebro::domain::issuer::LoginWay;
 use helsebro::protocol::ids::{ClientId, Issuer};
@@ -135,7 +135,9 @@ fn the_shortest_configuration_holds() {
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:9400");
     assert_eq!(config.server.ops_listen.to_string(), "127.0.0.1:9401");
     assert!(config.server.ops_token.is_none());
-    assert_eq!(config.store, Store::Embedded { path: "/etc/helsebro/data/helsebro.redb".into(), durability: config::Durability::PowerLoss });
+    assert!(
+        matches!(&config.store, Store::Embedded { path, durability: config::Durability::PowerLoss } if path == Path::new("/etc/helsebro/data/helsebro.redb"))
+    );
     let issuer = &config.issuers[0].rules;
     assert_eq!((issuer.name.as_str(), &issuer.login[..]), ("auth.epj.example", &[LoginWay::Ehr][..]));
     assert_eq!(issuer.default_fhir().unwrap().base.as_str(), "https://epj.example/fhir");
@@ -372,17 +374,13 @@ fn a_client_file_adds_and_replaces() {
     assert!(client(&config, "app").redirect("https://b.example/").is_some());
     assert_eq!(config.issuers[0].rules.clients.len(), 2);
 
-    let mut later = good(&main.replace("resource_servers = [\"rs\"]", ""));
-    assert_eq!(load_clients(text("clients.toml", beside), &mut later).unwrap(), []);
-    assert_eq!(later.issuers[0].rules.clients.len(), 2);
-    let before = format!("{later:?}");
-    let found = load_clients(text("clients.toml", "[[client]]\nclient_id = \"x\"\n[server]\n"), &mut later).unwrap_err();
+    let main = main.replace("resource_servers = [\"rs\"]", "");
+    let found = check(text("main.toml", &main), &[text("clients.toml", "[[client]]\nclient_id = \"x\"\n[server]\n")]).unwrap_err();
     insta::assert_snapshot!(found, @r#"
     clients.toml has 2 problems:
       line 1  client[0].auth  is missing; write auth = "private_key_jwt", "client_secret_basic", "client_secret_post" or "none"
       line 3  server  is not a key here; there are: client
     "#);
-    assert_eq!(format!("{later:?}"), before, "a broken file changes nothing");
 }
 
 #[test]
@@ -541,7 +539,7 @@ preset = "nav-validator"
     let local = good(
         "[store]\nkind = \"memory\"\n[server]\nlisten = \"0.0.0.0:80\"\n[[issuer]]\nurl = \"http://localhost\"\n[[issuer.fhir]]\nbase = \"http://localhost:1\"\n",
     );
-    assert_eq!(local.store, Store::Memory);
+    assert!(matches!(local.store, Store::Memory));
 }
 
 // ---------------------------------------------------------------------------------------------- whatever comes
@@ -559,7 +557,7 @@ fn files_are_read_beside_the_configuration() {
     let checked = config::load(&at("helsebro.toml"), &[]).unwrap_or_else(|found| panic!("{found}"));
     let ClientAuthMethod::SecretBasic { secrets } = &client(&checked.config, "fhir-server").auth else { panic!("Basic by its preset") };
     assert_eq!(secrets, &[Digest::of(STRONG.as_bytes())]);
-    assert_eq!(checked.config.store, Store::Embedded { path: at("data/helsebro.redb"), durability: config::Durability::PowerLoss });
+    assert!(matches!(&checked.config.store, Store::Embedded { path, durability: config::Durability::PowerLoss } if *path == at("data/helsebro.redb")));
     #[cfg(unix)]
     assert!(checked.warnings[0].to_string().ends_with("secret can be read by others; run `chmod 600` on it"), "{:?}", checked.warnings);
 

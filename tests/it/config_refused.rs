@@ -384,7 +384,7 @@ token_endpoint_auth_signing_alg = ["HS256", "ES384"]"#), &[
         r#"line 13  client[0].redirect_uris[1]  "https://app.example/*"  has a wildcard: only whole URIs are compared (RFC 9700 §2.1, SAL-001); list each one"#,
         r#"line 13  client[0].redirect_uris[2]  "https://app.example/#x"  has a fragment (RFC 6749 §3.1.2); write "https://app.example/""#,
         r#"line 13  client[0].redirect_uris[3]  "/cb"  must be an absolute URI without user information (RFC 6749 §3.1.2, RFC 9700 §2.1); write "https://app.example/callback""#,
-        r#"line 13  client[0].redirect_uris[4]  "http://localhost:1/"  must be https: http://localhost:1/ is allowed where the issuer is on loopback too (RFC 9700 §2.6)"#,
+        r#"line 13  client[0].redirect_uris[4]  "http://localhost:1/"  must be https: http on loopback is allowed where the issuer is on loopback too (RFC 9700 §2.6)"#,
     ]),
     row("plain http off loopback", LOCAL, (r#"redirect_uris = ["http://127.0.0.1:1/cb"]"#, r#"redirect_uris = ["http://app.example/cb"]"#), &[
         r#"line 13  client[0].redirect_uris[0]  "http://app.example/cb"  must be https, or http on 127.0.0.1, localhost or [::1] (RFC 9700 §2.6)"#,

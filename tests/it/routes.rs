@@ -25,13 +25,18 @@ fn text(origin: &str, data: &Path) -> String {
     static KEY: LazyLock<String> = LazyLock::new(|| SigningKey::generate(Alg::ES384).unwrap().to_private_jwk().unwrap().to_string());
     let app = "redirect_uris = [\"http://127.0.0.1:4567/cb\"]\nscopes = \"openid offline_access user/*.rs\"";
     format!(
-        "[store]\nkind = \"memory\"\n[keys]\ndir = \"{data}/keys\"\n[http]\nheader_timeout = \"1s\"\nrequest_timeout = \"1s\"\n\
+        "[store]\nkind = \"memory\"\n[keys]\ndir = \"{data}/keys\"\n\
          [[issuer]]\nurl = \"{origin}/a\"\nlogin = [\"ehr\", \"local\"]\n[[issuer.user]]\nname = \"Live Testlege\"\nfhir_user = \"Practitioner/live\"\n[[issuer.fhir]]\nbase = \"{origin}/fhir\"\n\
          [issuer.upstream]\nissuer = \"http://127.0.0.1:9\"\nclient_id = \"us\"\nclient_key = '{key}'\napi_audience = \"our:api\"\n\
          [[client]]\nclient_id = \"app\"\nauth = \"client_secret_basic\"\nclient_secret = \"{SECRET}\"\n{app}\n[[client]]\nclient_id = \"public\"\nauth = \"none\"\n{app}\n",
         data = data.display(),
         key = *KEY,
     )
+}
+
+/// The same, which waits for nobody.
+fn impatient(origin: &str, data: &Path) -> String {
+    format!("[http]\nheader_timeout = \"1s\"\nrequest_timeout = \"1s\"\n{}", text(origin, data))
 }
 
 /// What GET and POST answer to somebody with no credentials, no cookie and no parameters; `None`: 405. And what the answer is for.
@@ -213,7 +218,7 @@ async fn talk(world: &Bare, bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn slow_and_broken_requests_hang_nobody() {
-    let world = Bare::start(text).await;
+    let world = Bare::start(impatient).await;
     let host = world.origin.strip_prefix("http://").unwrap().to_owned();
     let head = format!("POST /a/token HTTP/1.1\r\nHost: {host}\r\nContent-Type: {FORM}\r\n");
     let rows: Vec<(&str, String, &[&str])> = vec![

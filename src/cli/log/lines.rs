@@ -30,7 +30,13 @@ struct Shared {
     /// There is room again.
     room: Condvar,
     /// Held for as long as something is written, so that lines stay in order.
-    out: Mutex<Box<dyn Write + Send>>,
+    out: Mutex<Out>,
+}
+
+struct Out {
+    to: Box<dyn Write + Send>,
+    /// What is being written; in between only room for it.
+    lines: Vec<u8>,
 }
 
 /// Lines of a log. Dropping it writes what still waits.
@@ -52,7 +58,7 @@ impl Lines {
             state: Mutex::new(State { waiting: Vec::with_capacity(64 << 10), closed: false }),
             some: Condvar::new(),
             room: Condvar::new(),
-            out: Mutex::new(Box::new(out)),
+            out: Mutex::new(Out { to: Box::new(out), lines: Vec::with_capacity(64 << 10) }),
         });
         let theirs = Arc::clone(&shared);
         let started = thread::Builder::new().name("log".to_owned()).spawn(move || theirs.work());
@@ -102,12 +108,12 @@ impl Shared {
     /// Writes what waits.
     fn write(&self) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut state = self.state();
-        let lines = std::mem::replace(&mut state.waiting, Vec::with_capacity(64 << 10));
-        drop(state);
+        let Out { to, lines } = &mut *out;
+        std::mem::swap(&mut self.state().waiting, lines);
         self.room.notify_all();
         // Whoever should read the log has gone; there is nobody to tell.
-        let _gone = out.write_all(&lines).and_then(|()| out.flush());
+        let _gone = to.write_all(lines).and_then(|()| to.flush());
+        lines.clear();
     }
 
     fn take(&self, line: &[u8], urgent: bool) {

@@ -34,6 +34,37 @@ pub(super) struct Endpoints {
     pub introspection: String,
 }
 
+/// An authorization request for what was handed over. SAL §3.1.
+pub(super) struct Request<'a> {
+    pub client_id: &'a str,
+    pub scope: &'a str,
+    pub redirect_uri: &'a str,
+    pub aud: &'a str,
+    pub launch: &'a str,
+    pub state: &'a str,
+}
+
+impl Request<'_> {
+    pub fn url(&self, endpoint: &str, verifier: &Secret<String>) -> String {
+        // RFC 7636 §4.2: the challenge is the digest of the verifier's characters.
+        let challenge = Digest::of(verifier.expose().as_bytes()).text();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("response_type", "code"),
+                ("client_id", self.client_id),
+                ("scope", self.scope),
+                ("redirect_uri", self.redirect_uri),
+                ("aud", self.aud),
+                ("launch", self.launch),
+                ("state", self.state),
+                ("code_challenge", &challenge),
+                ("code_challenge_method", "S256"),
+            ])
+            .finish();
+        format!("{endpoint}?{query}")
+    }
+}
+
 impl Walker<'_> {
     pub(super) async fn launch_by_hand(&mut self, cast: &Cast<'_>) -> Result<Grant, Stop> {
         let at = self.discover().await?;
@@ -157,22 +188,7 @@ impl Walker<'_> {
     }
 
     pub(super) fn authorization_url(&self, cast: &Cast<'_>, endpoint: &str, launch: &str, state: &str, verifier: &Secret<String>, aud: &str) -> String {
-        // RFC 7636 §4.2: the challenge is the digest of the verifier's characters.
-        let challenge = Digest::of(verifier.expose().as_bytes()).text();
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([
-                ("response_type", "code"),
-                ("client_id", &cast.app.client_id),
-                ("scope", NAV_SCOPES),
-                ("redirect_uri", cast.redirect_uri),
-                ("aud", aud),
-                ("launch", launch),
-                ("state", state),
-                ("code_challenge", &challenge),
-                ("code_challenge_method", "S256"),
-            ])
-            .finish();
-        format!("{endpoint}?{query}")
+        Request { client_id: &cast.app.client_id, scope: NAV_SCOPES, redirect_uri: cast.redirect_uri, aud, launch, state }.url(endpoint, verifier)
     }
 
     async fn foreign_aud(&mut self, cast: &Cast<'_>, at: &Endpoints, launch: &Secret<String>) {

@@ -9,11 +9,11 @@ use crate::demo::facts::{ClientFacts, HelseIdFacts, PatientFacts};
 use crate::demo::levers::{Lever, Levers};
 use crate::demo::sealed::{Brief, Keys, SmartIdToken};
 use crate::demo::wire::{origin_of, secret_at, text_at};
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 
 use super::browser::{Browser, Landing};
 use super::form::first_form;
-use super::hand::Endpoints;
+use super::hand::{Endpoints, Request};
 use super::portal::{ACCESS_TOKEN, EXCHANGE, Portal};
 use super::report::Look;
 use super::{Cast, Stop, Walker, resources};
@@ -243,21 +243,9 @@ impl<'a> Walker<'a> {
         let verifier = self.random.token();
         let mut code = None;
         if let Some(launch) = self.handle(&mut look, portal.client, cast.first, ehr_token).await {
-            let challenge = Digest::of(verifier.expose().as_bytes()).text();
-            let query = form_urlencoded::Serializer::new(String::new())
-                .extend_pairs([
-                    ("response_type", "code"),
-                    ("client_id", &portal.client.client_id),
-                    ("scope", PORTAL_SCOPES),
-                    ("redirect_uri", &redirect_uri),
-                    ("aud", &self.facts.fhir),
-                    ("launch", launch.expose()),
-                    ("state", "portal"),
-                    ("code_challenge", &challenge),
-                    ("code_challenge_method", "S256"),
-                ])
-                .finish();
-            let landing = self.browse(&mut look, &format!("{}?{query}", at.authorization), Some(&redirect_uri)).await;
+            let (client_id, launch) = (portal.client.client_id.as_str(), launch.expose().as_str());
+            let request = Request { client_id, scope: PORTAL_SCOPES, redirect_uri: &redirect_uri, aud: &self.facts.fhir, launch, state: "portal" };
+            let landing = self.browse(&mut look, &request.url(&at.authorization, &verifier), Some(&redirect_uri)).await;
             if let Some(landing) = &landing {
                 let to_helseid = landing.hops.iter().any(|hop| hop.request.ends_with("/connect/login") || hop.posted && hop.request.contains("/connect/"));
                 look.expect(!to_helseid, "HelseID asks again");

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use crate::demo::facts::{ClientFacts, HospitalFacts, PatientFacts};
 use crate::demo::wire::{Answer, bearer, secret_at, text_at};
-use crate::secret::{Digest, Secret};
+use crate::secret::Secret;
 
-use super::hand::Endpoints;
+use super::hand::{Endpoints, Request};
 use super::helseid::{code_of, exchange};
 use super::report::Look;
 use super::{Cast, Walker};
@@ -65,21 +65,9 @@ impl Walker<'_> {
         self.browse(look, text_at(&said, "/start_url")?, Some(&app)).await;
         let redirect_uri = next.portal.redirect_uris.first()?;
         let verifier = self.random.token();
-        let challenge = Digest::of(verifier.expose().as_bytes()).text();
-        let query = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([
-                ("response_type", "code"),
-                ("client_id", &next.portal.client_id),
-                ("scope", SCOPES),
-                ("redirect_uri", redirect_uri),
-                ("aud", &self.facts.fhir),
-                ("launch", text_at(&said, "/launch")?),
-                ("state", "hospital"),
-                ("code_challenge", &challenge),
-                ("code_challenge_method", "S256"),
-            ])
-            .finish();
-        let landing = self.browse(look, &format!("{}?{query}", at.authorization), Some(redirect_uri)).await?;
+        let (client_id, launch) = (next.portal.client_id.as_str(), text_at(&said, "/launch")?);
+        let request = Request { client_id, scope: SCOPES, redirect_uri, aud: &self.facts.fhir, launch, state: "hospital" };
+        let landing = self.browse(look, &request.url(&at.authorization, &verifier), Some(redirect_uri)).await?;
         let code = code_of(look, &landing)?;
         let form =
             [("grant_type", "authorization_code"), ("code", code.as_str()), ("redirect_uri", redirect_uri.as_str()), ("code_verifier", verifier.expose())];

@@ -3,6 +3,7 @@
 use super::super::people::Unknown;
 use super::grant::Made;
 use super::{Basis, Engine, Failed};
+use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Permit, Presenter, Subject, find, permit};
 use crate::domain::grant::{AuthFacts, Grant};
@@ -157,6 +158,7 @@ impl Engine {
         handle: &Secret<String>,
     ) -> Result<Held<Launch>, Failed> {
         let held: Held<Launch> = self.store.load(&handle.digest().text()).await?.ok_or(ExchangeRefusal::Launch)?;
+        trail::launch(held.id(), &held.value);
         let launch = &held.value;
         let now = self.now();
         let theirs = launch.client == caller.id && launch.base == *base && launch.fhir_user == *fhir_user;

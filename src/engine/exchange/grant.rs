@@ -1,6 +1,7 @@
 //! What a result stands on where its subject has no grant of ours: a grant of its own, made for it and as short.
 
 use super::{Engine, Failed};
+use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::grant::{AuthFacts, Grant, GrantState};
 use crate::protocol::ids::{FhirBase, GrantId, Reference, SessionId};
@@ -58,6 +59,7 @@ impl Engine {
     /// # Errors
     /// A store that cannot answer.
     pub(super) async fn keep_grant(&self, grant: &Grant) -> Result<(), Failed> {
+        trail::grant(grant);
         if self.store.create(grant.id.as_str(), grant).await? == Commit::Conflict {
             return Err(StoreError::Corrupt("a grant's random id was there already".to_owned()).into());
         }

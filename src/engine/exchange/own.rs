@@ -95,6 +95,7 @@ impl Engine {
         if !grant.is_live(now) || !stands(&grant, standing.session.as_ref(), standing.access.as_ref(), now) || grant.client != claims.aud {
             return Err(ExchangeRefusal::SubjectEnded.into());
         }
+        trail::grant(&grant);
         let facts = Subject {
             person: true,
             client: Some(claims.aud.clone()),

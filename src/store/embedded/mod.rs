@@ -132,9 +132,7 @@ impl Shared {
             Known::Some(known, moment) => {
                 let missing: Vec<Vec<u8>> = keys.iter().zip(&known).filter(|(_, slot)| slot.is_none()).map(|(key, _)| key.clone()).collect();
                 let read = self.look_up(&missing)?;
-                let together = self.recent.is_still(moment);
-                self.recent.learn(moment, missing, &read);
-                if together {
+                if self.recent.learn(moment, missing, &read) {
                     let mut read = read.into_iter();
                     return Ok(known.into_iter().map(|slot| slot.unwrap_or_else(|| read.next().flatten())).collect());
                 }

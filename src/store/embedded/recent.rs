@@ -42,7 +42,7 @@ struct State {
 pub(super) enum Known {
     /// All of them, as of one moment.
     All(Vec<Slot>),
-    /// Some of them, as of that moment. They go together with what the file says only where [`Recent::is_still`] that moment afterwards.
+    /// Some of them, as of that moment. They go together with what the file says only where [`Recent::learn`] takes that.
     Some(Vec<Option<Slot>>, Moment),
     /// None of them, or none that would go together with what the file says now.
     Nothing(Moment),
@@ -70,25 +70,22 @@ impl Recent {
         }
     }
 
-    /// Whether nothing has changed since, nor is about to.
-    pub fn is_still(&self, moment: Moment) -> bool {
-        let state = self.state();
-        Moment(state.changes) == moment && !state.committing
-    }
-
     /// A commit begins. [`Recent::changed`] or [`Recent::forget`] ends it.
     pub fn commits(&self) {
         self.state().committing = true;
     }
 
-    /// Keeps what was read from the file, unless it changed since `moment`: what was read is then perhaps what was there before.
-    pub fn learn(&self, moment: Moment, keys: Vec<Vec<u8>>, slots: &[Slot]) {
+    /// Keeps what was read from the file, unless that changed since `moment` or is about to: what was read is then perhaps of another moment
+    /// than what is known. Whether it was kept.
+    pub fn learn(&self, moment: Moment, keys: Vec<Vec<u8>>, slots: &[Slot]) -> bool {
         let mut state = self.state();
-        if Moment(state.changes) == moment {
+        let still = Moment(state.changes) == moment && !state.committing;
+        if still {
             for (key, slot) in keys.into_iter().zip(slots) {
                 state.slots.insert(key, slot.clone());
             }
         }
+        still
     }
 
     /// What a commit changed, all of it at once. Told before the writers hear of it.
@@ -97,7 +94,11 @@ impl Recent {
         state.changes += 1;
         state.committing = false;
         for (key, slot) in changes {
-            state.slots.insert(key, slot);
+            match slot {
+                Some(_) => state.slots.insert(key, slot),
+                // A sweep must not push out what is asked for.
+                None => drop(state.slots.remove(&key)),
+            }
         }
     }
 
@@ -155,16 +156,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_takes_no_room() {
+        let recent = Recent::new();
+        recent.changed(vec![(key("a"), slot(1)), (key("b"), slot(1))]);
+        recent.changed(vec![(key("a"), None)]);
+        assert_eq!((all(&recent, &["a"]), recent.state().slots.len()), (None, 1));
+    }
+
+    #[test]
     fn a_part_goes_together_with_the_file_only_while_nothing_changes() {
         let recent = Recent::new();
         recent.learn(moment(&recent), vec![key("a")], &[slot(1)]);
         let part = |recent: &Recent| if let Known::Some(_, moment) = recent.known(&[key("a"), key("b")]) { Some(moment) } else { None };
         let seen = part(&recent).unwrap();
-        assert!(recent.is_still(seen));
+        assert!(recent.learn(seen, Vec::new(), &[]));
         recent.commits();
-        assert!(!recent.is_still(seen) && part(&recent).is_none(), "the file may say more than is known here");
+        assert!(!recent.learn(seen, vec![key("b")], &[slot(3)]) && part(&recent).is_none(), "the file may say more than is known here");
         recent.changed(vec![(key("b"), slot(3))]);
-        assert!(!recent.is_still(seen), "something changed");
+        assert!(!recent.learn(seen, vec![key("b")], &[slot(2)]), "something changed");
         assert_eq!(all(&recent, &["a", "b"]), Some(vec![slot(1), slot(3)]));
     }
 

@@ -37,8 +37,8 @@ impl Layout {
         format!("{{{}:{shard:x}}}:{rest}", self.prefix).into_bytes()
     }
 
-    pub fn record(&self, key: &Key) -> Vec<u8> {
-        self.named(shard(key), &format!("r:{}", member(key)))
+    pub fn record(&self, place: &Place) -> Vec<u8> {
+        self.named(place.shard, &format!("r:{}", place.member))
     }
 
     /// The ids of one kind in one group, in the order of their bytes.
@@ -57,21 +57,32 @@ impl Layout {
     }
 }
 
+/// Where a key lies.
+pub(super) struct Place {
+    /// Its group.
+    pub shard: u8,
+    /// Its name there.
+    pub member: String,
+}
+
+impl Place {
+    pub fn of(key: &Key) -> Self {
+        // The length keeps space and id apart.
+        let member = format!("{}:{}:{}{}", key.kind, key.space.len(), key.space, key.id);
+        Self { shard: shard(&member), member }
+    }
+}
+
 /// FNV-1a: the same on every node and for ever, which the standard library's hash is not. It moves a last letter's difference little, so its bits are
 /// mixed once more (the finish of MurmurHash3).
-pub(super) fn shard(key: &Key) -> u8 {
-    let hash = member(key).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+fn shard(member: &str) -> u8 {
+    let hash = member.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     u8::try_from((hash ^ (hash >> 33)) % u64::from(SHARDS)).unwrap_or_default()
 }
 
-/// A key as one text. The length keeps space and id apart.
-pub(super) fn member(key: &Key) -> String {
-    format!("{}:{}:{}{}", key.kind, key.space.len(), key.space, key.id)
-}
-
-/// The key such a text stands for.
+/// The key a member stands for.
 pub(super) fn key_of(member: &str) -> Option<Key> {
     let (kind, rest) = member.split_once(':')?;
     let (length, rest) = rest.split_once(':')?;
@@ -110,7 +121,7 @@ mod tests {
         for (space, id) in [("https://ehr.example/a", "g1"), ("", ""), ("a:b", ":c"), ("æ", "a\0:9:å")] {
             for kind in Kind::ALL {
                 let key = Key::new(&space.into(), *kind, id);
-                assert_eq!(key_of(&member(&key)), Some(key));
+                assert_eq!(key_of(&Place::of(&key).member), Some(key));
             }
         }
         for wrong in ["", "grant", "grant:1", "grant:9:short", "nothing:0:", "grant:1:å"] {
@@ -123,9 +134,9 @@ mod tests {
         let key = |n: u32| Key::new(&"https://ehr.example".into(), Kind::Grant, &format!("{n:08x}"));
         let mut counts = [0_u32; SHARDS as usize];
         for n in 0..16_000 {
-            counts[usize::from(shard(&key(n)))] += 1;
+            counts[usize::from(Place::of(&key(n)).shard)] += 1;
         }
         assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
-        assert_eq!(Layout::new("helsebro").record(&key(7)), b"{helsebro:7}:r:grant:19:https://ehr.example00000007");
+        assert_eq!(Layout::new("helsebro").record(&Place::of(&key(7))), b"{helsebro:7}:r:grant:19:https://ehr.example00000007");
     }
 }

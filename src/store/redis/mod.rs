@@ -27,7 +27,7 @@ pub use options::{Acknowledged, Login, Node, Options, Servers, Tls};
 
 use self::connect::{Ask, Connector};
 use self::lane::{Failed, Lane};
-use self::layout::{Layout, SHARDS, expiry, key_of, member, record, shard, version_bytes};
+use self::layout::{Layout, Place, SHARDS, expiry, key_of, record, version_bytes};
 use self::scripts::{Call, REMOVE, SWEEP, WRITE};
 use super::{Backend, Change, Commit, Key, Kind, Record, Space, StoreError, Version};
 use crate::random::Random;
@@ -76,7 +76,8 @@ impl Redis {
             None => vec![Arc::clone(&reads)],
             Some(_) => (0..WAITING_LANES).map(|_| lane(per_answer)).collect(),
         };
-        fitness::check(&mut reads.conn().await?, options, &name).await?;
+        let looked = tokio::time::timeout(connector.patience(), async { fitness::check(&mut reads.conn().await?, options, &name).await }).await;
+        looked.map_err(|_| StoreError::Unreachable(format!("{name}: it does not answer")))??;
         let layout = Layout::new(&options.prefix);
         let (changes, _) = broadcast::channel(64);
         let closed = CancellationToken::new();
@@ -100,11 +101,13 @@ impl Redis {
         })
     }
 
+    fn open_still(&self) -> Result<(), StoreError> {
+        if self.closed.is_cancelled() { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
     /// A place among those under way; where there is none the answer is no, at once.
     fn enter(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        if self.closed.is_cancelled() {
-            return Err(StoreError::closed());
-        }
+        self.open_still()?;
         self.in_flight.try_acquire().map_err(|_| StoreError::Unreachable("too many requests wait for Redis already".to_owned()))
     }
 
@@ -119,14 +122,13 @@ impl Redis {
 
     /// Calls a script that changes something, and where `lasting` waits until replicas have it. Answers what the script answered.
     async fn call(&self, call: &Call, lasting: bool) -> Result<i64, StoreError> {
-        let key = call.keys.first().cloned().unwrap_or_default();
         let wanted = self.acknowledged.filter(|_| lasting);
         let ask = |script: Cmd| match wanted {
             None => Ask::Each(vec![script]),
             Some(wanted) => {
                 let mut wait = cmd("WAIT");
                 wait.arg(wanted.replicas).arg(wanted.within.as_millis().to_string());
-                Ask::InOrder(vec![script, wait], key.clone())
+                Ask::InOrder(vec![script, wait], call.keys.first().cloned().unwrap_or_default())
             }
         };
         let lane = self.write_lane();
@@ -163,9 +165,9 @@ impl Redis {
     }
 
     /// The keys a script about this record needs.
-    fn keys(&self, key: &Key) -> Vec<Vec<u8>> {
-        let shard = shard(key);
-        vec![self.layout.record(key), self.layout.index(shard, &key.space, key.kind), self.layout.expiries(shard), self.layout.mark(shard)]
+    fn keys(&self, key: &Key, place: &Place) -> Vec<Vec<u8>> {
+        let shard = place.shard;
+        vec![self.layout.record(place), self.layout.index(shard, &key.space, key.kind), self.layout.expiries(shard), self.layout.mark(shard)]
     }
 
     /// Where a change of this kind is told, if it is.
@@ -208,7 +210,7 @@ impl Backend for Redis {
         }
         let mut command = cmd("MGET");
         for key in keys {
-            command.arg(self.layout.record(key));
+            command.arg(self.layout.record(&Place::of(key)));
         }
         let mut answers = self.read(vec![command]).await?;
         let values = array(answers.pop().ok_or_else(odd)?)?;
@@ -222,10 +224,10 @@ impl Backend for Redis {
         let _place = self.enter()?;
         let now = self.clock.now();
         let lives = expires_at.map(|at| Duration::from_secs(u64::try_from(at.since(now)).unwrap_or(0)) + MARGIN);
-        let lasting = lasts(key.kind, seen);
+        let (lasting, place) = (lasts(key.kind, seen), Place::of(key));
         let call = Call {
             lua: &WRITE,
-            keys: self.keys(key),
+            keys: self.keys(key, &place),
             args: vec![
                 seen.map(|seen| version_bytes(seen).to_vec()).unwrap_or_default(),
                 version_bytes(self.fresh_version()).to_vec(),
@@ -234,7 +236,7 @@ impl Backend for Redis {
                 now.to_string().into_bytes(),
                 lives.map(|lives| lives.as_millis().to_string().into_bytes()).unwrap_or_default(),
                 key.id.as_bytes().to_vec(),
-                member(key).into_bytes(),
+                place.member.into_bytes(),
                 self.told(key.kind),
                 bytes.to_vec(),
                 self.flag(lasting),
@@ -245,11 +247,15 @@ impl Backend for Redis {
 
     async fn remove(&self, key: &Key) -> Result<(), StoreError> {
         let _place = self.enter()?;
-        let args = vec![key.id.as_bytes().to_vec(), member(key).into_bytes(), self.told(key.kind), self.flag(true)];
-        self.call(&Call { lua: &REMOVE, keys: self.keys(key), args }, true).await.map(|_| ())
+        let place = Place::of(key);
+        let keys = self.keys(key, &place);
+        let args = vec![key.id.as_bytes().to_vec(), place.member.into_bytes(), self.told(key.kind), self.flag(true)];
+        self.call(&Call { lua: &REMOVE, keys, args }, true).await.map(|_| ())
     }
 
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
+        // Where nothing is asked for, a closed store says so all the same.
+        self.open_still()?;
         let mut page = Vec::new();
         let mut after = after.map(str::to_owned);
         // Redis may have forgotten a record whose entry is still in the index.
@@ -280,20 +286,18 @@ impl Backend for Redis {
                 break;
             }
         }
-        // Nothing was asked, and still a closed store must say so.
-        let _place = self.enter()?;
         Ok(page)
     }
 
     async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
         let _place = self.enter()?;
-        let expired = self.expired(now, limit).await?;
+        let expired: Vec<(Place, Key)> = self.expired(now, limit).await?.into_iter().map(|(_, key)| (Place::of(&key), key)).collect();
         let mut swept = 0;
         for group in 0..SHARDS {
             let mut call = Call { lua: &SWEEP, keys: vec![self.layout.expiries(group)], args: vec![now.to_string().into_bytes()] };
-            for (_, key) in expired.iter().filter(|(_, key)| shard(key) == group) {
-                call.keys.extend([self.layout.record(key), self.layout.index(group, &key.space, key.kind)]);
-                call.args.extend([key.id.as_bytes().to_vec(), member(key).into_bytes()]);
+            for (place, key) in expired.iter().filter(|(place, _)| place.shard == group) {
+                call.keys.extend([self.layout.record(place), self.layout.index(group, &key.space, key.kind)]);
+                call.args.extend([key.id.as_bytes().to_vec(), place.member.clone().into_bytes()]);
             }
             if call.keys.len() > 1 {
                 swept += usize::try_from(self.call(&call, false).await?).unwrap_or(0);

@@ -2,8 +2,10 @@
 
 use std::io::Write as _;
 use std::process::Command;
+use std::time::Duration;
 
 use helsebro::audit::fhir;
+use helsebro::protocol::pkce::CodeVerifier;
 use serde_json::{Value, json};
 
 use crate::world::{SCOPES, Tokens, VERIFIER, World, basic};
@@ -235,6 +237,53 @@ async fn an_exchange_says_by_which_row() {
 }
 
 #[tokio::test]
+async fn what_is_pushed_is_recorded_by_whom() {
+    let world = World::start().await;
+    let mut watch = Watch::new(&world).await;
+    let secret = world.demo.facts.clients["syk-inn"].client_secret.clone().unwrap();
+    let auth = basic("syk-inn", secret.expose());
+    let push = async |redirect_uri: &str| {
+        let form = [
+            ("client_id", "syk-inn"),
+            ("response_type", "code"),
+            ("redirect_uri", redirect_uri),
+            ("scope", "openid"),
+            ("aud", world.fhir()),
+            ("state", "a state"),
+        ];
+        world
+            .post(
+                "/par",
+                Some(&auth),
+                &[form.as_slice(), &[("code_challenge", &CodeVerifier::parse(VERIFIER).unwrap().challenge()), ("code_challenge_method", "S256")]].concat(),
+            )
+            .await
+    };
+    push(&world.demo.facts.clients["syk-inn"].redirect_uris[0]).await.is(201);
+    assert_eq!(watch.left(&["par allowed"]).await["client"], "syk-inn");
+    push("https://elsewhere.example/cb").await.refused(400, "invalid_request");
+    assert_eq!(watch.left(&["par refused invalid_request"]).await["client"], "syk-inn");
+}
+
+/// Keys take turns by their age, without anybody's request: a record all the same.
+#[tokio::test]
+async fn keys_that_take_turns_are_recorded() {
+    let world = World::start().await;
+    let mut watch = Watch::new(&world).await;
+    world.demo.clock.set_offset(91 * 86_400);
+    // Whoever looks after the keys does so every few seconds.
+    for _ in 0..600 {
+        let records = watch.new_records().await;
+        if let Some(record) = records.iter().find(|record| record["action"] == "key-change") {
+            assert_eq!((&record["outcome"], record["keys"].as_array().unwrap().is_empty()), (&json!("allowed"), false), "{record}");
+            return;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(50), std::future::pending::<()>()).await;
+    }
+    panic!("no key changed");
+}
+
+#[tokio::test]
 async fn what_operators_change_and_try() {
     let world = World::start().await;
     let mut watch = Watch::new(&world).await;
@@ -259,6 +308,12 @@ async fn what_operators_change_and_try() {
     assert_eq!(record["keys"].as_array().unwrap().len(), 1);
     world.operate("POST", "/keys/rotate", Some(json!({ "alg": "ES256" }))).await.is(409);
     watch.left(&["key-rotate refused conflict"]).await;
+    let of = record["keys"][0].as_str().unwrap().to_owned();
+    world.operate("POST", &format!("/keys/{of}/revoke"), None).await.is(200);
+    let record = watch.left(&["key-revoke allowed"]).await;
+    assert!(record["keys"].as_array().unwrap().contains(&json!(of)), "{record}");
+    world.operate("POST", "/keys/nothing/revoke", None).await.is(404);
+    watch.left(&["key-revoke refused not_found"]).await;
     // Looking on is recorded only where it is refused.
     world.operate("GET", "/clients", None).await.is(200);
     watch.left(&[]).await;

@@ -151,7 +151,7 @@ async fn node(issuer: &str, fhir: &str, data: &Path, store: config::Store) -> Ru
     let any = "127.0.0.1:0".parse().unwrap();
     let listeners = Listeners { public: server::bind(any).await.unwrap(), ops: server::bind(any).await.unwrap() };
     let toml = format!(
-        "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\nops_token = \"{TOKEN}\"\n[store]\nkind = \"memory\"\n[keys]\ndir = \"{}\"\n\
+        "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\nops_token = \"{TOKEN}\"\n[store]\nkind = \"memory\"\n[keys]\ndir = \"{}\"\n[audit]\ndir = \"audit-{}\"\n\
          [[issuer]]\nurl = \"{issuer}\"\nlogin = [\"ehr\", \"local\"]\n[[issuer.fhir]]\nbase = \"{fhir}\"\nresource_servers = [\"rs\"]\n\
          [[issuer.user]]\nname = \"Rolig Stetoskop\"\nfhir_user = \"Practitioner/1\"\n\
          [[client]]\nclient_id = \"epj\"\npreset = \"epj\"\nclient_secret = \"{SECRET}\"\n\
@@ -161,6 +161,7 @@ async fn node(issuer: &str, fhir: &str, data: &Path, store: config::Store) -> Ru
         listeners.public.local_addr(),
         listeners.ops.local_addr(),
         data.join("keys").display(),
+        listeners.ops.local_addr().port(),
     );
     let environment = SystemEnvironment::relative_to(data);
     let mut checked = config::check(Text { file: "test", text: &toml, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}\n{toml}"));

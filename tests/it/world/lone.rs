@@ -1,7 +1,6 @@
 //! An authorization server by itself, configured as a test wants it, with FHIR servers that are stubs or nowhere.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -69,7 +68,7 @@ impl Lone {
             data.path().join("keys").display().to_string(),
         )
         .replace("ISSUER", &issuer);
-        let environment = SystemEnvironment::relative_to(Path::new(""));
+        let environment = SystemEnvironment::relative_to(data.path());
         let mut checked = config::check(Text { file: "a test's configuration", text: &toml, environment: &environment }, &[])
             .unwrap_or_else(|found| panic!("{found}\n{toml}"));
         if let Some(store) = servers::chosen(data.path()) {

@@ -39,6 +39,8 @@ async fn a_handle_opens_a_national_api_about_the_launchs_patient() {
     assert_eq!(seen["claims"]["helseid://claims/client/claims/orgnr_parent"], "376213609");
     assert!(seen["claims"]["nhn:tillitsrammeverk:parameters"].is_object(), "{seen}");
     assert_ne!(seen["dpop"]["jkt"], json!(portal.prover.jkt()), "bound to our key, not the app's");
+    let record = world.audit(0).await.into_iter().rfind(|record| record["action"] == "gateway").unwrap();
+    assert_eq!((&record["outcome"], &record["client"], &record["row"]), (&json!("allowed"), &json!(super::PORTAL), &json!("portal-gateway")), "{record}");
     // The token is kept while it is good.
     let at = mark(&world).await;
     portal.call("GET", &route(&world, "portal-gateway/kjerne"), &handle, &[]).await.is(200);
