@@ -104,6 +104,7 @@ impl Asker {
         Content { patient: flow.patient.clone(), issuer: Some(self.http.issuer().to_owned()), audience: Some(self.base.clone()), scope: Some(scope.to_owned()) }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is a member of the entry it makes")]
     fn note(&self, from: u64, node: usize, op: Op, goal: Goal, flow: u64, shown: Option<&str>, wanted: Content, answer: Answer) {
         let entry = Entry { from, to: self.recorder.now(), node, op, goal, flow, shown: shown.map(Id::of), wanted, answer };
         self.recorder.add(entry);
@@ -187,6 +188,7 @@ impl Asker {
     }
 
     /// Walks to the app; the code.
+    #[expect(clippy::too_many_arguments, reason = "each is a member of the entry it makes, or a part of what is asked")]
     pub async fn authorize(
         &self,
         browser: &mut Browser,

@@ -281,7 +281,7 @@ impl<'a> Look<'a> {
                 continue;
             }
             // Its grant was made by an answer that came, so it was kept by what the docs promise.
-            let given = flow.iter().copied().filter(|other| self.entry(*other).served().is_some_and(|came| came.gave == Some(shown))).next_back();
+            let given = flow.iter().copied().rfind(|other| self.entry(*other).served().is_some_and(|came| came.gave == Some(shown)));
             let mut shown_by: Vec<usize> = given.into_iter().collect();
             shown_by.push(place);
             self.violated("refresh kept", "a refresh token that was given is refused".to_owned(), shown_by);

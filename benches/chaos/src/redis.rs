@@ -207,13 +207,9 @@ pub async fn ask(port: u16, line: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(format!("{line}\r\n").as_bytes()).await.ok()?;
         let mut said = Vec::new();
-        loop {
-            // Everything asked here fits what one packet of loopback holds; what comes later is waited for a little.
-            match tokio::time::timeout(Duration::from_millis(if said.is_empty() { 1000 } else { 5 }), stream.read_buf(&mut said)).await {
-                Ok(Ok(1..)) => {}
-                _ => break,
-            }
-        }
+        let patience = |said: &[u8]| Duration::from_millis(if said.is_empty() { 1000 } else { 5 });
+        // Everything asked here fits what one packet of loopback holds; what comes later is waited for a little.
+        while let Ok(Ok(1..)) = tokio::time::timeout(patience(&said), stream.read_buf(&mut said)).await {}
         (!said.is_empty()).then(|| String::from_utf8_lossy(&said).into_owned())
     };
     tokio::time::timeout(Duration::from_secs(2), asked).await.ok().flatten()
