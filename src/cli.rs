@@ -125,6 +125,9 @@ struct ServeArgs {
     /// Add or replace clients: [[client]] tables
     #[arg(long, value_name = "FILE")]
     clients: Vec<PathBuf>,
+    /// Let the operations listener move the clock, where both listeners are on loopback: for tests
+    #[arg(long, hide = true)]
+    test_clock: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -321,8 +324,14 @@ async fn run_server(args: ServeArgs) -> ExitCode {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
+    let addresses = [checked.config.server.listen, checked.config.server.ops_listen];
+    if args.test_clock && !addresses.iter().all(|address| address.ip().is_loopback()) {
+        return fail(&"--test-clock is for tests: listen and ops_listen must be on loopback");
+    }
+    let clock = SystemClock::shared();
+    let test_clock = args.test_clock.then(|| clock.clone());
     let started = match Listeners::of(&checked.config).await {
-        Ok(listeners) => server::start(&checked.config, listeners, SystemClock::shared(), Arc::new(SystemRandom), None).await,
+        Ok(listeners) => server::start(&checked.config, listeners, clock, Arc::new(SystemRandom), test_clock).await,
         Err(error) => Err(error),
     };
     let running = match started {

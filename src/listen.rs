@@ -4,6 +4,7 @@
 
 mod address;
 mod network;
+mod places;
 mod preface;
 mod seats;
 mod speak;
@@ -20,13 +21,12 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use address::{Address, Peer};
 pub use network::{ForwardedHeader, Network, Proxies, Range};
-use seats::{Seat, Seats};
+use places::Places;
 use speak::Speech;
 use stall::Stall;
 use tls::Tls;
@@ -43,9 +43,9 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a peer may take none of what is sent to it.
     pub write_timeout: Duration,
-    /// Connections served at once; those beyond wait in the operating system's queue.
+    /// Connections at once. For one beyond, the one that has waited longest for a request is closed; where all are served it waits.
     pub max_connections: usize,
-    /// Of which one [`Network`] may have so many; those beyond are closed at once, for a queue has only one order.
+    /// Of which one [`Network`] may have so many. For one beyond, its own longest idle one is closed; where all are served the new one is.
     pub max_connections_per_address: usize,
     /// Request line and headers together, in bytes (at least 8192 count); more is answered with 431. RFC 6585 §5.
     pub max_header_bytes: usize,
@@ -171,8 +171,7 @@ impl From<Listener> for Entrance {
 /// the future cuts all of them off at once.
 pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
     let Entrance { socket, tls, h2c, .. } = entrance.into();
-    let room = Arc::new(Semaphore::new(limits.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-    let seats = Seats::new(limits.max_connections_per_address);
+    let places = Places::new(limits.max_connections, limits.max_connections_per_address);
     let speech = Arc::new(Speech::new(limits, tls, h2c));
 
     let mut connections = JoinSet::new();
@@ -181,27 +180,29 @@ pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limit
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            accepted = accept(&socket, &room) => accepted,
+            accepted = accept(&socket) => accepted,
         };
-        let Some((stream, peer, room)) = accepted else { continue };
+        let Some((stream, peer)) = accepted else { continue };
         // Whoever comes through a socket file has no address to have a share by, and was let in by the file's mode.
-        let seat = match peer {
+        let share = match peer {
             Peer::Unix => None,
-            Peer::Tcp(_) => match seats.take(peer.network()) {
-                Some(seat) => Some(seat),
-                None => {
-                    tracing::debug!(%peer, "closed: this peer has as many connections as it may");
-                    continue;
-                }
-            },
+            Peer::Tcp(_) => Some(peer.network()),
+        };
+        let guest = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            guest = places.take(share) => guest,
+        };
+        let Some(guest) = guest.map(Arc::new) else {
+            tracing::debug!(%peer, "closed: this peer has as many connections as it may");
+            continue;
         };
         let (speech, service, stop) = (Arc::clone(&speech), service.clone(), stop.clone());
         connections.spawn(async move {
             match stream {
-                Stream::Tcp(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, service, stop).await,
-                Stream::Unix(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, service, stop).await,
+                Stream::Tcp(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, guest, service, stop).await,
+                Stream::Unix(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, guest, service, stop).await,
             }
-            drop::<(OwnedSemaphorePermit, Option<Seat>)>((room, seat));
         });
     }
 
@@ -214,9 +215,8 @@ pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limit
     }
 }
 
-/// The next connection together with its seat; `None` after a failure that says nothing about the next attempt.
-async fn accept(socket: &Socket, room: &Arc<Semaphore>) -> Option<(Stream, Peer, OwnedSemaphorePermit)> {
-    let room = Arc::clone(room).acquire_owned().await.ok()?;
+/// The next connection; `None` after a failure that says nothing about the next attempt.
+async fn accept(socket: &Socket) -> Option<(Stream, Peer)> {
     let accepted = match socket {
         Socket::Tcp(tcp) => tcp.accept().await.map(|(stream, peer)| {
             // Answers are small and written whole: waiting for more to send only delays them. A socket that refuses is slower, not wrong.
@@ -226,7 +226,7 @@ async fn accept(socket: &Socket, room: &Arc<Semaphore>) -> Option<(Stream, Peer,
         Socket::Unix(unix, _) => unix.accept().await.map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
     };
     match accepted {
-        Ok((stream, peer)) => Some((stream, peer, room)),
+        Ok(accepted) => Some(accepted),
         // The peer went away while it waited.
         Err(gone) if matches!(gone.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => None,
         Err(error) => {

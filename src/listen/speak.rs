@@ -1,6 +1,7 @@
 //! What is spoken on a connection once it is accepted: TLS or not, HTTP/1.1 or HTTP/2.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::places::Guest;
 use super::preface;
 use super::streams::{Fate, Serving, Streams, Tasks, Watched};
 use super::tls::Tls;
@@ -58,29 +60,30 @@ impl Speech {
         Self { limits, tls, h2c, http1 }
     }
 
-    /// Serves one connection to its end. Until `stop`, then as much as is under way.
-    pub async fn with<S>(&self, stream: S, peer: Peer, service: Router, stop: CancellationToken)
+    /// Serves one connection to its end. Until `stop` or until its place goes to another, then as much as is under way.
+    pub async fn with<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match &self.tls {
             Some(tls) => {
-                let Some(stream) = self.within(self.limits.handshake_timeout, peer, "TLS handshake", tls.acceptor().accept(stream), &stop).await else {
+                let handshake = tls.acceptor().accept(stream);
+                let Some(stream) = self.within(self.limits.handshake_timeout, peer, &guest, "TLS handshake", handshake, &stop).await else {
                     return;
                 };
                 // A client that does not choose speaks HTTP/1.1. RFC 7301 §3.1, RFC 9113 §3.2.
                 if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                    self.http2(stream, peer, service, stop).await;
+                    self.http2(stream, peer, guest, service, stop).await;
                 } else {
-                    self.http1(stream, peer, service, stop).await;
+                    self.http1(stream, peer, guest, service, stop).await;
                 }
             }
-            None if self.h2c => match self.within(self.limits.header_timeout, peer, "first bytes", preface::look(stream), &stop).await {
-                Some((true, stream)) => self.http2(stream, peer, service, stop).await,
-                Some((false, stream)) => self.http1(stream, peer, service, stop).await,
+            None if self.h2c => match self.within(self.limits.header_timeout, peer, &guest, "first bytes", preface::look(stream), &stop).await {
+                Some((true, stream)) => self.http2(stream, peer, guest, service, stop).await,
+                Some((false, stream)) => self.http1(stream, peer, guest, service, stop).await,
                 None => {}
             },
-            None => self.http1(stream, peer, service, stop).await,
+            None => self.http1(stream, peer, guest, service, stop).await,
         }
     }
 
@@ -89,12 +92,14 @@ impl Speech {
         &self,
         longest: Duration,
         peer: Peer,
+        guest: &Guest,
         what: &'static str,
         step: impl Future<Output = std::io::Result<T>>,
         stop: &CancellationToken,
     ) -> Option<T> {
         tokio::select! {
             () = stop.cancelled() => None,
+            _ = guest.must_leave() => None,
             done = timeout(longest, step) => match done {
                 Ok(Ok(done)) => Some(done),
                 Ok(Err(error)) => {
@@ -109,13 +114,20 @@ impl Speech {
         }
     }
 
-    async fn http1<S>(&self, stream: S, peer: Peer, service: Router, stop: CancellationToken)
+    async fn http1<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let place = Arc::clone(&guest);
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            let under_way = place.begin();
             request.extensions_mut().insert(peer);
-            answer(service.clone(), request.map(Body::new))
+            let answered = answer(service.clone(), request.map(Body::new));
+            async move {
+                let answered = answered.await;
+                drop(under_way);
+                answered
+            }
         });
         let mut connection = std::pin::pin!(self.http1.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
         let ended = tokio::select! {
@@ -124,6 +136,10 @@ impl Speech {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            within = guest.must_leave() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(within, connection).await.unwrap_or(Ok(()))
+            }
         };
         if let Err(error) = ended {
             // The peer's doing, mostly: malformed requests, time-outs, resets.
@@ -131,7 +147,7 @@ impl Speech {
         }
     }
 
-    async fn http2<S>(&self, stream: S, peer: Peer, service: Router, stop: CancellationToken)
+    async fn http2<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -148,10 +164,16 @@ impl Speech {
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(limits.write_timeout);
-        let begun = streams.clone();
+        let (begun, place) = (streams.clone(), Arc::clone(&guest));
         let service = service_fn(move |mut request: Request<Incoming>| {
+            let under_way = place.begin();
             request.extensions_mut().insert(peer);
-            answer_stream(service.clone(), request.map(Body::new), begun.begin(), limits.max_headers)
+            let answered = answer_stream(service.clone(), request.map(Body::new), begun.begin(), limits.max_headers);
+            async move {
+                let answered = answered.await;
+                drop(under_way);
+                answered
+            }
         });
         let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(stream), service));
         // No seldomer than the shortest of what is looked for.
@@ -165,6 +187,10 @@ impl Speech {
                     // GOAWAY. RFC 9113 §6.8. What is under way has as long as `serve` gives it.
                     connection.as_mut().graceful_shutdown();
                     break connection.await;
+                }
+                within = guest.must_leave() => {
+                    connection.as_mut().graceful_shutdown();
+                    break timeout(within, connection).await.unwrap_or(Ok(()));
                 }
                 _ = look.tick() => match streams.fate(tokio::time::Instant::now(), limits.header_timeout, limits.write_timeout) {
                     Fate::Stalls => {

@@ -1,5 +1,3 @@
-use std::sync::Mutex;
-
 use axum::Extension;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -182,30 +180,39 @@ async fn nonsense_is_refused_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn who_finds_every_seat_taken_waits_and_is_served() {
-    let served = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&served);
-    let router = Router::new().route(
-        "/{name}",
-        get(move |axum::extract::Path(name): axum::extract::Path<String>| async move {
-            log.lock().unwrap().push(name);
-        }),
-    );
+async fn who_finds_every_place_taken_waits_while_all_are_served_and_then_takes_the_place_of_who_only_waits() {
+    let (router, doors) = held();
     let server = start(router, Limits { max_connections: 1, ..Limits::default() }, LONG).await;
     let mut first = server.connect().await;
-    first.write_all(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    one_answer(&mut first).await;
-    // The second is connected and has asked, but the first one keeps the only seat.
+    first.write_all(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    doors.0.notified().await;
     let mut second = server.connect().await;
-    second.write_all(b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    for _ in 0..3 {
-        first.write_all(b"GET /again HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-        one_answer(&mut first).await;
+    second.write_all(GET).await.unwrap();
+    let mut answer = Box::pin(one_answer(&mut second));
+    assert!(futures_util::poll!(answer.as_mut()).is_pending());
+    doors.1.notify_one();
+    assert!(rest(&mut first).await.ends_with("done"), "what it asked is answered whole, and then it has to go");
+    assert!(answer.await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn those_who_only_wait_and_those_who_never_end_their_request_shut_nobody_out() {
+    let server = start(hello(), Limits { max_connections: 8, ..Limits::default() }, LONG).await;
+    let mut crowd = Vec::new();
+    for n in 0..40 {
+        let mut stream = server.connect().await;
+        match n % 3 {
+            0 => {}
+            1 => stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap(),
+            _ => {
+                stream.write_all(GET).await.unwrap();
+                one_answer(&mut stream).await;
+            }
+        }
+        crowd.push(stream);
     }
-    assert_eq!(*served.lock().unwrap(), ["first", "again", "again", "again"]);
-    drop(first);
-    one_answer(&mut second).await;
-    assert_eq!(served.lock().unwrap().last().unwrap(), "second");
+    assert!(server.talk(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(rest(&mut crowd[0]).await, "", "the first has waited longest");
 }
 
 #[tokio::test]
@@ -227,18 +234,22 @@ async fn one_peer_has_its_share_of_connections_and_no_more() {
         stream.write_all(GET).await.unwrap();
         one_answer(stream).await;
     }
-    assert_eq!(server.talk(GET).await, "", "a third is closed");
-    first.write_all(GET).await.unwrap();
-    assert!(one_answer(&mut first).await.starts_with("HTTP/1.1 200"), "those that are there stay");
-    // Whose connection ends may have another; the server needs a moment to see that it did.
-    second.shutdown().await.unwrap();
-    rest(&mut second).await;
-    let served = async {
-        while !server.talk(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200") {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(LONG, served).await.unwrap();
+    assert!(server.talk(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 200"), "a third takes the place of the first");
+    assert_eq!(rest(&mut first).await, "", "which had waited longest");
+    second.write_all(GET).await.unwrap();
+    assert!(one_answer(&mut second).await.starts_with("HTTP/1.1 200"), "the others stay");
+}
+
+#[tokio::test]
+async fn one_peer_has_its_share_of_requests_and_no_more() {
+    let (router, doors) = held();
+    let server = start(router, Limits { max_connections_per_address: 1, ..Limits::default() }, LONG).await;
+    let mut first = server.connect().await;
+    first.write_all(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    doors.0.notified().await;
+    assert_eq!(server.talk(GET).await, "", "all it may have is served: another one is closed");
+    doors.1.notify_one();
+    assert!(one_answer(&mut first).await.ends_with("done"));
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! `cargo xtask test`: the one command that proves this repository. See [`test::run`] for what it does.
 //! `cargo xtask sbom`: what the program is made of. See [`sbom::document`].
 //! `cargo xtask bench`: how fast it is. See [`bench::run`].
+//! `cargo xtask chaos`, `soak`, `crowds`, `grants`: what it survives. See [`chaos::run`].
 
 mod bench;
+mod chaos;
 mod foreign;
 mod machine;
 mod options;
@@ -19,6 +21,10 @@ const USAGE: &str = "\
 Usage: cargo xtask test [OPTIONS]
        cargo xtask sbom [--target TRIPLE] [FILE]
        cargo xtask bench [OPTIONS]
+       cargo xtask chaos [--minutes N] [--seed S] [--store WHICH] [OPTIONS]
+       cargo xtask soak [--minutes N] [--rate R]
+       cargo xtask crowds
+       cargo xtask grants [COUNT]
 
 test: checks the format, lints, runs every test, and walks the demo through once.
 
@@ -31,7 +37,12 @@ Options:
 
 sbom: writes a bill of materials (CycloneDX 1.5, JSON) of the program for this machine or for TRIPLE, by default to target/helsebro.cdx.json.
 
-bench: measures the server beside a yardstick, a floor and a peer, and writes docs/performance.md. --quick, --only LIST and more: see --help.";
+bench: measures the server beside a yardstick, a floor and a peer, and writes docs/performance.md. --quick, --only LIST and more: see --help.
+
+chaos: breaks what the server stands on while it works (nodes, Redis, links, disks, clocks, FHIR, HelseID) and checks every answer. --help tells more.
+
+soak: works it at sixty percent of its capacity and looks whether anything grows. crowds: ten thousand idle connections, five hundred slow ones and a
+flood. grants: a million of them in the store (or COUNT), how long a start takes and what requests feel while all are swept.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +64,11 @@ fn main() -> ExitCode {
         && task == "bench"
     {
         return bench::run(rest);
+    }
+    if let Some((task, rest)) = arguments.split_first()
+        && chaos::TASKS.contains(&task.as_str())
+    {
+        return chaos::run(task, rest);
     }
     let wanted = match arguments.split_first() {
         Some((task, rest)) if task == "test" => Options::parse(rest),

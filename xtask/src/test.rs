@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use crate::chaos;
 use crate::foreign;
 use crate::machine::Installer;
 use crate::options::{Group, Options};
@@ -63,6 +64,7 @@ pub fn run(options: &Options) -> ExitCode {
             test_on_redis(root, redis, &mut report);
         }
         demo(root, &mut report);
+        trouble(root, &found, &mut report);
     }
     close(options, &report)
 }
@@ -236,6 +238,34 @@ fn demo(root: &Path, report: &mut Report) {
             report.broken.push(format!("cargo run -- demo --once, which ended with {}", output.status));
         }
         Err(error) => report.broken.push(format!("cargo run -- demo --once: {error}")),
+    }
+}
+
+/// Half a minute of faults, always the same, and one that must be caught; then crowds. Without Redis the store is a file alone.
+fn trouble(root: &Path, found: &Found, report: &mut Report) {
+    let programs = chaos::target().join("debug");
+    let built = cargo(root).args(["build", "--quiet", "--locked", "-p", "helsebro", "-p", "helsebro-chaos"]).status();
+    if !built.is_ok_and(|status| status.success()) {
+        report.broken.push("cargo build -p helsebro-chaos".to_owned());
+        return;
+    }
+    let store = if found.redis.is_some() { "both" } else { "embedded" };
+    let mut runs = vec![vec!["chaos", "--seconds", "30", "--seed", "1", "--store", store]];
+    if found.redis.is_some() {
+        runs.push(vec!["chaos", "--planted", "--seconds", "10"]);
+    } else {
+        println!("   chaos on Redis is left out: there is none");
+    }
+    runs.push(vec!["crowds"]);
+    for run in runs {
+        heading(&format!("cargo xtask {}", run.join(" ")));
+        let (task, options) = run.split_first().unwrap_or((&"chaos", &[]));
+        let mut command = Command::new(programs.join("helsebro-chaos"));
+        command.arg(task).arg(programs.join("helsebro")).args(options).stdin(Stdio::null());
+        // Where it was installed a moment ago, it is on the path.
+        if !command.status().is_ok_and(|status| status.success()) {
+            report.broken.push(format!("cargo xtask {}", run.join(" ")));
+        }
     }
 }
 

@@ -326,10 +326,10 @@ impl Backend for Redis {
     }
 }
 
-/// Whether a fail-over that forgot this write would make something good again. What is made anew is only missing then, and fails safe;
-/// but a mark that something was used is made anew, too.
+/// Whether a fail-over that forgot this write would make something good again, or undo what a person decided. What is made anew is else only
+/// missing then, and fails safe; but a mark that something was used is made anew, too.
 fn lasts(kind: Kind, seen: Option<Version>) -> bool {
-    seen.is_some() || matches!(kind, Kind::Replay | Kind::RevokedToken | Kind::KeyRing | Kind::Client | Kind::Mark)
+    seen.is_some() || matches!(kind, Kind::Replay | Kind::RevokedToken | Kind::KeyRing | Kind::Client | Kind::Consent | Kind::Mark)
 }
 
 fn odd() -> StoreError {
