@@ -324,8 +324,8 @@ async fn run_server(args: ServeArgs) -> ExitCode {
     for warning in &checked.warnings {
         tracing::warn!("{warning}");
     }
-    let addresses = [checked.config.server.listen, checked.config.server.ops_listen];
-    if args.test_clock && !addresses.iter().all(|address| address.ip().is_loopback()) {
+    let addresses = [&checked.config.server.listen, &checked.config.server.ops_listen];
+    if args.test_clock && !addresses.iter().all(|address| address.is_local()) {
         return fail(&"--test-clock is for tests: listen and ops_listen must be on loopback");
     }
     let clock = SystemClock::shared();

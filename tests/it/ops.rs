@@ -587,12 +587,12 @@ impl Bare {
         let environment = SystemEnvironment::relative_to(directory.path());
         let checked = config::check(Text { file: "two.toml", text: TWO, environment: &environment }, &[]).unwrap();
         let random = Arc::new(SystemRandom);
-        let Opened { backend, engines, metrics, .. } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
+        let Opened { backend, engines, keeping } = open(&checked.config, SystemClock::shared(), random.clone()).await.unwrap();
         let sites = engines.into_iter().map(|engine| Arc::new(Site::new(engine, HttpLimits { body: 1 << 20, authorize: 1 << 16 }))).collect();
         let (token, store) = (token.map(|token| Digest::of(token.as_bytes())), Arc::clone(&backend));
         // One that only looks, where there is one that does not.
         let read_token = token.map(|_| Digest::of(b"r"));
-        let ops = Ops { sites, token, read_token, metrics, store, test_clock: None, register: register(random), control: Control::default() };
+        let ops = Ops { sites, token, read_token, metrics: keeping.metrics, store, test_clock: None, register: register(random), control: Control::default() };
         Self { router: router(ops), backend }
     }
 

@@ -161,9 +161,12 @@ fn after<'m>(manifest: &'m str, key: &str) -> Vec<&'m str> {
 fn the_manifests_and_their_configuration_mean_the_same_ports_and_secrets() {
     let (deployment, text) = (read("kubernetes/deployment.yaml"), read("kubernetes/helsebro.toml"));
     let (config, _) = checked("kubernetes/helsebro.toml");
-    let ports = [config.server.listen.port().to_string(), config.server.ops_listen.port().to_string()];
+    let ports = [config.server.listen.tcp().unwrap().port().to_string(), config.server.ops_listen.tcp().unwrap().port().to_string()];
     assert_eq!(after(&deployment, "containerPort"), ports);
-    assert!(config.server.ops_listen.ip().is_unspecified() && config.server.listen.ip().is_unspecified(), "the kubelet asks from outside the pod");
+    assert!(
+        config.server.ops_listen.tcp().unwrap().ip().is_unspecified() && config.server.listen.tcp().unwrap().ip().is_unspecified(),
+        "the kubelet asks from outside the pod"
+    );
     let policy = read("kubernetes/networkpolicy.yaml");
     let ingress = policy.split("\n  egress:").next().unwrap();
     assert_eq!(after(ingress, "port"), ports, "and no other port is let in");

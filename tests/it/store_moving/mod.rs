@@ -86,7 +86,15 @@ fn stamp(byte: u8) -> Stamp {
 fn keeping(backend: Arc<dyn Backend>, store: ReadOnly) -> Keeping {
     drop(backend);
     let seal = Arc::new(SealKey::from_bytes(&[7; 32]).unwrap());
-    Keeping { store: Arc::new(store), seal, clock: clock(), random: Arc::new(SystemRandom), known: vec![ISSUER.into(), "b".into()], served: false }
+    Keeping {
+        store: Arc::new(store),
+        metrics: helsebro::metrics::Metrics::new(),
+        seal,
+        clock: clock(),
+        random: Arc::new(SystemRandom),
+        known: vec![ISSUER.into(), "b".into()],
+        served: false,
+    }
 }
 
 async fn exported(backend: Arc<dyn Backend>) -> Vec<u8> {
