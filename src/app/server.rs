@@ -37,8 +37,13 @@ const TEND_EVERY: Duration = Duration::from_secs(5);
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 const TELL_SELDOM: Duration = Duration::from_secs(15);
 
-/// How many records one sweep forgets at most, so that it never holds the writer for long.
-const SWEEP_AT_ONCE: usize = 1000;
+/// How many records one portion of a sweep forgets: at first, at least and at most. What that costs depends on the disk and on how many there are.
+const SWEEP_AT_FIRST: usize = 32;
+const SWEEP_AT_LEAST: usize = 4;
+const SWEEP_AT_MOST: usize = 1000;
+
+/// How long a portion may take, as it holds up whoever writes: longer, and the next one is half of it.
+const SWEEP_HOLDS: Duration = Duration::from_millis(8);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,14 +155,18 @@ pub async fn start_beside(
     let mut tasks = vec![
         tokio::spawn(serve(public, behind(reloader.public(), config), listening, stop.clone(), grace)),
         tokio::spawn(serve(ops, behind(reloader.operations(), config), listening, stop.clone(), grace)),
-        tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), clock.clone(), stop.clone())),
+        tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), stop.clone())),
+        tokio::spawn(sweep_on(Arc::clone(&backend), clock.clone(), stop.clone())),
         tokio::spawn(follow(store, stop.clone())),
     ];
     for site in reloader.sites().load().iter() {
         reloader.tells(site);
     }
     let fixed: Sites = Arc::new(ArcSwap::from_pointee(beside.clone()));
-    tasks.extend(beside_backend.map(|backend| tokio::spawn(tend(Arc::clone(&fixed), backend, clock, stop.clone()))));
+    if let Some(backend) = beside_backend {
+        tasks.push(tokio::spawn(tend(Arc::clone(&fixed), Arc::clone(&backend), stop.clone())));
+        tasks.push(tokio::spawn(sweep_on(backend, clock, stop.clone())));
+    }
     tasks.extend(beside.iter().map(|site| tokio::spawn(tell(site.engine.rules.issuer.clone(), Arc::clone(&fixed), stop.clone()))));
     tasks.extend(forwarding);
     tasks.extend(tls.iter().map(|tls| tokio::spawn(tls.clone().watch(stop.clone()))));
@@ -232,8 +241,24 @@ fn concerns(change: &Change, site: &Site) -> bool {
     }
 }
 
-/// Forgets what has expired and follows the keys, until the server stops.
-async fn tend(sites: Sites, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+/// Forgets what has expired, until the server stops. By itself: a million records take their time, and keys are followed meanwhile.
+async fn sweep_on(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(TEND_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sweep(&*backend, clock.now()) => {}
+        }
+    }
+}
+
+/// Follows the keys, until the server stops.
+async fn tend(sites: Sites, backend: Arc<dyn Backend>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut changes = backend.changes();
@@ -241,10 +266,7 @@ async fn tend(sites: Sites, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, st
         let change = tokio::select! {
             () = stop.cancelled() => return,
             change = changed(&mut changes) => change,
-            _ = every.tick() => {
-                sweep(&*backend, clock.now()).await;
-                Change::Missed
-            }
+            _ = every.tick() => Change::Missed,
         };
         for site in sites.load_full().iter().filter(|site| concerns(&change, site)) {
             let known = kids(site);
@@ -316,9 +338,10 @@ fn kids(site: &Site) -> BTreeSet<String> {
 
 /// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.
 async fn sweep(backend: &dyn Backend, now: UnixTime) {
-    let mut all = 0;
+    let (mut all, mut portion) = (0, SWEEP_AT_FIRST);
     loop {
-        let swept = match backend.sweep(now, SWEEP_AT_ONCE).await {
+        let begun = tokio::time::Instant::now();
+        let swept = match backend.sweep(now, portion).await {
             Ok(swept) => swept,
             Err(error) => {
                 tracing::warn!(%error, "sweeping failed");
@@ -327,10 +350,17 @@ async fn sweep(backend: &dyn Backend, now: UnixTime) {
         };
         all += swept;
         // A portion that was not full was the last.
-        if swept < SWEEP_AT_ONCE {
+        if swept < portion {
             break;
         }
-        tokio::task::yield_now().await;
+        let took = begun.elapsed();
+        if took > SWEEP_HOLDS {
+            portion = (portion / 2).max(SWEEP_AT_LEAST);
+        } else if took < SWEEP_HOLDS / 2 {
+            portion = (portion * 2).min(SWEEP_AT_MOST);
+        }
+        // Half of the time is everybody else's.
+        tokio::time::sleep(took).await;
     }
     if all > 0 {
         tracing::debug!(swept = all, "expired records forgotten");
