@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -181,9 +182,35 @@ pub fn longest_word(text: &str) -> usize {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))).map(str::len).max().unwrap_or(0)
 }
 
+/// Whether a file with a secret lets in more than us.
+pub fn is_exposed(file: &std::fs::Metadata) -> bool {
+    let ours = std::fs::metadata("/proc/self").map_or(true, |us| us.uid() == file.uid());
+    lets_in_others(file.mode(), ours)
+}
+
+/// Where somebody else owns it (the credentials of systemd, the secrets of Kubernetes), its group is how we may read it at all.
+const fn lets_in_others(mode: u32, ours: bool) -> bool {
+    mode & if ours { 0o077 } else { 0o027 } != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_may_read_what_was_handed_to_us_and_nobody_else() {
+        for (mode, ours, exposed) in [
+            (0o600, true, false),
+            (0o640, true, true),
+            (0o604, true, true),
+            (0o440, false, false),
+            (0o460, false, true),
+            (0o444, false, true),
+            (0o400, false, false),
+        ] {
+            assert_eq!(lets_in_others(mode, ours), exposed, "{mode:o} {ours}");
+        }
+    }
 
     #[test]
     fn numbers_are_found_as_people_write_them() {

@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::problem::{Findings, Place};
 use super::read::RawSecret;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// How to make a secret of 256 bits.
 pub(super) const MAKE_ONE: &str = "make one with `openssl rand -base64 32`";
@@ -62,27 +62,13 @@ impl Environment for SystemEnvironment {
 
     fn secret_file(&self, path: &Path) -> io::Result<SecretFile> {
         let text = Secret::new(std::fs::read_to_string(path)?);
-        #[cfg(unix)]
-        let exposed = {
-            use std::os::unix::fs::MetadataExt as _;
-            let file = std::fs::metadata(path)?;
-            is_exposed(file.mode(), std::fs::metadata("/proc/self").map_or(true, |us| us.uid() == file.uid()))
-        };
-        #[cfg(not(unix))]
-        let exposed = false;
+        let exposed = secret::is_exposed(&std::fs::metadata(path)?);
         Ok(SecretFile { text, exposed })
     }
 
     fn resolve(&self, path: &str) -> PathBuf {
         self.base.join(path)
     }
-}
-
-/// Whether a file of this mode lets in more than us. Where somebody else owns it (the credentials of systemd, the secrets of Kubernetes), its group
-/// is how we may read it at all.
-#[cfg(unix)]
-fn is_exposed(mode: u32, ours: bool) -> bool {
-    mode & if ours { 0o077 } else { 0o027 } != 0
 }
 
 /// Where a secret may come from, by who registers it.
@@ -202,22 +188,6 @@ pub fn estimated_bits(text: &str) -> u32 {
 mod tests {
     use super::*;
     use crate::random::{Random as _, SeededRandom};
-
-    #[cfg(unix)]
-    #[test]
-    fn a_group_may_read_what_was_handed_to_us_and_nobody_else() {
-        for (mode, ours, exposed) in [
-            (0o600, true, false),
-            (0o640, true, true),
-            (0o604, true, true),
-            (0o440, false, false),
-            (0o460, false, true),
-            (0o444, false, true),
-            (0o400, false, false),
-        ] {
-            assert_eq!(is_exposed(mode, ours), exposed, "{mode:o} {ours}");
-        }
-    }
 
     #[test]
     fn what_is_drawn_passes_and_what_is_thought_up_does_not() {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,7 @@ use rustls::{CipherSuite, InconsistentKeys, ServerConfig, version};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::secret::{Digest, Secret};
+use crate::secret::{self, Digest, Secret};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -66,8 +65,8 @@ impl Contents {
     fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let read = |path: &Path| fs::read(path).map_err(|error| TlsError::Io { path: path.to_owned(), error });
         let (cert, key) = (read(&files.cert)?, Secret::new(read(&files.key)?));
-        let mode = fs::metadata(&files.key).map_err(|error| TlsError::Io { path: files.key.clone(), error })?.permissions().mode();
-        if mode & 0o077 != 0 {
+        let file = fs::metadata(&files.key).map_err(|error| TlsError::Io { path: files.key.clone(), error })?;
+        if secret::is_exposed(&file) {
             return Err(TlsError::Mode(files.key.clone()));
         }
         Ok(Self { cert, key })
@@ -252,6 +251,8 @@ fn config(certified: CertifiedKey, provider: &Arc<CryptoProvider>, tickets: &Arc
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     struct Dir(tempfile::TempDir);
