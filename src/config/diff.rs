@@ -21,7 +21,19 @@ use super::{Checked, Text, check};
 use crate::secret::{Digest, Secret};
 
 /// Keys whose value is a secret however it is written. What is a reference (`{ file = … }`) is one under any name.
-const SECRETS: &[&str] = &["ops_token", "password", "sentinel_password", "seal_key", "client_secret", "client_secrets", "client_key", "token", "ca_file"];
+const SECRETS: &[&str] = &[
+    "ops_token",
+    "ops_read_token",
+    "password",
+    "sentinel_password",
+    "seal_key",
+    "client_secret",
+    "client_secrets",
+    "client_key",
+    "token",
+    "headers",
+    "ca_file",
+];
 
 /// By what an item of a list of tables is known.
 const NAMED_BY: &[(&str, &str)] =
@@ -331,5 +343,22 @@ pub fn diff_report(old: &Path, new: &Path, clients: &[&Path]) -> (String, bool) 
             (out, true)
         }
         (old, new) => (old.err().into_iter().chain(new.err()).map(|found| found.to_string()).collect(), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_is_read_as_a_secret_is_told_as_one() {
+        let raw = include_str!("raw.rs");
+        let named =
+            raw.split(": ").zip(raw.split(": ").skip(1)).filter(|(_, after)| after.starts_with("RawSecret") || after.starts_with("Vec<Placed<RawSecret"));
+        let names: Vec<&str> = named.filter_map(|(before, _)| before.rsplit([' ', '\n']).next()).collect();
+        assert!(names.len() >= 10, "{names:?}");
+        for name in names {
+            assert!(SECRETS.contains(&name), "{name} is shown where it changes");
+        }
     }
 }
