@@ -8,7 +8,7 @@ mod clients;
 mod jose;
 mod words;
 
-use crate::{audit, fetch, fhir, fhir_client, upstream};
+use crate::{audit, fetch, fhir, fhir_client, store, upstream};
 
 /// One parser, behind a function that may be given anything.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub const ENTRY_POINTS: &[EntryPoint] = &[
     entry("names", "anybody: client ids, URLs, references and other identifiers; printed and read again", words::names),
     entry("claims", "an app: the claims parameter", words::claims),
     entry("language", "a browser: ui_locales, Accept-Language", words::language),
+    entry("forwarded", "a proxy and whoever is before it: Forwarded and X-Forwarded-For; who comes last is heard last", words::forwarded),
+    entry("traceparent", "anybody: the trace a request says it is part of; printed and read again", words::traceparent),
     entry("cookies", "a browser: the Cookie header", words::cookies),
     entry("launch", "the EPJ: the body of a launch", words::launch),
     entry("registration", "an operator: a client as JSON; one that is taken is checked", clients::registration),
@@ -63,6 +65,7 @@ pub const ENTRY_POINTS: &[EntryPoint] = &[
     entry("fhir_reference", "an app at the FHIR mock: a reference", fhir::entry::reference),
     entry("fhir_path", "an app at the FHIR mock: a path", fhir::entry::path),
     entry("audit_lines", "whoever could write to the log: its lines, and events for a receiver", audit::entry::lines),
+    entry("store_export", "an operator: an export of a store; without the key it was made under it is not taken", store::entry::export),
     entry("fhir_introspection", "our answer about a token, as the FHIR mock reads it", fhir::entry::introspection),
 ];
 

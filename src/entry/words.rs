@@ -1,6 +1,7 @@
 //! The words of `protocol`, and the cookies.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -9,6 +10,7 @@ use crate::http::cookies::CookieNames;
 use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::exchange::{ExchangeRequest, TokenType};
+use crate::protocol::forwarded::{self, Node};
 use crate::protocol::ids::{ClientId, FhirBase, FhirId, Issuer, RedirectUri, Reference};
 use crate::protocol::lang::Lang;
 use crate::protocol::launch_request::LaunchRequest;
@@ -16,6 +18,7 @@ use crate::protocol::params::{Params, ParamsError};
 use crate::protocol::pkce::{CodeChallenge, CodeVerifier};
 use crate::protocol::scope::ScopeSet;
 use crate::protocol::token::{Code, RefreshToken, TokenRequest};
+use crate::trace::Parent;
 
 pub(super) fn form(bytes: &[u8]) {
     let Ok(params) = Params::parse(bytes) else { return };
@@ -31,6 +34,29 @@ pub(super) fn token_request(bytes: &[u8]) {
     if let Ok(params) = Params::parse(bytes) {
         let _ = TokenRequest::parse(&params);
     }
+}
+
+/// Each line is the value of a header of its own.
+pub(super) fn forwarded(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    for entry in text.split(',') {
+        let _ = forwarded::x_forwarded_for(entry);
+    }
+    let Some(hops) = forwarded::forwarded(text.lines()) else { return };
+    // What a proxy adds behind it cannot be made to say anything else.
+    let again = forwarded::forwarded(text.lines().chain(["for=192.0.2.7"])).expect("a value of its own is read as it stands");
+    let (last, before) = again.split_last().expect("one was added");
+    assert!(last.from == Some(Node::Address(LAST)) && before == hops, "what came before changes what is added");
+    let same_line = text.lines().next_back().map(|line| format!("{line}, for=192.0.2.7"));
+    let joined = same_line.and_then(|line| forwarded::forwarded([line.as_str()]));
+    assert!(joined.is_none_or(|hops| hops.last().is_some_and(|last| last.from == Some(Node::Address(LAST)))), "what a proxy appends is read as another's");
+}
+
+const LAST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+pub(super) fn traceparent(bytes: &[u8]) {
+    let Some(parent) = text(bytes).and_then(Parent::parse) else { return };
+    assert!(Parent::parse(&parent.traceparent()).as_ref() == Some(&parent), "a trace changes when it is printed and read again");
 }
 
 pub(super) fn exchange(bytes: &[u8]) {

@@ -8,6 +8,7 @@
 
 pub mod check;
 pub mod embedded;
+pub mod entry;
 mod error;
 pub mod measured;
 pub mod memory;

@@ -36,7 +36,7 @@ const MAY_NAME: &[(&str, &[&str], &str)] = &[
     ("demo", &["protocol", "jose"], "foreign parties: they speak HTTP, so that a bug cannot agree with itself"),
     (
         "entry",
-        &["protocol", "jose", "domain", "config", "fetch", "fhir_client", "upstream", "audit", "http", "fhir"],
+        &["protocol", "jose", "domain", "config", "store", "fetch", "fhir_client", "upstream", "audit", "http", "fhir"],
         "lists every parser that reads from the network, for the fuzz targets and their bounded run; nobody calls it otherwise",
     ),
     ("app", &["*"], "the composition root, the one that knows everyone"),

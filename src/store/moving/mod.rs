@@ -15,7 +15,7 @@ mod import;
 use serde::{Deserialize, Serialize};
 
 pub use export::{Exported, From, export};
-pub use import::{ImportError, Imported, Into, Plan, import, verify};
+pub use import::{ImportError, Imported, Into, Plan, import, read_through, verify};
 
 use crate::secret::{Digest, Secret};
 use crate::time::UnixTime;

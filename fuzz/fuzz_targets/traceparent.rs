@@ -1,0 +1,3 @@
+#![no_main]
+
+helsebro_fuzz::target!("traceparent");
