@@ -111,7 +111,8 @@ fn by_forwarded(proxies: &Proxies, headers: &HeaderMap) -> Option<Told> {
 }
 
 fn by_x_forwarded(proxies: &Proxies, headers: &HeaderMap) -> Option<Told> {
-    let lines = texts(headers, &X_FORWARDED_FOR)?;
+    // Bytes that are no text may stand in what the client wrote itself; they hide nobody who comes after them.
+    let lines: Vec<_> = headers.get_all(&X_FORWARDED_FOR).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
     let entries: Vec<&str> = lines.iter().flat_map(|line| line.split(',')).collect();
     let asker = who_asks(proxies, entries.iter().map(|entry| forwarded::x_forwarded_for(entry).ok_or(Unreadable))).ok()?;
     // One value each: of several nobody knows whose is which.
@@ -179,6 +180,8 @@ mod tests {
             // What the client wrote itself stands before its own address.
             (X, proxy, &[("x-forwarded-for", "1.1.1.1, 192.0.2.7")], "192.0.2.7"),
             (X, proxy, &[("x-forwarded-for", "garbage \"; , 192.0.2.7")], "192.0.2.7"),
+            (X, proxy, &[("x-forwarded-for", "ÿ, 192.0.2.7")], "192.0.2.7"),
+            (X, proxy, &[("x-forwarded-for", "192.0.2.7, ÿ")], "10.0.0.1"),
             (X, proxy, &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "192.0.2.7")], "192.0.2.7"),
             // Two proxies, and a client behind them that lies.
             (X, proxy, &[("x-forwarded-for", "1.1.1.1, 192.0.2.7, 10.9.9.9")], "192.0.2.7"),
