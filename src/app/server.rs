@@ -194,14 +194,6 @@ fn forward(config: &Config, audit: &Audit, stop: &CancellationToken) -> Option<J
 }
 
 impl Running {
-    /// Takes new certificates into use, where the files hold others. What is wrong with one is logged, and the one from before stays.
-    pub fn reload_certificates(&self) {
-        for tls in &self.tls {
-            // It is in the log, and in the certificate's state.
-            let _logged = tls.reload();
-        }
-    }
-
     /// Stops accepting, finishes what has begun, and closes the store.
     pub async fn stop(self) {
         self.stop.cancel();
