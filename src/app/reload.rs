@@ -3,6 +3,7 @@
 //! Everything new is made beside what is served, and takes its place at once; a request is served to its end by what it began with.
 //! `docs/operations.md` says what needs a restart.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,9 +12,11 @@ use std::time::{Duration, SystemTime};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_http::timeout::TimeoutLayer;
 
 use super::admin;
 use super::open::{Shared, fhir_clients, schedule};
@@ -29,7 +32,7 @@ use crate::http::router::{Issuers, issuers};
 use crate::listen::tls::Tls;
 use crate::random::Random;
 use crate::secret::{Digest, Secret};
-use crate::store::Backend;
+use crate::store::{Backend, Space};
 use crate::time::{Clock, SystemClock, UnixTime};
 
 /// How often the files are looked at. A change counts once it was there twice: nobody reads a file that is being written.
@@ -74,6 +77,8 @@ pub struct Reloader {
     current: tokio::sync::Mutex<Option<Current>>,
     /// The files of the last try, whatever came of it.
     files: Mutex<Vec<(PathBuf, Digest)>>,
+    /// The spaces of all issuers since the start.
+    known: Mutex<BTreeSet<Space>>,
     watching: std::sync::atomic::AtomicBool,
     last: ArcSwapOption<(UnixTime, Reloaded)>,
     pub(super) tasks: TaskTracker,
@@ -92,7 +97,9 @@ pub(super) fn site(engine: Engine, config: &Config, audit: &Audit) -> Arc<Site> 
 impl Reloader {
     pub(super) fn new(grounds: Grounds, config: &Config, sites: Vec<Arc<Site>>, beside: Vec<Arc<Site>>) -> Arc<Self> {
         let public = Arc::new(ArcSwap::from_pointee(issuers(&[sites.as_slice(), beside.as_slice()].concat(), config.http.request_timeout)));
+        let known = Mutex::new(grounds.keeping.known.iter().cloned().collect());
         let reloader = Arc::new(Self {
+            known,
             grounds,
             sites: Arc::new(ArcSwap::from_pointee(sites)),
             beside,
@@ -134,6 +141,13 @@ impl Reloader {
         self.tasks.wait().await;
     }
 
+    /// What looks after the store: with every issuer there was since the start, since a shared store cannot list what it has.
+    fn keeping(&self, config: &Config) -> Keeping {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(config.issuers.iter().map(|issuer| Space::from(issuer.url().as_str())));
+        Keeping { known: known.iter().cloned().collect(), ..self.grounds.keeping.clone() }
+    }
+
     fn operations_of(self: &Arc<Self>, config: &Config) -> Router {
         let ops = Ops {
             sites: self.sites.load().to_vec(),
@@ -143,9 +157,9 @@ impl Reloader {
             store: self.grounds.keeping.store.clone(),
             test_clock: self.grounds.test_clock.clone(),
             register: admin::register(Arc::clone(&self.grounds.random)),
-            control: Control { keeping: Some(self.grounds.keeping.clone()), reload: Some(Arc::new(Handle(Arc::clone(self)))) },
+            control: Control { keeping: Some(self.keeping(config)), reload: Some(Arc::new(Handle(Arc::clone(self)))), tls: self.grounds.tls.clone() },
         };
-        ops::router(ops).layer(TimeoutLayer::with_status_code(http::StatusCode::REQUEST_TIMEOUT, config.http.request_timeout))
+        ops::router(ops).layer(from_fn_with_state(config.http.request_timeout, in_time))
     }
 
     /// Says where the configuration that is served was read, so that it can be read again. Once.
@@ -300,6 +314,15 @@ impl Reload for Handle {
     fn last(&self) -> Option<(UnixTime, Reloaded)> {
         self.0.last.load_full().map(|last| (*last).clone())
     }
+}
+
+/// Ends what takes longer than a request may, but for what is asked of the store as a whole: that takes as long as the store is large, and on a
+/// shared one as long as its nodes need to follow.
+async fn in_time(State(longest): State<Duration>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/store/") {
+        return next.run(request).await;
+    }
+    tokio::time::timeout(longest, next.run(request)).await.unwrap_or_else(|_| http::StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// What the operations listener has of us.

@@ -18,11 +18,11 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use serde::Deserialize;
 use serde_json::json;
 use tower::ServiceExt as _;
@@ -38,6 +38,7 @@ use crate::domain::client::Client;
 use crate::domain::issuer::IssuerRules;
 use crate::engine::Engine;
 use crate::engine::keeping::Keeping;
+use crate::listen::tls::Tls;
 use crate::metrics::Metrics;
 use crate::secret::{Digest, Secret};
 use crate::store::Backend;
@@ -84,6 +85,8 @@ pub struct Control {
     pub keeping: Option<Keeping>,
     /// What reads the configuration again, where it came from files.
     pub reload: Option<Arc<dyn Reload>>,
+    /// The certificates of the listeners.
+    pub tls: Vec<Tls>,
 }
 
 /// Whoever reads the configuration again.
@@ -137,42 +140,92 @@ impl Ops {
     }
 }
 
+/// What a request must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// `ops_read_token`, or the one that may everything.
+    ReadToken,
+    /// `ops_token`.
+    Token,
+}
+
+/// The one answer to `GET` with everything in it: whoever only looks has no business with it.
+const EXPORT: &str = "/store/export";
+
+/// What a request of this method to this path of the table must show.
+pub fn needs(method: &Method, path: &str) -> Needs {
+    match *method {
+        Method::GET | Method::HEAD if OPEN.contains(&path) => Needs::Nothing,
+        Method::GET | Method::HEAD if path != EXPORT => Needs::ReadToken,
+        _ => Needs::Token,
+    }
+}
+
+/// What is for everybody who reaches the listener.
+const OPEN: [&str; 3] = ["/health", "/ready", "/openapi.json"];
+
+/// A route: its method as OpenAPI writes it, its path, and who answers.
+type Row = (&'static str, &'static str, MethodRouter<Ops>);
+
+macro_rules! table {
+    ($($method:ident $path:literal $handler:expr;)+) => {
+        vec![$((stringify!($method), $path, $method($handler))),+]
+    };
+}
+
+/// Every route there is. `docs/api/operations.json` has the same ones.
+fn table() -> Vec<Row> {
+    table! {
+        get "/health" health;
+        get "/ready" ready::ready;
+        get "/openapi.json" openapi;
+        get "/metrics" metrics::metrics;
+        get "/audit" audit::tail;
+        get "/clients" clients::list;
+        post "/clients" clients::add;
+        get "/clients/{id}" clients::show;
+        delete "/clients/{id}" clients::remove;
+        post "/clients/{id}/disable" clients::disable;
+        post "/clients/{id}/enable" clients::enable;
+        post "/clients/{id}/rotate-secret" clients::rotate_secret;
+        get "/keys" keys::list;
+        post "/keys/rotate" keys::rotate;
+        post "/keys/import" keys::import;
+        post "/keys/{kid}/revoke" keys::revoke;
+        get "/grants" grants::list;
+        post "/grants/revoke" grants::revoke_all;
+        get "/grants/{id}" grants::show;
+        post "/grants/{id}/revoke" grants::revoke;
+        get "/sessions" sessions::list;
+        post "/sessions/revoke" sessions::revoke_all;
+        get "/sessions/{id}" sessions::show;
+        post "/sessions/{id}/revoke" sessions::revoke;
+        get "/reload" reload::last;
+        post "/reload" reload::now;
+        get "/store/stats" store::stats;
+        get "/store/check" store::check;
+        get "/store/export" store::export;
+        get "/store/read-only" store::is_read_only;
+        put "/store/read-only" store::set_read_only;
+        put "/test/clock" set_clock;
+    }
+}
+
+/// Method and path of every route, for tests that hold the document of this listener against them.
+pub fn routes() -> Vec<(&'static str, &'static str)> {
+    table().into_iter().map(|(method, path, _)| (method, path)).collect()
+}
+
 pub fn router(ops: Ops) -> Router {
-    let admin = Router::new()
-        .route("/clients", get(clients::list).post(clients::add))
-        .route("/clients/{id}", get(clients::show).delete(clients::remove))
-        .route("/clients/{id}/disable", post(clients::disable))
-        .route("/clients/{id}/enable", post(clients::enable))
-        .route("/clients/{id}/rotate-secret", post(clients::rotate_secret))
-        .route("/keys", get(keys::list))
-        .route("/keys/rotate", post(keys::rotate))
-        .route("/keys/import", post(keys::import))
-        .route("/keys/{kid}/revoke", post(keys::revoke))
-        .route("/reload", get(reload::last).post(reload::now))
-        .route("/store/stats", get(store::stats))
-        .route("/store/check", get(store::check))
-        .route("/store/export", get(store::export))
-        .route("/store/read-only", get(store::is_read_only).put(store::set_read_only))
-        .route("/grants", get(grants::list))
-        .route("/grants/revoke", post(grants::revoke_all))
-        .route("/grants/{id}", get(grants::show))
-        .route("/grants/{id}/revoke", post(grants::revoke))
-        .route("/sessions", get(sessions::list))
-        .route("/sessions/revoke", post(sessions::revoke_all))
-        .route("/sessions/{id}", get(sessions::show))
-        .route("/sessions/{id}/revoke", post(sessions::revoke))
-        .route("/metrics", get(metrics::metrics))
-        .route("/test/clock", put(set_clock))
+    let (open, closed): (Vec<Row>, Vec<Row>) = table().into_iter().partition(|(_, path, _)| OPEN.contains(path));
+    let routed = |rows: Vec<Row>| rows.into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
+    let admin = routed(closed)
         .fallback(|| async { Refusal::not_found("there is nothing at this path") })
         .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() })
-        .route("/audit", get(audit::tail))
         .layer(from_fn_with_state(ops.clone(), authorized))
         .layer(from_fn_with_state(ops.clone(), recorded));
-    let open = Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready::ready))
-        .route("/openapi.json", get(openapi))
-        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
+    let open = routed(open).method_not_allowed_fallback(|| async { Refusal::method_not_allowed() });
     admin.merge(open).with_state(ops)
 }
 
@@ -188,7 +241,9 @@ async fn recorded(State(ops): State<Ops>, request: Request, next: Next) -> Respo
 }
 
 async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Response {
-    let refused = match check(&ops, request.method(), request.headers()) {
+    // What is not in the table is nowhere, and only who has a token hears that.
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let refused = match check(&ops, needs(request.method(), path), request.headers()) {
         Ok(()) => return next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
@@ -201,16 +256,14 @@ async fn authorized(State(ops): State<Ops>, request: Request, next: Next) -> Res
     }
 }
 
-fn check(ops: &Ops, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(ops: &Ops, needs: Needs, headers: &HeaderMap) -> Result<(), Refusal> {
     let shown = request::bearer(headers).map_err(|error| Refusal::invalid(error.description.into_owned()))?;
     if ops.token.is_none() && ops.read_token.is_none() {
         return Err(Refusal::unauthorized("administration is closed: write ops_token in [server] of the configuration"));
     }
-    // No answer to GET holds a secret.
-    let only_looks = matches!(*method, Method::GET | Method::HEAD);
     match shown.map(|shown| Some(Digest::of(shown.as_bytes()))) {
         Some(shown) if shown == ops.token => Ok(()),
-        Some(shown) if shown == ops.read_token && only_looks => Ok(()),
+        Some(shown) if shown == ops.read_token && needs != Needs::Token => Ok(()),
         Some(shown) if shown == ops.read_token => Err(Refusal::forbidden()),
         None => Err(Refusal::unauthorized("the operations token is needed, as Authorization: Bearer")),
         Some(_) => Err(Refusal::wrong_token()),

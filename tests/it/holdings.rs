@@ -151,6 +151,10 @@ async fn what_is_asked_wrongly_is_said() {
         ("POST", "/grants/revoke", Some(json!({ "base": "https://a.example/fhir" })), 400, "invalid_request"),
         ("POST", "/grants/revoke", Some(json!({ "patient": 1 })), 400, "invalid_request"),
         ("POST", "/grants/revoke", Some(json!({ "everybody": true })), 400, "invalid_request"),
+        // A variable that nobody set: without it all that the client has would end.
+        ("POST", "/grants/revoke", Some(json!({ "client_id": "syk-inn", "patient": null })), 400, "invalid_request"),
+        ("POST", "/grants/revoke", Some(json!({ "client_id": "syk-inn", "patient": "" })), 400, "invalid_request"),
+        ("POST", "/sessions/revoke", Some(json!({ "ehr": "epj", "fhir_user": null })), 400, "invalid_request"),
         ("GET", "/sessions?client_id=epj", None, 400, "invalid_request"),
         ("GET", "/sessions/nothing", None, 404, "not_found"),
         ("POST", "/sessions/nothing/revoke", None, 404, "not_found"),

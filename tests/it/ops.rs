@@ -15,7 +15,7 @@ use helsebro::app::admin::register;
 use helsebro::app::demo::{self, Demo, DemoOptions};
 use helsebro::app::open::{Opened, open};
 use helsebro::config::{self, SystemEnvironment, Text};
-use helsebro::http::ops::{Control, Ops, router};
+use helsebro::http::ops::{Control, Needs, Ops, needs, router, routes};
 use helsebro::http::{HttpLimits, Site};
 use helsebro::jose::{Alg, SigningKey};
 use helsebro::random::SystemRandom;
@@ -627,12 +627,35 @@ async fn a_token_that_only_looks_changes_nothing() {
         (Method::POST, "/keys/rotate"),
         (Method::POST, "/grants/revoke"),
         (Method::POST, "/sessions/revoke"),
+        (Method::POST, "/reload"),
+        (Method::PUT, "/store/read-only"),
+        // It changes nothing, and has everything in it.
+        (Method::GET, "/store/export"),
         (Method::PUT, "/test/clock"),
     ] {
         let (status, body) = bare.ask_with("r", method, path, None).await;
         assert_eq!((status, &body["error"]), (StatusCode::FORBIDDEN, &json!("insufficient_scope")), "{path}");
     }
     bare.backend.close().await.unwrap();
+}
+
+/// The document is what others write their programs by: it has every route, no other, and says of each who may.
+#[test]
+fn the_document_has_the_routes_there_are_and_no_others() {
+    let document: Value = serde_json::from_str(include_str!("../../docs/api/operations.json")).unwrap();
+    let of_method = |method: &str| ["get", "put", "post", "delete", "patch"].contains(&method);
+    let mut written = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap().iter().filter(|(method, _)| of_method(method)) {
+            let needed = needs(&Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(), path);
+            let answers = |status: &str| operation["responses"].get(status).is_some();
+            assert_eq!(operation["security"] == json!([]), needed == Needs::Nothing, "{method} {path}: who may");
+            assert_eq!(answers("401") && answers("429"), needed != Needs::Nothing, "{method} {path}: what a wrong token is answered");
+            assert_eq!(answers("403"), needed == Needs::Token, "{method} {path}: what ops_read_token is answered");
+            written.insert((method.as_str(), path.as_str()));
+        }
+    }
+    assert_eq!(written, routes().into_iter().collect::<BTreeSet<_>>());
 }
 
 #[tokio::test]

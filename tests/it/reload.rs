@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 
 use crate::crash;
+use crate::on_redis::servers;
 use crate::world::{Browser, Reply, VERIFIER, basic};
 
 const AT: &str = "http://127.0.0.1:4567/cb";
@@ -42,6 +43,10 @@ fn app(scopes: &str) -> String {
 
 impl Place {
     async fn start(server: &str) -> Self {
+        Self::start_on(server, "kind = \"memory\"").await
+    }
+
+    async fn start_on(server: &str, store: &str) -> Self {
         crate::world::log::watched();
         let any = "127.0.0.1:0".parse().unwrap();
         let listeners = Listeners { public: server::bind(any).await.unwrap(), ops: server::bind(any).await.unwrap() };
@@ -49,7 +54,7 @@ impl Place {
         let ops = format!("http://{}", listeners.ops.local_addr());
         let dir = tempfile::tempdir().unwrap();
         let text = format!(
-            "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\nops_token = \"{SECRET}\"\n{server}\n[store]\nkind = \"memory\"\n[keys]\ndir = \"keys\"\n[audit]\ndir = \"audit\"\n\
+            "[server]\nlisten = \"{}\"\nops_listen = \"{}\"\nops_token = \"{SECRET}\"\n{server}\n[store]\n{store}\n[keys]\ndir = \"keys\"\n[audit]\ndir = \"audit\"\n\
              [[issuer]]\nurl = \"{origin}\"\nlogin = [\"local\"]\n[[issuer.fhir]]\nbase = \"{origin}/fhir\"\nresource_servers = [\"rs\"]\n\
              [[issuer.user]]\nname = \"Live Testlege\"\nfhir_user = \"Practitioner/live\"\n{}{}",
             listeners.public.local_addr(),
@@ -259,6 +264,58 @@ async fn an_issuer_comes_and_goes_without_a_restart() {
     let told = place.taken(&place.text).await;
     assert_eq!(told, [format!("issuer[{ward}]: removed")]);
     assert_eq!(place.http.get(&at).send().await.unwrap().status(), 421);
+    place.running.stop().await;
+}
+
+/// What an operator decided while the server ran is not the configuration's to undo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_was_disabled_stays_so() {
+    let place = Place::start("").await;
+    let tokens = place.tokens().await;
+    place.ops(http::Method::POST, "/clients/app/disable").await.is(200);
+    assert!(!place.is_active(&tokens).await);
+    place.taken(&place.text.replace(&app("openid offline_access user/*.rs"), &app("openid user/*.rs"))).await;
+    assert!(!place.is_active(&tokens).await);
+    let without = place.text.replace(&app("openid offline_access user/*.rs"), "");
+    place.taken(&without).await;
+    place.taken(&place.text).await;
+    assert!(!place.is_active(&tokens).await, "not even where it went and came back");
+    assert_eq!(place.ops(http::Method::GET, "/clients/app").await.is(200).json()["disabled"], true);
+    place.running.stop().await;
+}
+
+/// Of secrets it is said that they changed, whatever they are called and wherever they stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_that_only_looks_is_a_secret_too() {
+    let place = Place::start("ops_read_token = \"Q7mZr2WvK9xT4nLcB8sYdF3hJ6pGaUe1\"").await;
+    let told = place.taken(&place.text.replace("Q7mZr2WvK9xT4nLcB8sYdF3hJ6pGaUe1", "U1eaGp6Jh3FdYs8BcLn4Tx9KvW2rZm7Q")).await;
+    assert_eq!(told, ["server.ops_read_token: changed"]);
+    place.running.stop().await;
+}
+
+/// Redis cannot list all it has: whoever looks after the store must hear of issuers that came later. And what is asked of the store takes its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_came_later_is_counted_and_exported_from_redis_too() {
+    let Some(redis) = servers::alone() else { return };
+    let prefix = servers::options(redis.servers()).prefix;
+    let store = format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\nkey_prefix = \"{prefix}\"\nresponse_timeout_ms = 5000\n[http]\nrequest_timeout = \"1s\"", redis.port);
+    let place = Place::start_on("", &store).await;
+    let ward = place.origin.replace("127.0.0.1", "localhost");
+    let named = place.text.replace("auth = \"client_secret_basic\"", &format!("auth = \"client_secret_basic\"\nissuer = \"{}\"", place.origin));
+    let user = "[[issuer.user]]\nname = \"A\"\nfhir_user = \"Practitioner/a\"\n";
+    place.taken(&format!("{named}[[issuer]]\nurl = \"{ward}\"\nlogin = [\"local\"]\n[[issuer.fhir]]\nbase = \"{ward}/fhir\"\n{user}")).await;
+    let counted = async || {
+        let stats = place.ops(http::Method::GET, "/store/stats").await.is(200).json();
+        stats["kinds"].as_array().unwrap().iter().any(|kind| kind["issuer"] == ward.as_str() && kind["kind"] == "key_ring")
+    };
+    assert!(counted().await);
+    // It stays there when the issuer goes.
+    place.taken(&place.text).await;
+    assert!(counted().await);
+    let on = place.http.put(format!("{}/store/read-only", place.ops)).bearer_auth(SECRET).json(&serde_json::json!({ "read_only": true }));
+    Reply::of(on.send().await.unwrap()).await.is(200);
+    let export = place.ops(http::Method::GET, "/store/export").await.is(200);
+    assert!(export.body.lines().next().unwrap().contains(&ward), "{}", export.body);
     place.running.stop().await;
 }
 

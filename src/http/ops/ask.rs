@@ -79,6 +79,14 @@ pub fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'
     }
 }
 
+/// A criterion of what is to be ended. `null` is a variable somebody forgot to set: left out in silence it would end more than was meant.
+pub fn criterion<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, Refusal> {
+    match members.get(name) {
+        Some(Value::Null) => Err(Refusal::invalid(format!("{name} is null; leave it out, or say which"))),
+        _ => text(members, name),
+    }
+}
+
 /// What both the query and the body may say; where both do, they must agree.
 pub fn either<'a>(query: Option<&'a str>, body: Option<&'a str>, name: &str) -> Result<Option<&'a str>, Refusal> {
     match (query, body) {

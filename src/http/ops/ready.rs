@@ -78,6 +78,9 @@ fn warnings(ops: &Ops) -> Vec<Value> {
         let unsent = forward.and_then(|forward| forward.last_error).map(|error| format!("the audit log is not sent on: {error}"));
         warnings.extend(unwritten.into_iter().chain(unsent).map(|problem| json!({ "part": "audit", "problem": problem })));
     }
+    // Which files, and what is wrong with them, is in the log: everybody may ask this.
+    let broken = ops.control.tls.iter().filter(|tls| tls.state().fault.is_some());
+    warnings.extend(broken.map(|_| json!({ "part": "tls", "problem": "a certificate could not be read again; the one from before is in use" })));
     warnings
 }
 

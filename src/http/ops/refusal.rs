@@ -78,7 +78,7 @@ impl Refusal {
     /// RFC 6750 §3.1.
     pub fn forbidden() -> Self {
         let challenge = Some("Bearer realm=\"helsebro operations\", error=\"insufficient_scope\"");
-        let why = "ops_read_token only looks; what changes something needs ops_token";
+        let why = "ops_read_token only looks; what changes something, or hands out everything, needs ops_token";
         Self { challenge, ..Self::new(StatusCode::FORBIDDEN, "insufficient_scope", why) }
     }
 

@@ -55,7 +55,7 @@ pub async fn revoke_all(State(ops): State<Ops>, request: Request<Body>) -> Resul
     let params = ask::query(request.uri(), &["issuer"])?;
     let members = ask::members(request, CRITERIA).await?;
     let engine = &ops.site(ask::either(params.get("issuer"), ask::text(&members, "issuer")?, "issuer")?)?.engine;
-    let query = query(|name| Ok(ask::text(&members, name)?.map(Cow::Borrowed)))?;
+    let query = query(|name| Ok(ask::criterion(&members, name)?.map(Cow::Borrowed)))?;
     if !query.says_which() {
         return Err(Refusal::invalid("say which: sub, fhir_user or ehr"));
     }

@@ -105,17 +105,21 @@ async fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_none() {
     let kept = trusting(&first);
     assert_eq!(get(&kept).await, Some(200));
     let second = write_pair(place.data.path());
-    place.running.reload_certificates();
+    place.running.tls[0].reload().unwrap();
     assert_eq!(get(&trusting(&second)).await, Some(200));
     assert_eq!(get(&trusting(&first)).await, None, "the old one is shown to nobody new");
     assert_eq!(get(&kept).await, Some(200), "who is connected stays so");
     // Somebody else's key, and then half a file.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     write(place.data.path(), &other.cert.pem(), "");
-    place.running.reload_certificates();
+    assert!(place.running.tls[0].reload().is_err());
     let state = place.running.tls[0].state();
     assert_eq!((state.reloads, state.failures), (1, 1));
     assert!(state.fault.unwrap().contains("holds no private key"));
+    let ready = async || client().get(format!("http://{}/ready", place.ops.unwrap())).send().await.unwrap().json::<serde_json::Value>().await.unwrap();
+    let told = ready().await;
+    assert_eq!((&told["status"], &told["warnings"][0]["part"]), (&"ready".into(), &"tls".into()), "{told}");
+    assert!(!told.to_string().contains("key.pem"), "{told}");
     assert_eq!(get(&trusting(&second)).await, Some(200));
     place.running.stop().await;
 }
