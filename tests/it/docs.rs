@@ -196,6 +196,7 @@ const WIRE_WORDS: &[&str] = &[
     "may_act",
     "wait_replicas",
     "ops_token",
+    "ops_read_token",
     "invalid_grant",
 ];
 
