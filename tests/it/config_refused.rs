@@ -121,6 +121,32 @@ forwarded_header = "forwarded""#), &[
         r#"line 2  server.socket_mode  has no meaning without a socket file; leave it out, or write listen = "unix:…""#,
         r#"line 3  server.forwarded_header  is read from nobody; write trusted_proxies = ["10.0.0.5"], or leave it out"#,
     ]),
+    row("sockets with no name, and with too long a one", GOOD, ("[server]", r#"[server]
+listen = "unix:/run/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+ops_listen = "unix:""#), &[
+        r#"line 2  server.listen  is longer than the system takes as the name of a socket; keep to 90 bytes"#,
+        r#"line 3  server.ops_listen  "unix:"  must name a socket file; write "unix:/run/helsebro/public.sock""#,
+    ]),
+    row("a certificate without a key", GOOD, ("[server]", r#"[server]
+h2c = true
+[server.tls]
+cert = "cert.pem""#), &[
+        "line 2  server.h2c  has no meaning with [server.tls], where both sides agree on HTTP/2 by themselves; leave it out",
+        r#"line 3  server.tls.key  is missing; write "tls/key.pem", a file in PEM"#,
+    ]),
+    row("a certificate that is not there, and a key for everybody", GOOD, ("[server]", r#"[server]
+[server.tls]
+cert = "no-cert.pem"
+key = "secrets/open""#), &[
+        r#"line 3  server.tls.cert  "/etc/helsebro/no-cert.pem"  cannot be read: no such file"#,
+        r#"line 4  server.tls.key  "/etc/helsebro/secrets/open"  can be read by others; run chmod 600 on it"#,
+    ]),
+    row("internal URLs that cannot be told apart", GOOD, (r#"login = ["ehr"]"#, r#"internal_urls = ["http://auth.epj.example", "https://inside/", "https://inside/clinic", "https://a.inside", "http://a.inside"]"#), &[
+        r#"line 7  issuer[0].internal_urls[1]  "https://inside/"  must be an http or https URL without query, fragment, user or trailing slash"#,
+        r#"line 7  issuer[0].internal_urls[2]  "https://inside/clinic"  has another path than https://auth.epj.example; write "https://inside""#,
+        r#"line 7  issuer[0].internal_urls[4]  "http://a.inside"  has the host of another internal URL of this issuer; each has its own"#,
+        r#"line 7  issuer[0].internal_urls  "http://auth.epj.example"  has the host of https://auth.epj.example, where pages and cookies are; an internal URL has a host of its own"#,
+    ]),
     row("a log nobody reads", GOOD, ("[server]", r#"[server]
 log = "jsn"
 log_level = "verbose""#), &[
