@@ -131,8 +131,8 @@ mod otel {
 
     use reqwest::redirect::Policy;
 
-    use crate::world::{World, leaks};
     use crate::world::spans::Trace;
+    use crate::world::{World, leaks};
 
     /// One field of a message: its number, and its bytes or number. <https://protobuf.dev/programming-guides/encoding/>
     enum Wire<'b> {
