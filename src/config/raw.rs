@@ -226,6 +226,7 @@ raw_table! {
         max_calls: i64,
         circuit_failures: i64,
         circuit_open: Duration,
+        claim_timeout: Duration,
     }
 }
 

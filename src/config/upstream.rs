@@ -44,6 +44,7 @@ pub(super) fn check(raw: &RawUpstream, own: &Issuer, environment: &dyn Environme
     }
     let patience = Patience {
         attempt: duration(&raw.timeout, default.attempt, SECOND..=30 * SECOND, "", found),
+        claim: duration(&raw.claim_timeout, default.claim, SECOND..=30 * SECOND, "", found),
         retries: u32::try_from(number(&raw.retries, 2, 0..=2, "retries", found)).unwrap_or(0),
         longest_wait: duration(&raw.longest_wait, default.longest_wait, Duration::ZERO..=5 * SECOND, "", found),
         at_once: number(&raw.max_calls, default.at_once, 1..=1024, "calls", found),

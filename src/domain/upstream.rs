@@ -73,6 +73,8 @@ impl UpstreamRules {
 pub struct Patience {
     /// One HTTP attempt as a whole.
     pub attempt: Duration,
+    /// How long a token answer waits for the HelseID claim as a whole; it goes without it then.
+    pub claim: Duration,
     /// How often a call that is safe to repeat is repeated after a 503 or a refused connection.
     pub retries: u32,
     /// The longest wait before that; a `Retry-After` beyond it is not waited for.
@@ -94,6 +96,7 @@ impl Default for Patience {
         let seconds = Duration::from_secs;
         Self {
             attempt: seconds(5),
+            claim: seconds(4),
             retries: 2,
             longest_wait: seconds(1),
             at_once: 16,

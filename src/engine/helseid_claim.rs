@@ -1,7 +1,6 @@
 //! The HelseID claim: an id_token that brings a token of the provider's along. NAV's draft; DESIGN §3, HelseID in SMART.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Engine;
 use crate::domain::client::Client;
@@ -10,9 +9,6 @@ use crate::protocol::claims::HelseIdClaim;
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::time::UnixTime;
-
-/// How long a token answer waits for the provider: the launch goes on without it.
-const PATIENCE: Duration = Duration::from_secs(4);
 
 impl Engine {
     /// The claim under its name, where the scope was granted and a login of the person's, or the token the EPJ brought, gives a token.
@@ -35,7 +31,7 @@ impl Engine {
     async fn helseid_token(&self, grant: &Grant, client: &Client, now: UnixTime) -> Result<HelseIdClaim, String> {
         let row = self.rules.identity_row(client).ok_or("no row gives this client a token of the identity provider's")?;
         let rules = self.rules.upstream.as_ref().ok_or("this issuer has no identity provider")?;
-        let got = match tokio::time::timeout(PATIENCE, self.at_upstream(row, grant, &row.scopes)).await {
+        let got = match tokio::time::timeout(rules.patience.claim, self.at_upstream(row, grant, &row.scopes)).await {
             Err(_) => return Err("the identity provider does not answer in time".to_owned()),
             Ok(Err(failed)) => return Err(failed.to_string()),
             Ok(Ok(got)) => got.tokens,

@@ -1,6 +1,6 @@
 //! Traces: what a caller's trace becomes on its way through the server, what spans say, and where they go. W3C Trace Context.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 use crate::crash::Held;
 use crate::packaging::{client, free_ports, helsebro};
-use crate::world::leaks;
 
 const SECRET: &str = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols=";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -128,10 +127,12 @@ async fn a_trace_goes_on_without_a_collector_and_stands_in_the_log() {
 #[cfg(feature = "otel")]
 mod otel {
     use super::*;
+    use std::collections::BTreeMap;
+
     use reqwest::redirect::Policy;
 
-    use crate::world::World;
     use crate::world::spans::Trace;
+    use crate::world::{World, leaks};
 
     /// One field of a message: its number, and its bytes or number. <https://protobuf.dev/programming-guides/encoding/>
     enum Wire<'b> {

@@ -235,7 +235,7 @@ fn kinds_have_the_codes_they_always_had() {
     let codes: Vec<_> = Kind::ALL.iter().map(|kind| format!("{}={}", kind.as_str(), kind.code())).collect();
     assert_eq!(
         codes.join(" "),
-        "key_ring=1 client=2 user=3 session=4 launch=5 interaction=6 grant=7 consent=8 replay=9 revoked_token=10 pushed=11 browser=12 audit=13 upstream_login=14 upstream_link=15 upstream_attempt=16 logout_party=18 logout_notice=20 brought_token=30 failures=17"
+        "key_ring=1 client=2 user=3 session=4 launch=5 interaction=6 grant=7 consent=8 replay=9 revoked_token=10 pushed=11 browser=12 audit=13 upstream_login=14 upstream_link=15 upstream_attempt=16 logout_party=18 logout_notice=20 brought_token=30 failures=17 store_mark=23"
     );
     assert!(Kind::ALL.iter().all(|kind| Kind::from_code(kind.code()) == Some(*kind)) && Kind::from_code(0).is_none());
 }

@@ -98,6 +98,7 @@ class Documents(unittest.TestCase):
         self.assertEqual(ended.call_and_validate(checks=CHECKS, timeout=20).status_code, 204)
 
     def test_prometheus_reads_the_metrics(self) -> None:
+        launch_token()
         answer = requests.get(f"{FACTS['ops']}/metrics", headers={"authorization": f"Bearer {FACTS['ops_token']}"}, timeout=20)
         families = {family.name: family for family in openmetrics.text_string_to_metric_families(answer.text)}
         self.assertGreaterEqual(len(families), 25)

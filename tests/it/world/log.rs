@@ -46,7 +46,17 @@ pub fn watched() {
         #[cfg(feature = "otel")]
         let registry = {
             let spans = filter_fn(|metadata| metadata.is_span() && metadata.target() == helsebro::trace::TARGET);
-            registry.with(tracing_opentelemetry::layer().with_tracer(super::spans::tracer()).with_filter(spans))
+            registry.with(
+                tracing_opentelemetry::layer()
+                    .with_tracer(super::spans::tracer())
+                    // As the program sends them.
+                    .with_location(false)
+                    .with_threads(false)
+                    .with_tracked_inactivity(false)
+                    .with_level(false)
+                    .with_target(false)
+                    .with_filter(spans),
+            )
         };
         tracing::subscriber::set_global_default(registry).unwrap();
     });
