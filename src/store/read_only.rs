@@ -258,3 +258,26 @@ impl Backend for ReadOnly {
         self.inner.close().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn closing_waits_for_what_has_passed_and_opens_again_where_it_is_given_up() {
+        let gate = Gate::default();
+        let passed = gate.pass().unwrap();
+        let mut given_up = Box::pin(gate.close());
+        assert!(poll!(given_up.as_mut()).is_pending());
+        assert!(matches!(gate.pass(), Err(StoreError::ReadOnly)));
+        drop(given_up);
+        drop(gate.pass().unwrap());
+        let mut closed = Box::pin(gate.close());
+        assert!(poll!(closed.as_mut()).is_pending(), "one is still under way");
+        drop(passed);
+        closed.await;
+        assert!(gate.pass().is_err() && gate.under_way.load(Ordering::SeqCst) == 0, "who is turned away is not under way");
+    }
+}
