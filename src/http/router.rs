@@ -1,6 +1,7 @@
 //! Every route, in one table; and which issuer a request is for.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +13,16 @@ use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tower::ServiceExt;
-use tower_http::timeout::TimeoutLayer;
 
 use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
 use super::{
-    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, par, peer, revoke, start, token, upstream,
-    userinfo,
+    App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, par, peer, revoke, start, token, upstream, userinfo,
 };
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
@@ -121,7 +121,7 @@ pub struct Issuers(BTreeMap<String, Place>);
 
 /// The service of whatever issuers stand there at the time.
 pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
-    Router::new().fallback(any(to_issuer)).with_state(issuers).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+    Router::new().fallback(any(caught)).with_state(issuers)
 }
 
 /// The issuers as they are served; see [`service`].
@@ -133,7 +133,6 @@ pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
         for (path, handler) in routes(site) {
             router = router.route(&path, handler.fallback(method_not_allowed));
         }
-        let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count));
         let authority = site.engine.rules.issuer.authority();
         let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
         by_authority.insert(authority, merged);
@@ -165,7 +164,7 @@ fn inside(sites: &[App], request_timeout: Duration, turns: &Arc<Turns>) -> BTree
             for (path, handler) in backend_routes(site) {
                 router = router.route(&path, handler.fallback(method_not_allowed));
             }
-            let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count)).layer(from_fn_with_state(url.clone(), by_internal_url));
+            let router = router.layer(from_fn_with_state(url.clone(), by_internal_url));
             let (merged, _, here) = hosts.entry(url.authority()).or_insert_with(|| (Router::new(), url.is_https(), Vec::new()));
             *merged = std::mem::take(merged).merge(router.with_state(Arc::clone(site)));
             here.push(Arc::clone(site));
@@ -181,11 +180,9 @@ fn inside(sites: &[App], request_timeout: Duration, turns: &Arc<Turns>) -> BTree
 fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration, turns: &Arc<Turns>) -> Place {
     // Inside the time-out, which is for the wait as well.
     let router = router.layer(from_fn_with_state(Arc::clone(turns), in_turn));
-    // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
-    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
     here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
-    let outer = Outer { https, sites: here.into() };
-    Place { router: router.layer(timeout).layer(from_fn_with_state(outer, around)), https }
+    let outer = Outer { https, sites: here.into(), request_timeout };
+    Place { router: router.layer(from_fn_with_state(outer, around)), https }
 }
 
 /// Whoever floods is one of many: what is computed goes round by where requests come from.
@@ -198,7 +195,13 @@ async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next:
     reached::by(url, next.run(request)).await
 }
 
-async fn to_issuer(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
+/// A bug in one request is an error of that request, not of the server.
+async fn caught(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
+    // Nothing that a request leaves half done is seen by another: what they share is changed in single steps.
+    AssertUnwindSafe(to_issuer(&issuers, request)).catch_unwind().await.unwrap_or_else(|_panicked| panicked())
+}
+
+async fn to_issuer(issuers: &ArcSwap<Issuers>, request: Request<Body>) -> Response {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return outside(unreadable("more than one Host"));
@@ -268,8 +271,7 @@ async fn not_found(app: App, request: Request<Body>) -> Response {
     trouble(&app, &asked, StatusCode::NOT_FOUND, Trouble::NotFound, "no such route".to_owned())
 }
 
-/// A bug in one request is an error of that request, not of the server.
-fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+fn panicked() -> Response {
     outside((StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response())
 }
 
