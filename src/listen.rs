@@ -11,6 +11,7 @@ mod speak;
 mod stall;
 mod streams;
 pub mod tls;
+pub mod turns;
 mod unix;
 
 use std::io;

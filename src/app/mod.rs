@@ -15,3 +15,4 @@ pub mod open;
 pub mod reload;
 pub mod seal_key;
 pub mod server;
+mod sweeping;

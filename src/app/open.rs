@@ -19,7 +19,6 @@ use crate::metrics::Metrics;
 use crate::protocol::ids::FhirBase;
 use crate::random::Random;
 use crate::store::embedded::{self, Embedded};
-use crate::store::measured::Measured;
 use crate::store::memory::Memory;
 use crate::store::read_only::ReadOnly;
 use crate::store::redis::{self as shared, Redis};
@@ -75,7 +74,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn 
     let seal = Arc::new(seal_key(&config.keys, &*random)?);
     let backend = open_backend(config, Arc::clone(&clock), Arc::clone(&random)).await?;
     let metrics = Metrics::new();
-    let store = Arc::new(ReadOnly::around(Arc::new(Measured::new(backend, Arc::clone(&metrics)))).await?);
+    let store = Arc::new(ReadOnly::around(backend).await?.measured(Arc::clone(&metrics)));
     let known = config.issuers.iter().map(|issuer| issuer.url().as_str().into()).collect();
     Ok(Keeping { store, metrics, seal, clock, random, known, served: false })
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::{OpenError, Opened, open, open_audit};
 use super::reload::{Grounds, Reloader, Sites, site};
+use super::sweeping::sweep_on;
 use crate::audit::Audit;
 use crate::audit::forward::Receiver;
 use crate::config::{AuditForward, Config};
@@ -28,22 +29,14 @@ use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
 use crate::store::{Backend, Change, Kind, StoreError};
-use crate::time::{Clock, SystemClock, UnixTime};
+use crate::time::{Clock, SystemClock};
 
-/// How often expired records are swept and keys looked after.
+/// How often keys are looked after.
 const TEND_EVERY: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether an app is still to be told of a logout: while there are such, and where there are none. A logout is told at once.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 const TELL_SELDOM: Duration = Duration::from_secs(15);
-
-/// How many records one portion of a sweep forgets: at first, at least and at most. What that costs depends on the disk and on how many there are.
-const SWEEP_AT_FIRST: usize = 32;
-const SWEEP_AT_LEAST: usize = 4;
-const SWEEP_AT_MOST: usize = 1000;
-
-/// How long a portion may take, as it holds up whoever writes: longer, and the next one is half of it.
-const SWEEP_HOLDS: Duration = Duration::from_millis(8);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -233,22 +226,6 @@ fn concerns(change: &Change, site: &Site) -> bool {
     }
 }
 
-/// Forgets what has expired, until the server stops. By itself: a million records take their time, and keys are followed meanwhile.
-async fn sweep_on(backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, stop: CancellationToken) {
-    let mut every = tokio::time::interval(TEND_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = every.tick() => {}
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sweep(&*backend, clock.now()) => {}
-        }
-    }
-}
-
 /// Follows the keys, until the server stops.
 async fn tend(sites: Sites, backend: Arc<dyn Backend>, stop: CancellationToken) {
     let mut every = tokio::time::interval(TEND_EVERY);
@@ -326,35 +303,4 @@ pub(super) async fn tell(issuer: Issuer, sites: Sites, stop: CancellationToken) 
 /// The keys an issuer has.
 fn kids(site: &Site) -> BTreeSet<String> {
     site.engine.keys.entries().into_iter().map(|key| key.kid).collect()
-}
-
-/// Forgets everything that has expired, in portions, so that requests get their turn at the writer in between.
-async fn sweep(backend: &dyn Backend, now: UnixTime) {
-    let (mut all, mut portion) = (0, SWEEP_AT_FIRST);
-    loop {
-        let begun = tokio::time::Instant::now();
-        let swept = match backend.sweep(now, portion).await {
-            Ok(swept) => swept,
-            Err(error) => {
-                tracing::warn!(%error, "sweeping failed");
-                return;
-            }
-        };
-        all += swept;
-        // A portion that was not full was the last.
-        if swept < portion {
-            break;
-        }
-        let took = begun.elapsed();
-        if took > SWEEP_HOLDS {
-            portion = (portion / 2).max(SWEEP_AT_LEAST);
-        } else if took < SWEEP_HOLDS / 2 {
-            portion = (portion * 2).min(SWEEP_AT_MOST);
-        }
-        // Half of the time is everybody else's.
-        tokio::time::sleep(took).await;
-    }
-    if all > 0 {
-        tracing::debug!(swept = all, "expired records forgotten");
-    }
 }

@@ -14,7 +14,12 @@ use crate::protocol::scope::ScopeSet;
 use crate::secret::Digest;
 use crate::time::UnixTime;
 
-/// What a clinician let one app do. Everything derived from it dies with it.
+/// Nothing has changed in the session since it began.
+fn is_first(epoch: &u32) -> bool {
+    *epoch == 0
+}
+
+/// What a clinician let one app do. Everything derived from it dies with it. There may be a million of them: what is not there is not written down.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grant {
     pub id: GrantId,
@@ -26,24 +31,25 @@ pub struct Grant {
     pub scopes: ScopeSet,
     pub context: LaunchContext,
     /// Where the EPJ said the work is done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organization: Option<Reference>,
     /// Under which session it was made, for `sid` and for what ends with it.
     pub session: Option<SessionId>,
     /// [`Session::epoch`](super::session::Session::epoch) when it was made.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_first")]
     pub session_epoch: u32,
     /// Under which id the token is kept that the EPJ brought with its launch, where it did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brought: Option<String>,
     /// Whether it ends with that session: online grants, and offline ones where the client is registered so.
     pub ends_with_session: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
     pub auth: Option<AuthFacts>,
     pub made_at: UnixTime,
     /// The key its code (RFC 9449 §10) or, of a public client, its refresh tokens (§5) are bound to. A confidential client's refresh
     /// tokens are bound by its authentication.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jkt: Option<Thumbprint>,
     /// When a refresh token of it expires, where it has one.
     pub refresh_until: Option<UnixTime>,
@@ -63,9 +69,24 @@ pub struct AuthFacts {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantState {
-    CodeIssued { code: Digest, challenge: Option<CodeChallenge>, redirect: RedirectUri, expires_at: UnixTime },
-    Live { code: Digest, redeemed_at: UnixTime, generation: u32, rotated_at: Option<UnixTime> },
-    Ended { code: Option<Digest>, at: UnixTime, why: EndedBecause },
+    CodeIssued {
+        code: Digest,
+        challenge: Option<CodeChallenge>,
+        redirect: RedirectUri,
+        expires_at: UnixTime,
+    },
+    Live {
+        code: Digest,
+        redeemed_at: UnixTime,
+        generation: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rotated_at: Option<UnixTime>,
+    },
+    Ended {
+        code: Option<Digest>,
+        at: UnixTime,
+        why: EndedBecause,
+    },
 }
 
 /// Why a grant ended.

@@ -40,10 +40,10 @@ impl Engine {
                     return Err(refused.why.into());
                 }
             };
-            if !stands(&held.value, standing.session.as_ref(), standing.access.as_ref(), now) {
+            if !stands(&held.value, standing.session.as_deref(), standing.access.as_deref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }
-            self.note_party(&redeemed, client.client(), standing.session.as_ref()).await?;
+            self.note_party(&redeemed, client.client(), standing.session.as_deref()).await?;
             // Signed before the commit: a code is not spent on an answer that cannot be made.
             let response = self.first_tokens(&redeemed, client.client(), key, now).await?;
             if self.store.replace(&held, &redeemed).await? == Commit::Applied {

@@ -68,26 +68,32 @@ impl Engine {
     /// Checks the proof of one request to us and uses it up.
     async fn prove(&self, proof: ProofHeader<'_>, method: &str, path: &str, access_token: Option<&str>) -> Result<Proven, OAuthError> {
         let now = self.now();
-        let nonces = Nonces::at(now, |turn| self.keys.mac(&[b"dpop-nonce", turn]));
         let url = self.rules.issuer.at(path);
-        let wanted = match self.rules.dpop_nonce {
+        let nonces = match self.rules.dpop_nonce {
             DpopNonce::Never => None,
-            DpopNonce::Always => Some(&nonces),
+            DpopNonce::Always => Some(Nonces::at(now, |turn| self.keys.mac(&[b"dpop-nonce", turn]))),
         };
         let inside = self.reached_by().map(|url| url.at(path));
-        let wanted = ProofFor { method, url: &url, or_url: inside.as_deref(), access_token, nonces: wanted };
+        let wanted = ProofFor { method, url: &url, or_url: inside.as_deref(), access_token, nonces: nonces.as_ref() };
         let proof = match dpop::only(proof).and_then(|proof| dpop::check(proof, &wanted, now)) {
             Ok(proof) => proof,
-            Err(reason @ (ProofError::NonceMissing | ProofError::NonceWrong)) => return Err(OAuthError::from(reason).with_nonce(nonces.current)),
-            Err(reason) => return Err(reason.into()),
+            Err(reason) => return Err(refused(reason, nonces)),
         };
         // RFC 9449 §11.1: the mark is kept before anything is answered, for as long as the proof would be taken.
         match self.store.create(&proof.mark.text(), &Replay { until: proof.until }).await? {
             Commit::Applied => {}
             Commit::Conflict => return Err(ProofError::Replayed.into()),
         }
-        let nonce = proof.nonce_is_old.then_some(nonces.current);
+        let nonce = nonces.filter(|_| proof.nonce_is_old).map(|nonces| nonces.current);
         Ok(Proven { key: proof.fresh(), nonce })
+    }
+}
+
+/// A refusal, with the nonce to try again with where that is what was missing. RFC 9449 §8.
+fn refused(reason: ProofError, nonces: Option<Nonces>) -> OAuthError {
+    match (reason, nonces) {
+        (ProofError::NonceMissing | ProofError::NonceWrong, Some(nonces)) => OAuthError::from(reason).with_nonce(nonces.current),
+        (reason, _) => reason.into(),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) const SIGNING_ALGS: &[Alg] = &DEFAULT_ALGS;
 pub struct ActiveToken {
     pub claims: Arc<AccessTokenClaims>,
     /// Absent for tokens a client got for itself.
-    pub grant: Option<Grant>,
+    pub grant: Option<Arc<Grant>>,
     /// Absent for the tokens this server issues to itself.
     pub client: Option<Arc<Client>>,
 }
@@ -32,8 +32,8 @@ pub struct ActiveToken {
 pub(super) struct Standing {
     pub grant: Held<Grant>,
     pub client: Option<Arc<Client>>,
-    pub session: Option<Session>,
-    pub access: Option<AppAccess>,
+    pub session: Option<Arc<Session>>,
+    pub access: Option<Arc<AppAccess>>,
 }
 
 impl Engine {
@@ -114,10 +114,9 @@ impl Engine {
         if claims.grant_id.is_none() {
             return Ok(Some(ActiveToken { claims, grant: None, client: Some(client) }));
         }
-        let Some(grant) = found.take(grant)?.map(|held| held.value) else { return Ok(None) };
-        let session = found.take(session)?.map(|held| held.value);
-        let access = found.take(access)?.map(|held| held.value);
-        let live = grant.is_live(now) && stands(&grant, session.as_ref(), access.as_ref(), now);
+        let Some(grant) = found.look(grant)? else { return Ok(None) };
+        let (session, access) = (found.look(session)?, found.look(access)?);
+        let live = grant.is_live(now) && stands(&grant, session.as_deref(), access.as_deref(), now);
         Ok(live.then_some(ActiveToken { claims, grant: Some(grant), client: Some(client) }))
     }
 
@@ -134,8 +133,7 @@ impl Engine {
         let found = reads.fetch().await?;
         let change = found.take(change)?;
         let client = as_it_is(self.rules.clients.get(&grant.value.client), change.as_ref().map(|held| &held.value), self.now());
-        let session = found.take(session)?.map(|held| held.value);
-        let access = found.take(access)?.map(|held| held.value);
+        let (session, access) = (found.look(session)?, found.look(access)?);
         Ok(Some(Standing { grant, client, session, access }))
     }
 }

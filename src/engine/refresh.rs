@@ -29,7 +29,7 @@ impl Engine {
             }
             trail::grant(grant);
             let now = self.now();
-            if !stands(grant, standing.session.as_ref(), standing.access.as_ref(), now) {
+            if !stands(grant, standing.session.as_deref(), standing.access.as_deref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }
             let decided = match grant.refresh(client.client(), token.generation, key, now, &self.rules.lifetimes) {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -27,10 +27,9 @@ pub fn mark(mut response: Response, named: Option<ClientId>) -> Response {
     response
 }
 
-/// Around every route of an issuer.
-pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+/// What comes of a request to an issuer, once its failures are counted.
+pub async fn counted(app: &App, id: &str, request: Request, next: Next) -> Response {
     let from = peer::network(request.extensions());
-    let id = request.extensions().get::<RequestId>().cloned();
     let lang = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let response = next.run(request).await;
     let Some(guessed) = guessed(&response) else { return response };
@@ -39,8 +38,8 @@ pub async fn count(State(app): State<App>, request: Request, next: Next) -> Resp
         // The app is not told by way of the browser: who guesses there is the browser's user.
         Some(wait) if response.status().is_redirection() => {
             let headers: HeaderMap = lang.map(|lang| (header::ACCEPT_LANGUAGE, lang)).into_iter().collect();
-            let asked = Asked::new(&app, &headers, &id.unwrap_or(RequestId(String::new())), None);
-            refuse(trouble(&app, &asked, StatusCode::TOO_MANY_REQUESTS, Trouble::TooMany, "too many failures from there".to_owned()), wait)
+            let asked = Asked::new(app, &headers, &RequestId(id.to_owned()), None);
+            refuse(trouble(app, &asked, StatusCode::TOO_MANY_REQUESTS, Trouble::TooMany, "too many failures from there".to_owned()), wait)
         }
         Some(wait) => refuse(response, wait),
     }

@@ -1,7 +1,7 @@
 //! Around every request: its id, the headers no answer goes without, and one line in the log.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::reply::{LogNote, TokenError};
-use super::{App, audit, peer};
+use super::{App, audit, guess, peer};
 use crate::metrics::{Metrics, Route};
 use crate::protocol::error::OAuthError;
 use crate::random::{Random, SystemRandom};
@@ -26,6 +26,8 @@ pub struct Outer {
     pub https: bool,
     /// The issuers of this host, those with the longest path first.
     pub sites: Arc<[App]>,
+    /// From the head of a request to the end of its answer.
+    pub request_timeout: Duration,
 }
 
 impl Outer {
@@ -65,12 +67,13 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     let id = id_of(&request);
     let method = request.method().clone();
     // The template, never the path itself: start links and interactions are secrets.
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
-    let counted = outer.counted(&route);
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("-", MatchedPath::as_str);
+    let counted = outer.counted(route);
     let _under_way = counted.as_ref().map(|(metrics, _)| metrics.under_way());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let traced = trace::Request::arrived(named(&outer, &method, &route), &method, &route, request.headers());
-    let mut response = traced.answer(answer(&outer, &method, &route, &id, request, next)).await;
+    let traced = trace::Request::arrived(named(&outer, &method, route), &method, route, request.headers());
+    let mut response = traced.answer(answer(&outer, &method, route, &id, request, next)).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, value);
@@ -82,7 +85,7 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     if let Some((metrics, route)) = counted {
         count(metrics, &route, &response, started);
     }
-    log(&response, &method, &route, &id, &traced, started);
+    log(&response, &method, route, &id, &traced, started);
     response
 }
 
@@ -113,12 +116,13 @@ fn named(outer: &Outer, method: &Method, route: &str) -> &'static str {
 
 /// The answer, recorded where it is a decision.
 async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: Request<Body>, next: Next) -> Response {
-    let (Some(decides), Some(site)) = (audit::public(method, route), outer.site(route).filter(|site| site.audit.is_on())) else {
-        return next.run(request).await;
+    let here = outer.site(route);
+    let (Some(decides), Some(site)) = (audit::public(method, route), here.filter(|site| site.audit.is_on())) else {
+        return served(outer, here, id, request, next).await;
     };
     let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source: peer::client(request.extensions()) };
     let headers = decides.page.then(|| request.headers().clone());
-    match (audit::recorded(&site.audit, decides, from, next.run(request)).await, headers) {
+    match (audit::recorded(&site.audit, decides, from, served(outer, here, id, request, next)).await, headers) {
         (Ok(response), _) => response,
         (Err(unrecorded), None) => TokenError(OAuthError::unavailable(unrecorded)).into_response(),
         (Err(unrecorded), Some(headers)) => {
@@ -126,6 +130,17 @@ async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: 
             trouble(site, &asked, StatusCode::SERVICE_UNAVAILABLE, Trouble::Unavailable, unrecorded.to_string())
         }
     }
+}
+
+/// What the routes make of it, if they do so in time. RFC 9110 §15.5.9.
+async fn served(outer: &Outer, site: Option<&App>, id: &str, request: Request<Body>, next: Next) -> Response {
+    let work = async {
+        match site {
+            Some(site) => guess::counted(site, id, request, next).await,
+            None => next.run(request).await,
+        }
+    };
+    tokio::time::timeout(outer.request_timeout, work).await.unwrap_or_else(|_late| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// The headers no answer goes without.

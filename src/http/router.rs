@@ -1,6 +1,7 @@
 //! Every route, in one table; and which issuer a request is for.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +13,21 @@ use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tower::ServiceExt;
-use tower_http::timeout::TimeoutLayer;
 
 use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
 use super::{
-    App, Site, account, authorize, cors, discovery, gateway, guess, interaction, introspect, launches, logout, par, peer, revoke, start, token, upstream,
-    userinfo,
+    App, Site, account, authorize, cors, discovery, gateway, interaction, introspect, launches, logout, par, peer, revoke, start, token, upstream, userinfo,
 };
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
 use crate::engine::reached;
+use crate::listen::turns::Turns;
 use crate::protocol::internal_url::InternalUrl;
 
 /// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.
@@ -120,18 +121,18 @@ pub struct Issuers(BTreeMap<String, Place>);
 
 /// The service of whatever issuers stand there at the time.
 pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
-    Router::new().fallback(any(to_issuer)).with_state(issuers).layer(tower_http::catch_panic::CatchPanicLayer::custom(panicked))
+    Router::new().fallback(any(caught)).with_state(issuers)
 }
 
 /// The issuers as they are served; see [`service`].
 pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
+    let turns = Turns::new();
     let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
     for site in sites {
         let mut router: Router<App> = Router::new();
         for (path, handler) in routes(site) {
             router = router.route(&path, handler.fallback(method_not_allowed));
         }
-        let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count));
         let authority = site.engine.rules.issuer.authority();
         let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
         by_authority.insert(authority, merged);
@@ -146,16 +147,16 @@ pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
                 Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
                 None => router,
             };
-            (authority, place(router, https, here, request_timeout))
+            (authority, place(router, https, here, request_timeout, &turns))
         })
         .collect();
     // The configuration sees to it that no two names meet.
-    places.extend(inside(sites, request_timeout));
+    places.extend(inside(sites, request_timeout, &turns));
     Issuers(places)
 }
 
 /// The internal URLs, by host.
-fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Place> {
+fn inside(sites: &[App], request_timeout: Duration, turns: &Arc<Turns>) -> BTreeMap<String, Place> {
     let mut hosts: BTreeMap<String, (Router, bool, Vec<App>)> = BTreeMap::new();
     for site in sites {
         for url in &site.engine.rules.internal_urls {
@@ -163,32 +164,44 @@ fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Place> {
             for (path, handler) in backend_routes(site) {
                 router = router.route(&path, handler.fallback(method_not_allowed));
             }
-            let router = router.layer(from_fn_with_state(Arc::clone(site), guess::count)).layer(from_fn_with_state(url.clone(), by_internal_url));
+            let router = router.layer(from_fn_with_state(url.clone(), by_internal_url));
             let (merged, _, here) = hosts.entry(url.authority()).or_insert_with(|| (Router::new(), url.is_https(), Vec::new()));
             *merged = std::mem::take(merged).merge(router.with_state(Arc::clone(site)));
             here.push(Arc::clone(site));
         }
     }
     let served = |(authority, (router, https, here)): (String, (Router, bool, Vec<App>))| {
-        (authority, place(router.fallback(not_found_inside), https, here, request_timeout))
+        (authority, place(router.fallback(not_found_inside), https, here, request_timeout, turns))
     };
     hosts.into_iter().map(served).collect()
 }
 
 /// What every request to a host goes through, whoever's route it is.
-fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration) -> Place {
-    // Inside the outer layer: an answer that took too long has its headers and its line in the log too. RFC 9110 §15.5.9.
-    let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, request_timeout);
+fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration, turns: &Arc<Turns>) -> Place {
+    // Inside the time-out, which is for the wait as well.
+    let router = router.layer(from_fn_with_state(Arc::clone(turns), in_turn));
     here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
-    let outer = Outer { https, sites: here.into() };
-    Place { router: router.layer(timeout).layer(from_fn_with_state(outer, around)), https }
+    let outer = Outer { https, sites: here.into(), request_timeout };
+    Place { router: router.layer(from_fn_with_state(outer, around)), https }
+}
+
+/// Whoever floods is one of many: what is computed goes round by where requests come from.
+async fn in_turn(State(turns): State<Arc<Turns>>, request: Request, next: Next) -> Response {
+    let network = peer::network(request.extensions());
+    turns.by(network, next.run(request)).await
 }
 
 async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next: Next) -> Response {
     reached::by(url, next.run(request)).await
 }
 
-async fn to_issuer(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
+/// A bug in one request is an error of that request, not of the server.
+async fn caught(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
+    // Nothing that a request leaves half done is seen by another: what they share is changed in single steps.
+    AssertUnwindSafe(to_issuer(&issuers, request)).catch_unwind().await.unwrap_or_else(|_panicked| panicked())
+}
+
+async fn to_issuer(issuers: &ArcSwap<Issuers>, request: Request<Body>) -> Response {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return outside(unreadable("more than one Host"));
@@ -258,8 +271,7 @@ async fn not_found(app: App, request: Request<Body>) -> Response {
     trouble(&app, &asked, StatusCode::NOT_FOUND, Trouble::NotFound, "no such route".to_owned())
 }
 
-/// A bug in one request is an error of that request, not of the server.
-fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+fn panicked() -> Response {
     outside((StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response())
 }
 

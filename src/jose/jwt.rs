@@ -91,6 +91,11 @@ impl<'a> UnverifiedJwt<'a> {
         key.filter(|key| key.fits(self.alg)).ok_or(JwtError::UnknownKey)
     }
 
+    /// The header as it was sent.
+    pub(super) fn header_text(&self) -> &'a str {
+        self.signed.split_once('.').map_or(self.signed, |(header, _)| header)
+    }
+
     fn member(&self, name: &str) -> Option<&str> {
         self.header.get(name).and_then(Value::as_str)
     }

@@ -1,7 +1,10 @@
 //! Who has a place among the connections, and who gives theirs up: where all places are taken, the connection that has waited longest for
 //! a request goes, so that those who only wait never shut out those who ask.
+//!
+//! A request changes one number of its own connection. Who has waited longest is found out only when a place is wanted.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,22 +20,12 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Places {
     room: Arc<Semaphore>,
     seats: Arc<Seats>,
-    waiting: Mutex<Waiting>,
+    /// Every connection, under the turn in which it began to wait or an earlier one: a request does not move its connection.
+    listed: Mutex<BTreeMap<u64, Arc<Own>>>,
+    /// Counts those who begin to wait.
+    turn: AtomicU64,
     /// Tells whoever wants a place that a connection began to wait.
     begun: Notify,
-}
-
-/// Connections without a request under way, in the order in which they began to wait.
-#[derive(Default)]
-struct Waiting {
-    turn: u64,
-    by_turn: BTreeMap<u64, Idle>,
-}
-
-struct Idle {
-    network: Option<Network>,
-    place: Place,
-    leave: CancellationToken,
 }
 
 /// Counted by being held. Who comes from no network has no share of one.
@@ -41,20 +34,68 @@ type Place = (OwnedSemaphorePermit, Option<Seat>);
 /// A connection with a place. It gives the place back when dropped, or earlier where it has to.
 pub(super) struct Guest {
     places: Arc<Places>,
-    network: Option<Network>,
-    leave: CancellationToken,
-    own: Mutex<Own>,
+    own: Arc<Own>,
 }
 
 struct Own {
-    /// Requests under way.
-    busy: usize,
-    /// Whether it ever had one.
-    served: bool,
-    /// Where it stands among those who wait.
-    turn: Option<u64>,
-    /// Its place, while it does not wait.
-    place: Option<Place>,
+    network: Option<Network>,
+    leave: CancellationToken,
+    standing: Standing,
+    /// Whether it ever had a request.
+    served: AtomicBool,
+    /// Where it is listed. Changed only with the list in hand.
+    listed: AtomicU64,
+    /// Empty once it went to another. Nobody needs it for a request.
+    place: Mutex<Option<Place>>,
+}
+
+/// How a connection stands, in one number: the turn in which it began to wait, or [`BUSY`] and how many requests are under way, or [`GONE`].
+struct Standing(AtomicU64);
+
+const BUSY: u64 = 1 << 63;
+const ONE: u64 = BUSY | 1;
+const GONE: u64 = u64::MAX;
+
+enum Stands {
+    WaitsSince(u64),
+    Serves,
+    Gone,
+}
+
+impl Standing {
+    fn is(&self) -> Stands {
+        match self.0.load(Ordering::SeqCst) {
+            GONE => Stands::Gone,
+            busy if busy & BUSY != 0 => Stands::Serves,
+            turn => Stands::WaitsSince(turn),
+        }
+    }
+
+    /// A request begins. Where the place is gone that stays so.
+    fn begins(&self) {
+        let next = |now| match now {
+            GONE => None,
+            busy if busy & BUSY != 0 => Some(busy + 1),
+            _turn => Some(ONE),
+        };
+        // What is gone does not change, which is no error.
+        let _before = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
+    }
+
+    /// A request ended; whether it was the last one under way, so that the connection waits since `turn`.
+    fn ends(&self, turn: impl Fn() -> u64) -> bool {
+        let next = |now| match now {
+            ONE => Some(turn()),
+            busy if busy & BUSY != 0 && busy != GONE => Some(busy - 1),
+            _gone => None,
+        };
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next) == Ok(ONE)
+    }
+
+    /// Whether it still waited since `turn`, and now is gone.
+    fn goes(&self, turn: u64) -> bool {
+        self.0.compare_exchange(turn, GONE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
 }
 
 impl Places {
@@ -62,7 +103,8 @@ impl Places {
         Arc::new(Self {
             room: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
             seats: Seats::new(most_per_network),
-            waiting: Mutex::default(),
+            listed: Mutex::default(),
+            turn: AtomicU64::new(1),
             begun: Notify::new(),
         })
     }
@@ -75,16 +117,25 @@ impl Places {
             Some(share) => match self.seats.take(share) {
                 Some(seat) => Some(seat),
                 None => {
-                    drop(self.longest(|idle| idle.network == network)?);
+                    drop(self.longest(|own| own.network == network)?);
                     Some(self.seats.take(share)?)
                 }
             },
         };
         let permit = self.room().await?;
-        let own = Own { busy: 0, served: false, turn: None, place: Some((permit, seat)) };
-        let guest = Guest { places: Arc::clone(self), network, leave: CancellationToken::new(), own: Mutex::new(own) };
-        guest.waits(&mut guest.own());
-        Some(guest)
+        let turn = self.turn();
+        let own = Arc::new(Own {
+            network,
+            leave: CancellationToken::new(),
+            standing: Standing(AtomicU64::new(turn)),
+            served: AtomicBool::new(false),
+            listed: AtomicU64::new(turn),
+            place: Mutex::new(Some((permit, seat))),
+        });
+        self.listed().insert(turn, Arc::clone(&own));
+        // The accept loop alone wants places; a permit is kept for it where it is not there yet.
+        self.begun.notify_one();
+        Some(Guest { places: Arc::clone(self), own })
     }
 
     async fn room(&self) -> Option<OwnedSemaphorePermit> {
@@ -104,61 +155,78 @@ impl Places {
         }
     }
 
-    /// The place of whoever has waited longest of those that `may` go. They are told.
-    fn longest(&self, may: impl Fn(&Idle) -> bool) -> Option<Place> {
-        let mut waiting = self.waiting();
-        let turn = waiting.by_turn.iter().find(|(_, idle)| may(idle)).map(|(turn, _)| *turn)?;
-        let idle = waiting.by_turn.remove(&turn)?;
-        idle.leave.cancel();
-        Some(idle.place)
+    fn turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::SeqCst)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The place of whoever has waited longest of those that `may` go. They are told.
+    ///
+    /// Whoever had a request since they were listed is listed anew, behind; so each request makes at most one such step, and the first one that is
+    /// listed where it stands has waited longest.
+    fn longest(&self, may: impl Fn(&Own) -> bool) -> Option<Place> {
+        let mut listed = self.listed();
+        // Whoever is listed from here on was so by this search.
+        let (mut from, until) = (0, self.turn());
+        loop {
+            let (turn, own) = listed.range(from..until).find(|(_, own)| may(own)).map(|(turn, own)| (*turn, Arc::clone(own)))?;
+            let anew = match own.standing.is() {
+                Stands::WaitsSince(since) if since <= turn => {
+                    if !own.standing.goes(since) {
+                        continue;
+                    }
+                    listed.remove(&turn);
+                    own.leave.cancel();
+                    return own.place().take();
+                }
+                Stands::WaitsSince(since) => Some(since),
+                Stands::Serves => Some(self.turn()),
+                Stands::Gone => None,
+            };
+            listed.remove(&turn);
+            if let Some(anew) = anew {
+                own.listed.store(anew, Ordering::SeqCst);
+                listed.insert(anew, own);
+            }
+            from = turn;
+        }
+    }
+
+    fn listed(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Own>>> {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Own {
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Guest {
-    fn own(&self) -> MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waits(&self, own: &mut Own) {
-        let Some(place) = own.place.take() else { return };
-        let mut waiting = self.places.waiting();
-        waiting.turn += 1;
-        let turn = waiting.turn;
-        waiting.by_turn.insert(turn, Idle { network: self.network, place, leave: self.leave.clone() });
-        own.turn = Some(turn);
-        drop(waiting);
-        // The accept loop alone wants places; a permit is kept for it where it is not there yet.
-        self.places.begun.notify_one();
-    }
-
-    /// A request has come. Until it is answered nobody takes this place.
+    /// A request has come. Until it is answered nobody takes this place; where it was taken a moment ago, the request is still answered.
     pub fn begin(self: &Arc<Self>) -> Request {
-        let mut own = self.own();
-        own.busy += 1;
-        own.served = true;
-        if let Some(turn) = own.turn.take() {
-            // None where the place was taken a moment ago: the request is still answered.
-            own.place = self.places.waiting().by_turn.remove(&turn).map(|idle| idle.place);
-        }
+        self.own.served.store(true, Ordering::SeqCst);
+        self.own.standing.begins();
         Request(Arc::clone(self))
     }
 
     /// Comes when the place went to somebody else; and how long an answer may still take.
     pub async fn must_leave(&self) -> Duration {
-        self.leave.cancelled().await;
-        if self.own().served { FAREWELL } else { Duration::ZERO }
+        self.own.leave.cancelled().await;
+        if self.own.served.load(Ordering::SeqCst) { FAREWELL } else { Duration::ZERO }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if let Some(turn) = self.own().turn.take() {
-            drop(self.places.waiting().by_turn.remove(&turn));
+        let mut listed = self.places.listed();
+        let at = self.own.listed.load(Ordering::SeqCst);
+        if listed.get(&at).is_some_and(|own| Arc::ptr_eq(own, &self.own)) {
+            listed.remove(&at);
         }
+        drop(listed);
+        // Given back last: who waits for it finds this one listed no more.
+        drop(self.own.place().take());
     }
 }
 
@@ -167,10 +235,9 @@ pub(super) struct Request(Arc<Guest>);
 
 impl Drop for Request {
     fn drop(&mut self) {
-        let mut own = self.0.own();
-        own.busy = own.busy.saturating_sub(1);
-        if own.busy == 0 {
-            self.0.waits(&mut own);
+        let Guest { places, own } = &*self.0;
+        if own.standing.ends(|| places.turn()) {
+            places.begun.notify_one();
         }
     }
 }
@@ -194,8 +261,8 @@ mod tests {
         // It waits anew: the other one has waited longer now.
         drop(first.begin());
         let third = guest(&places, 3).await;
-        assert!(second.leave.is_cancelled() && !first.leave.is_cancelled() && !third.leave.is_cancelled());
-        assert_eq!((second.must_leave().await, first.own().served), (Duration::ZERO, true));
+        assert!(second.own.leave.is_cancelled() && !first.own.leave.is_cancelled() && !third.own.leave.is_cancelled());
+        assert_eq!((second.must_leave().await, first.own.served.load(Ordering::SeqCst)), (Duration::ZERO, true));
     }
 
     #[tokio::test]
@@ -206,7 +273,7 @@ mod tests {
         let mut third = Box::pin(places.take(network(3)));
         assert!(futures_util::poll!(third.as_mut()).is_pending(), "all are served: it waits");
         drop(one);
-        assert!(third.await.is_some() && first.leave.is_cancelled());
+        assert!(third.await.is_some() && first.own.leave.is_cancelled());
     }
 
     #[tokio::test]
@@ -214,7 +281,7 @@ mod tests {
         let places = Places::new(9, 2);
         let (other, first, second) = (guest(&places, 2).await, guest(&places, 1).await, guest(&places, 1).await);
         let third = guest(&places, 1).await;
-        assert!(first.leave.is_cancelled() && !other.leave.is_cancelled() && !second.leave.is_cancelled());
+        assert!(first.own.leave.is_cancelled() && !other.own.leave.is_cancelled() && !second.own.leave.is_cancelled());
         let (_one, _other) = (second.begin(), third.begin());
         assert!(places.take(network(1)).await.is_none(), "it has as many as it may, and all are served");
         assert!(places.take(network(3)).await.is_some());
@@ -225,7 +292,7 @@ mod tests {
         let places = Places::new(1, 1);
         let first = guest(&places, 1).await;
         let second = guest(&places, 2).await;
-        assert!(first.leave.is_cancelled());
+        assert!(first.own.leave.is_cancelled());
         drop(first.begin());
         assert_eq!(first.must_leave().await, FAREWELL);
         drop(first);
@@ -233,5 +300,26 @@ mod tests {
         assert_eq!(places.room.available_permits(), 0);
         drop(second);
         assert_eq!(places.room.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_had_requests_is_found_by_when_they_ended() {
+        let places = Places::new(3, 3);
+        let (first, second, third) = (guest(&places, 1).await, guest(&places, 2).await, guest(&places, 3).await);
+        let (one, two) = (first.begin(), first.begin());
+        drop(one);
+        drop(third.begin());
+        // Its last request ended after the third one's, and the second one never had any.
+        drop(two);
+        let mut later = Vec::new();
+        for gone in [&second, &third, &first] {
+            assert!(!gone.own.leave.is_cancelled());
+            later.push(guest(&places, 4).await);
+            assert!(gone.own.leave.is_cancelled());
+        }
+        drop((first, second, third));
+        assert_eq!((places.listed().len(), places.room.available_permits()), (3, 0), "those who are gone are listed no more");
+        drop(later);
+        assert_eq!((places.listed().len(), places.room.available_permits()), (0, 3));
     }
 }

@@ -1,89 +1,63 @@
-//! Any back end, with how long it takes and how it ends counted.
+//! How long a back end takes, and how it ends, counted.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use tokio::sync::broadcast;
-
-use super::{About, Backend, Change, Commit, Depth, Key, Kind, Record, Space, StoreError, Version};
+use super::{Commit, StoreError};
 use crate::metrics::{Metrics, StoreOperation, StoreOutcome};
-use crate::time::UnixTime;
 
-/// A back end that is watched.
-pub struct Measured {
-    inner: Arc<dyn Backend>,
-    metrics: Arc<Metrics>,
+/// What operations of a store are counted with; nothing counts them where it is empty.
+#[derive(Default)]
+pub(super) struct Measured(Option<Arc<Metrics>>);
+
+/// How an operation ended.
+pub(super) trait Ended {
+    fn outcome(&self) -> StoreOutcome;
 }
 
-impl Measured {
-    pub fn new(inner: Arc<dyn Backend>, metrics: Arc<Metrics>) -> Self {
-        Self { inner, metrics }
-    }
-
-    fn ended<T>(&self, operation: StoreOperation, began: Instant, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        let outcome = if result.is_ok() { StoreOutcome::Ok } else { StoreOutcome::Error };
-        self.metrics.store(operation, outcome, began.elapsed());
-        result
-    }
+/// An operation that only an outage can keep from what it is for.
+macro_rules! ended {
+    ($($answer:ty),+) => {
+        $(impl Ended for Result<$answer, StoreError> {
+            fn outcome(&self) -> StoreOutcome {
+                if self.is_ok() { StoreOutcome::Ok } else { StoreOutcome::Error }
+            }
+        })+
+    };
 }
 
-#[async_trait]
-impl Backend for Measured {
-    async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
-        let began = Instant::now();
-        self.ended(StoreOperation::Read, began, self.inner.read_many(keys).await)
-    }
+ended!(Vec<Option<super::Record>>, Vec<(super::Key, super::Record)>, (), usize);
 
-    async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError> {
-        let began = Instant::now();
-        let result = self.inner.write(key, seen, expires_at, bytes).await;
-        let outcome = match result {
+impl Ended for Result<Commit, StoreError> {
+    fn outcome(&self) -> StoreOutcome {
+        match self {
             Ok(Commit::Applied) => StoreOutcome::Ok,
             Ok(Commit::Conflict) => StoreOutcome::Conflict,
             Err(_) => StoreOutcome::Error,
-        };
-        self.metrics.store(StoreOperation::Write, outcome, began.elapsed());
-        result
+        }
+    }
+}
+
+impl Measured {
+    pub fn by(metrics: Arc<Metrics>) -> Self {
+        Self(Some(metrics))
     }
 
-    async fn remove(&self, key: &Key) -> Result<(), StoreError> {
+    /// Does it and counts it.
+    pub async fn timed<T: Ended>(&self, operation: StoreOperation, work: impl Future<Output = T>) -> T {
+        let Some(metrics) = &self.0 else { return work.await };
         let began = Instant::now();
-        self.ended(StoreOperation::Remove, began, self.inner.remove(key).await)
+        let ended = work.await;
+        metrics.store(operation, ended.outcome(), began.elapsed());
+        ended
     }
 
-    async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
+    /// The same for what is answered without waiting; what is not answered so is not counted here.
+    pub fn timed_now<T: Ended>(&self, operation: StoreOperation, work: impl FnOnce() -> Option<T>) -> Option<T> {
+        let Some(metrics) = &self.0 else { return work() };
         let began = Instant::now();
-        self.ended(StoreOperation::List, began, self.inner.list(space, kind, after, limit).await)
-    }
-
-    async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
-        let began = Instant::now();
-        self.ended(StoreOperation::Sweep, began, self.inner.sweep(now, limit).await)
-    }
-
-    fn changes(&self) -> Option<broadcast::Receiver<Change>> {
-        self.inner.changes()
-    }
-
-    async fn spaces(&self) -> Result<Option<Vec<Space>>, StoreError> {
-        self.inner.spaces().await
-    }
-
-    fn about(&self) -> About {
-        self.inner.about()
-    }
-
-    async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
-        self.inner.check_indexes().await
-    }
-
-    fn depth(&self) -> Depth {
-        self.inner.depth()
-    }
-
-    async fn close(&self) -> Result<(), StoreError> {
-        self.inner.close().await
+        let ended = work()?;
+        metrics.store(operation, ended.outcome(), began.elapsed());
+        Some(ended)
     }
 }

@@ -42,13 +42,21 @@ impl Memory {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closed { Err(StoreError::closed()) } else { Ok(state) }
     }
+
+    fn get(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        let state = self.open()?;
+        Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+    }
 }
 
 #[async_trait]
 impl Backend for Memory {
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
-        let state = self.open()?;
-        Ok(keys.iter().map(|key| state.records.get(key).cloned()).collect())
+        self.get(keys)
+    }
+
+    fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
+        Some(self.get(keys))
     }
 
     async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError> {

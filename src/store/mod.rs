@@ -10,7 +10,7 @@ pub mod check;
 pub mod embedded;
 pub mod entry;
 mod error;
-pub mod measured;
+mod measured;
 pub mod memory;
 pub mod moving;
 pub mod read_only;
@@ -209,6 +209,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The records under `keys`, in the same order, in one round trip and as of one moment. Expired ones are handed out too.
     /// Where records lie on several machines each is as of some moment after the call began.
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
+
+    /// The same from a back end that waits for nobody; `None` from any other.
+    fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
+        let _ = keys;
+        None
+    }
 
     /// Writes if the record is still at `seen`; `None` means that it must not exist; a back end that has no clock
     /// counts an expired one as existing.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::typed::{Understood, held};
+use super::typed::{Understood, held, seen};
 use super::{Held, Key, Record, Store, StoreError, Stored};
 use crate::time::UnixTime;
 
@@ -58,7 +58,13 @@ impl<'s> Reads<'s> {
     /// # Errors
     /// When the store cannot answer.
     pub async fn fetch(self) -> Result<Found, StoreError> {
-        let records = if self.keys.is_empty() { Vec::new() } else { self.store.backend().read_many(&self.keys).await? };
+        let records = match self.store.backend() {
+            _ if self.keys.is_empty() => Vec::new(),
+            backend => match backend.read_now(&self.keys) {
+                Some(read) => read?,
+                None => backend.read_many(&self.keys).await?,
+            },
+        };
         Ok(Found { slots: self.keys.into_iter().zip(records).collect(), understood: self.store.understood(), now: self.store.now() })
     }
 }
@@ -72,11 +78,28 @@ impl Found {
     /// # Panics
     /// When `wanted` came from other reads and does not fit these.
     pub fn take<T: Stored>(&self, wanted: Wanted<T>) -> Result<Option<Held<T>>, StoreError> {
-        let Some(at) = wanted.at else { return Ok(None) };
-        let (key, record) = self.slots.get(at).filter(|(key, _)| key.kind == T::KIND).expect("`wanted` came from these reads");
-        match record {
-            Some(record) => held(&self.understood, key, record, self.now),
+        match self.record(wanted) {
+            Some((key, record)) => held(&self.understood, key, record, self.now),
             None => Ok(None),
         }
+    }
+
+    /// The same, to be looked at and not to be replaced: what many requests read is not copied for each of them.
+    ///
+    /// # Errors
+    /// As [`Found::take`].
+    ///
+    /// # Panics
+    /// As [`Found::take`].
+    pub fn look<T: Stored>(&self, wanted: Wanted<T>) -> Result<Option<Arc<T>>, StoreError> {
+        match self.record(wanted) {
+            Some((key, record)) => seen(&self.understood, key, record, self.now),
+            None => Ok(None),
+        }
+    }
+
+    fn record<T: Stored>(&self, wanted: Wanted<T>) -> Option<(&Key, &Record)> {
+        let (key, record) = self.slots.get(wanted.at?).filter(|(key, _)| key.kind == T::KIND).expect("`wanted` came from these reads");
+        record.as_ref().map(|record| (key, record))
     }
 }

@@ -53,17 +53,21 @@ pub(super) struct Understood(Cache<Key, (Version, Arc<dyn Any + Send + Sync>)>);
 
 impl Understood {
     fn value<T: Stored>(&self, key: &Key, record: &Record) -> Result<T, StoreError> {
+        self.shared(key, record).map(Arc::unwrap_or_clone)
+    }
+
+    fn shared<T: Stored>(&self, key: &Key, record: &Record) -> Result<Arc<T>, StoreError> {
         if !READ_OFTEN.contains(&T::KIND) {
-            return decode(&record.bytes);
+            return decode(&record.bytes).map(Arc::new);
         }
         if let Some((version, value)) = self.0.get(key)
             && version == record.version
-            && let Some(value) = value.downcast_ref::<T>()
+            && let Ok(value) = value.downcast::<T>()
         {
-            return Ok(value.clone());
+            return Ok(value);
         }
-        let value = decode::<T>(&record.bytes)?;
-        self.0.insert(key.clone(), (record.version, Arc::new(value.clone())));
+        let value = Arc::new(decode::<T>(&record.bytes)?);
+        self.0.insert(key.clone(), (record.version, value.clone()));
         Ok(value)
     }
 }
@@ -203,6 +207,11 @@ pub(super) fn held<T: Stored>(understood: &Understood, key: &Key, record: &Recor
         return Ok(None);
     }
     Ok(Some(Held { value: understood.value(key, record)?, key: key.clone(), version: record.version }))
+}
+
+/// The same, only to be looked at.
+pub(super) fn seen<T: Stored>(understood: &Understood, key: &Key, record: &Record, now: UnixTime) -> Result<Option<Arc<T>>, StoreError> {
+    if record.is_expired(now) { Ok(None) } else { understood.shared(key, record).map(Some) }
 }
 
 pub(super) fn encode<T: Stored>(value: &T) -> Result<Bytes, StoreError> {

@@ -298,7 +298,10 @@ async fn the_token_that_only_looks_is_a_secret_too() {
 async fn an_issuer_that_came_later_is_counted_and_exported_from_redis_too() {
     let Some(redis) = servers::alone() else { return };
     let prefix = servers::options(redis.servers()).prefix;
-    let store = format!("kind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\nkey_prefix = \"{prefix}\"\nresponse_timeout_ms = 5000\n[http]\nrequest_timeout = \"1s\"", redis.port);
+    let store = format!(
+        "kind = \"redis\"\nurl = \"redis://127.0.0.1:{}\"\nkey_prefix = \"{prefix}\"\nresponse_timeout_ms = 5000\n[http]\nrequest_timeout = \"1s\"",
+        redis.port
+    );
     let place = Place::start_on("", &store).await;
     let ward = place.origin.replace("127.0.0.1", "localhost");
     let named = place.text.replace("auth = \"client_secret_basic\"", &format!("auth = \"client_secret_basic\"\nissuer = \"{}\"", place.origin));

@@ -250,7 +250,8 @@ fn trouble(root: &Path, found: &Found, report: &mut Report) {
         return;
     }
     let store = if found.redis.is_some() { "both" } else { "embedded" };
-    let mut runs = vec![vec!["chaos", "--seconds", "30", "--seed", "1", "--store", store]];
+    // Unoptimised, on whatever there is: this asks what is kept. How soon everything serves again, an optimised build is asked.
+    let mut runs = vec![vec!["chaos", "--seconds", "30", "--seed", "1", "--recovers", "20", "--store", store]];
     if found.redis.is_some() {
         runs.push(vec!["chaos", "--planted", "--seconds", "10"]);
     } else {

@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Answer, Came, Content, Entry, Goal, History, Id, Op, Span};
 
-/// How long after a fault its traces may be seen: then everything serves again.
-pub const RECOVERS_US: u64 = 5_000_000;
-
 /// Whole seconds are the servers' measure, and two of them may be cut differently.
 const SECOND_US: u64 = 1_000_000;
 
@@ -107,9 +104,13 @@ impl<'a> Look<'a> {
         self.violations.push(Violation { rule, what, shown_by });
     }
 
+    fn recovers(&self) -> u64 {
+        self.history.setting.recovers_us
+    }
+
     /// How long the machine did not let anybody run in this time.
     fn starved(&self, from: u64, to: u64) -> u64 {
-        self.history.starved.iter().filter(|starved| starved.at + starved.for_us >= from && starved.at <= to).map(|starved| starved.for_us).sum()
+        self.history.starved.iter().map(|starved| (starved.at + starved.for_us).min(to).saturating_sub(starved.at.max(from))).sum()
     }
 
     fn spans(&self, from: u64, to: u64) -> impl Iterator<Item = &'a Span> {
@@ -119,16 +120,16 @@ impl<'a> Look<'a> {
     /// Whether a fault may have met this request, or what a fault left behind for as long as that may be.
     fn troubled(&self, entry: &Entry) -> bool {
         self.history.spans.iter().any(|span| {
-            let until = span.to + RECOVERS_US;
+            let until = span.to + self.recovers();
             let until = until + self.starved(span.to, until);
             span.kind.touches(entry.op) && span.from <= entry.to && entry.from <= until
-        }) || self.starved(entry.from, entry.to) > RECOVERS_US
+        }) || self.starved(entry.from, entry.to) > self.recovers()
     }
 
     /// Whether something made then may be gone now without anybody being to blame: its time was made to pass, or it was made anew and no
     /// replica had it.
     fn may_be_gone(&self, made: u64, now: u64) -> bool {
-        self.spans(made.saturating_sub(RECOVERS_US), now).any(|span| span.kind.moves_clock() || (self.history.setting.redis && span.kind.fails_over()))
+        self.spans(made.saturating_sub(self.recovers()), now).any(|span| span.kind.moves_clock() || (self.history.setting.redis && span.kind.fails_over()))
     }
 
     fn clock_moved(&self, from: u64, to: u64) -> bool {
@@ -195,7 +196,7 @@ impl<'a> Look<'a> {
             Op::Silent => came.error.as_deref() == Some("login_required") && self.may_be_gone(0, entry.to),
             Op::Authorize => self.tried_before(place) || self.may_be_gone(entry.from.saturating_sub(60 * SECOND_US), entry.to),
             Op::Introspect | Op::Revoke | Op::Exchange => {
-                self.ended_by(entry.flow, entry.to) || self.clock_moved(entry.from.saturating_sub(RECOVERS_US), entry.to)
+                self.ended_by(entry.flow, entry.to) || self.clock_moved(entry.from.saturating_sub(self.recovers()), entry.to)
             }
         };
         if !excused {
@@ -297,7 +298,7 @@ impl<'a> Look<'a> {
 
     /// How long a node may not know of what was ended then: where a primary was cut off, and the node with it.
     fn stale(&self, since: u64, now: u64) -> u64 {
-        let partition = self.history.setting.redis && self.spans(since.saturating_sub(RECOVERS_US), now).any(|span| span.kind.fails_over());
+        let partition = self.history.setting.redis && self.spans(since.saturating_sub(self.recovers()), now).any(|span| span.kind.fails_over());
         if partition { STALE_US } else { 0 }
     }
 
@@ -322,7 +323,7 @@ impl<'a> Look<'a> {
                     self.violated("revoked is inactive", "a token was active after its grant was revoked".to_owned(), vec![revoked, place]);
                 }
             }
-            if !active && !self.ended_by(entry.flow, entry.to) && !self.clock_moved(entry.from.saturating_sub(RECOVERS_US), entry.to) {
+            if !active && !self.ended_by(entry.flow, entry.to) && !self.clock_moved(entry.from.saturating_sub(self.recovers()), entry.to) {
                 self.violated("live is active", "a token that nobody ended was called inactive".to_owned(), vec![place]);
             }
         }
@@ -344,7 +345,7 @@ impl<'a> Look<'a> {
                 let took = until.map_or_else(|| first.map(|_| 0), |entry| Some((entry.to - span.to).saturating_sub(self.starved(span.to, entry.to))));
                 slowest = slowest.zip(took).map(|(one, other)| one.max(other));
                 let watched = self.history.entries.last().map_or(0, |last| last.from).saturating_sub(span.to);
-                if took.map_or(watched > RECOVERS_US, |took| took > RECOVERS_US) && self.alone_for(span) {
+                if took.map_or(watched > self.recovers(), |took| took > self.recovers()) && self.alone_for(span) {
                     let what = format!(
                         "after {:?} {} served nothing for {:?} ms",
                         span.kind,
@@ -361,7 +362,7 @@ impl<'a> Look<'a> {
 
     /// Whether no other fault began before it had time to recover.
     fn alone_for(&self, span: &Span) -> bool {
-        !self.history.spans.iter().any(|other| other.from > span.from && other.from < span.to + RECOVERS_US)
+        !self.history.spans.iter().any(|other| other.from > span.from && other.from < span.to + self.recovers())
     }
 }
 

@@ -149,6 +149,8 @@ pub struct Setting {
     pub nodes: usize,
     /// `refresh_reuse_window`.
     pub reuse_us: u64,
+    /// How long after a fault its traces may be seen: then everything serves again.
+    pub recovers_us: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,7 @@ Options:
   --seed S        What is broken when; 1 where left out
   --store WHICH   embedded, redis or both; both where left out
   --keep DIR      Keep the history, the logs and the stores there
+  --recovers N    How long after a fault its traces may be seen, in seconds; 5 where left out
   --only KINDS    These faults alone, by commas
   --wait-replicas N  Of the two there are; 2 where left out
   --planted       Break a promise on purpose (a fail-over without wait_replicas): ends with 0 only where the checker saw it";
@@ -97,6 +98,9 @@ async fn soaked(helsebro: &Path, words: &[&str]) -> Result<bool, Failed> {
     soak::run(helsebro, lasts, rate).await
 }
 
+/// What an optimised build is held to.
+const RECOVERS: Duration = Duration::from_secs(5);
+
 struct Options {
     lasts: Duration,
     seed: u64,
@@ -106,12 +110,22 @@ struct Options {
     only: Option<Vec<Kind>>,
     planted: bool,
     wait_replicas: u32,
+    recovers: Duration,
 }
 
 impl Options {
     fn parse(words: &[&str]) -> Result<Self, Failed> {
-        let mut options =
-            Self { lasts: Duration::from_secs(600), seed: 1, embedded: true, redis: true, keep: None, only: None, planted: false, wait_replicas: 2 };
+        let mut options = Self {
+            lasts: Duration::from_secs(600),
+            seed: 1,
+            embedded: true,
+            redis: true,
+            keep: None,
+            only: None,
+            planted: false,
+            wait_replicas: 2,
+            recovers: RECOVERS,
+        };
         let mut rest = words.iter();
         while let Some(option) = rest.next() {
             let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -131,6 +145,7 @@ impl Options {
                 "--only" => options.only = Some(value()?.split(',').map(kind).collect::<Result<_, _>>()?),
                 // All of them where left out: any may be the next primary. docs/operations.md, What a fail-over may undo.
                 "--wait-replicas" => options.wait_replicas = value()?.parse()?,
+                "--recovers" => options.recovers = Duration::from_secs_f64(value()?.parse::<f64>()?.clamp(1.0, 60.0)),
                 "--planted" => options.planted = true,
                 unknown => return Err(format!("{unknown} is no option\n\n{USAGE}").into()),
             }
@@ -170,7 +185,8 @@ async fn chaos(helsebro: &Path, words: &[&str]) -> Result<bool, Failed> {
         } else {
             options.only.clone().map(|kinds| (kinds, Duration::from_secs(3)))
         };
-        let plan = Plan { on, seed: options.seed, lasts: each, helsebro, redis: redis.as_deref(), keep: options.keep.as_deref(), only };
+        let plan =
+            Plan { on, seed: options.seed, lasts: each, helsebro, redis: redis.as_deref(), keep: options.keep.as_deref(), only, recovers: options.recovers };
         let verdict = run::run(&plan).await?;
         let caught = verdict.violations.iter().any(|violation| violation.rule != "serves" && violation.rule != "recovers" && violation.rule != "answered");
         held &= if options.planted { caught } else { verdict.violations.is_empty() };

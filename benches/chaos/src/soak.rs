@@ -31,7 +31,7 @@ struct Sample {
 
 /// The load on a cast of one node.
 pub fn load(cast: &Cast) -> Result<Arc<Load>, Failed> {
-    let setting = Setting { redis: false, nodes: 1, reuse_us: u64::try_from(REUSE.as_micros())? };
+    let setting = Setting { redis: false, nodes: 1, reuse_us: u64::try_from(REUSE.as_micros())?, recovers_us: 0 };
     let asker = Asker {
         http: cast.http.clone(),
         recorder: Recorder::that_counts(setting),

@@ -196,7 +196,7 @@ impl Bench {
             }
             _ => format!("path = {:?}\ndurability = \"power-loss\"", dir.join("store.redb")),
         };
-        let config = self.config(port, ops, &store, base)?;
+        let config = self.config(&dir, (port, ops), &store, base)?;
         fs::write(dir.join("helsebro.toml"), config)?;
         let mut command = on_core(core, self.turn(core), &self.helsebro);
         command.arg("serve").arg("--config").arg(dir.join("helsebro.toml"));
@@ -212,7 +212,7 @@ impl Bench {
         self.running(command, port, "/.well-known/smart-configuration", known, children)
     }
 
-    fn config(&self, port: u16, ops: u16, store: &str, base: &str) -> Result<String, Failed> {
+    fn config(&self, dir: &Path, (port, ops): (u16, u16), store: &str, base: &str) -> Result<String, Failed> {
         let mut text = format!(
             r#"[server]
 listen = "127.0.0.1:{port}"
@@ -224,6 +224,9 @@ log = "json"
 
 [keys]
 dir = {keys:?}
+
+[audit]
+dir = {audit:?}
 
 [[issuer]]
 url = "http://127.0.0.1:{port}"
@@ -246,6 +249,8 @@ access_token_alg = "ES256"
 {PUBLIC}
 "#,
             keys = self.work.join("server-keys"),
+            // On, as in production: every decision is recorded, and the records are brought to the disk.
+            audit = dir.join("audit"),
         );
         for (id, lines) in WITH_SECRET {
             text.push_str(&format!("\n[[client]]\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{lines}\n", secret(id)));

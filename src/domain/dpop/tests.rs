@@ -37,6 +37,18 @@ fn what_we_make_ourselves_proves_the_key_it_was_made_with() {
     }
 }
 
+#[test]
+fn a_key_that_was_shown_before_still_has_to_sign() {
+    let (own, others) = (key(), key());
+    let (good, foreign) = (make_proof(&own, &claims()).unwrap(), make_proof(&others, &claims()).unwrap());
+    let (head, rest) = (good.split_once('.').unwrap().0, foreign.split_once('.').unwrap().1);
+    let mixed = format!("{head}.{rest}");
+    for _ in 0..2 {
+        assert_eq!(check(&mixed, &wanted(), NOW).err(), Some(JwtError::Signature.into()));
+        assert_eq!(check(&good, &wanted(), NOW).unwrap().fresh().jkt().as_str(), own.public_jwk().thumbprint());
+    }
+}
+
 /// RFC 9449 §4.3, and helseid.md §2.7 for what real clients send.
 #[test]
 fn each_claim_and_member_counts() {

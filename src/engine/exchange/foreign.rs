@@ -198,8 +198,14 @@ impl Engine {
             auth: carried.auth.clone(),
             until: permit.expires_at,
         });
-        let basis =
-            Basis { sub: grant.subject.clone(), grant: Some(grant.clone()), sid: None, auth: carried.auth, sources: vec![carried.source], act: facts.act };
+        let basis = Basis {
+            sub: grant.subject.clone(),
+            grant: Some(Arc::new(grant.clone())),
+            sid: None,
+            auth: carried.auth,
+            sources: vec![carried.source],
+            act: facts.act,
+        };
         let response = self.own_result(caller, ask, &mut permit, basis).await?;
         self.keep_grant(&grant).await?;
         Ok((permit.row, response))

@@ -1,5 +1,7 @@
 //! (b) The upstream's becomes ours: a person's token, and the context a launch gives it. `reference/helseid.md` §6.5–6.6.
 
+use std::sync::Arc;
+
 use super::super::people::Unknown;
 use super::grant::Made;
 use super::{Basis, Engine, Failed};
@@ -222,7 +224,7 @@ impl Engine {
             auth: grant.auth.clone(),
             sources: vec![source],
             act: None,
-            grant: Some(grant.clone()),
+            grant: Some(Arc::new(grant.clone())),
         };
         Ok((self.access_token_result(caller, &permitted, basis, Some(act))?, grant))
     }

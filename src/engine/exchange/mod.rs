@@ -13,6 +13,8 @@ mod to_upstream;
 
 pub(super) use to_upstream::AtUpstream;
 
+use std::sync::Arc;
+
 use super::Engine;
 use super::keys::KeysError;
 use super::upstream_session::AccessError;
@@ -75,7 +77,7 @@ pub(super) struct Found {
 pub(super) struct Basis {
     pub sub: SubjectId,
     /// Absent for a token a client got for itself.
-    pub grant: Option<Grant>,
+    pub grant: Option<Arc<Grant>>,
     pub sid: Option<SessionId>,
     pub auth: Option<AuthFacts>,
     /// The tokens it was exchanged from, the latest first.

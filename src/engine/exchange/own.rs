@@ -1,5 +1,7 @@
 //! (c) Ours becomes ours: what our own tokens are worth as subjects and actors. RFC 8693 §2.1.
 
+use std::sync::Arc;
+
 use super::super::live::{SIGNING_ALGS, stands};
 use super::{Basis, Engine, Failed, Found};
 use crate::audit::trail;
@@ -92,7 +94,7 @@ impl Engine {
         let standing = self.standing(claims.grant_id.as_ref().ok_or(ExchangeRefusal::SubjectType)?).await?.ok_or(ExchangeRefusal::SubjectEnded)?;
         let grant = standing.grant.value;
         let client = standing.client.filter(|client| !client.disabled).ok_or(ExchangeRefusal::SubjectEnded)?;
-        if !grant.is_live(now) || !stands(&grant, standing.session.as_ref(), standing.access.as_ref(), now) || grant.client != claims.aud {
+        if !grant.is_live(now) || !stands(&grant, standing.session.as_deref(), standing.access.as_deref(), now) || grant.client != claims.aud {
             return Err(ExchangeRefusal::SubjectEnded.into());
         }
         trail::grant(&grant);
@@ -111,7 +113,7 @@ impl Engine {
             bound_to: None,
         };
         let sources = vec![Source { iss: self.rules.issuer.to_string(), jti: None, jti_hash: None, sid_hash: None, client_id: Some(claims.aud.clone()) }];
-        let basis = Basis { sub: claims.sub, sid: grant.session.clone(), auth: grant.auth.clone(), sources, act: claims.act, grant: Some(grant) };
+        let basis = Basis { sub: claims.sub, sid: grant.session.clone(), auth: grant.auth.clone(), sources, act: claims.act, grant: Some(Arc::new(grant)) };
         Ok(Found { facts, basis })
     }
 

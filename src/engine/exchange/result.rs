@@ -23,7 +23,7 @@ impl Engine {
         let now = self.now();
         let scopes = &permit.scopes;
         let server = self.rules.fhir_named(&permit.row.audience);
-        let grant = basis.grant.as_ref();
+        let grant = basis.grant.as_deref();
         // Context goes where its ids mean something.
         let outwards = permit.row.direction == Direction::ToUpstream;
         let at_home = grant.filter(|grant| !outwards && server.is_none_or(|server| server.base == grant.base));
@@ -73,7 +73,7 @@ impl Engine {
         let now = self.now();
         let audience = audience_client(permit)?;
         let target = self.rules.clients.get(&audience).ok_or(ExchangeRefusal::ResultTypeNotPermitted)?;
-        let grant = basis.grant.as_ref().ok_or(ExchangeRefusal::Machine)?;
+        let grant = basis.grant.as_deref().ok_or(ExchangeRefusal::Machine)?;
         let claims = IdTokenClaims {
             iss: self.rules.issuer.clone(),
             sub: basis.sub,

@@ -63,7 +63,7 @@ impl Engine {
         found.facts.scopes = None;
         let mut permitted = permit(&self.rules.exchange, ask, &found.facts, self.now())?;
         let row = permitted.row;
-        let grant = found.basis.grant.as_ref().ok_or(ExchangeRefusal::Machine)?;
+        let grant = found.basis.grant.as_deref().ok_or(ExchangeRefusal::Machine)?;
         let got = match row.delivery {
             Delivery::Gateway | Delivery::Identity => self.at_upstream(row, grant, &permitted.scopes).await?.tokens,
             Delivery::Handover => self.handed_over(&permitted, grant, request.upstream_proof.as_ref()).await?,

@@ -198,6 +198,10 @@ impl Backend for Embedded {
         self.noticed(self.shared.read_many(keys))
     }
 
+    fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
+        Some(self.noticed(self.shared.read_many(keys)))
+    }
+
     async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError> {
         let changed = self.ask(Task::Write { key: record_key(key), seen, expires_at, bytes }).await?;
         Ok(if changed == 0 { Commit::Conflict } else { Commit::Applied })

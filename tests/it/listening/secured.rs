@@ -116,7 +116,7 @@ async fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_none() {
     let state = place.running.tls[0].state();
     assert_eq!((state.reloads, state.failures), (1, 1));
     assert!(state.fault.unwrap().contains("holds no private key"));
-    let ready = async || client().get(format!("http://{}/ready", place.ops.unwrap())).send().await.unwrap().json::<serde_json::Value>().await.unwrap();
+    let ready = async || super::client().get(format!("http://{}/ready", place.ops.unwrap())).send().await.unwrap().json::<serde_json::Value>().await.unwrap();
     let told = ready().await;
     assert_eq!((&told["status"], &told["warnings"][0]["part"]), (&"ready".into(), &"tls".into()), "{told}");
     assert!(!told.to_string().contains("key.pem"), "{told}");

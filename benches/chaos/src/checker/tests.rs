@@ -31,7 +31,7 @@ fn active(active: bool) -> Answer {
 
 impl Story {
     fn on(redis: bool) -> Self {
-        let setting = Setting { redis, nodes: 1, reuse_us: 2_000 * MS };
+        let setting = Setting { redis, nodes: 1, reuse_us: 2_000 * MS, recovers_us: 5_000 * MS };
         Self { history: History { setting, entries: Vec::new(), spans: Vec::new(), starved: Vec::new() }, now: 1_000_000 }
     }
 
