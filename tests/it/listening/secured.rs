@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::{Place, client, parsed, text};
+use super::{Place, parsed, text};
 use crate::world::Reply;
 
 const DISCOVERY: &str = "/.well-known/openid-configuration";
