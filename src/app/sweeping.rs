@@ -13,8 +13,11 @@ use crate::time::{Clock, UnixTime};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How many records a portion forgets, at least and at most.
-const AT_LEAST: usize = 4;
+const AT_LEAST: usize = 2 * MEASURED;
 const AT_MOST: usize = 1000;
+
+/// How many one forgets that shows what a commit takes. The others forget more, so that each of them says anew what a record takes.
+const MEASURED: usize = 4;
 
 /// By how much a portion may take longer than one of a few records, in milliseconds: a request may meet two of them.
 const HOLDS_MS: f64 = 4.0;
@@ -88,13 +91,13 @@ impl Pace {
     }
 
     fn portion(&self) -> usize {
-        if self.until_measured == 0 { AT_LEAST } else { self.portion }
+        if self.until_measured == 0 { MEASURED } else { self.portion }
     }
 
     fn took(&mut self, portion: usize, took: Duration) {
         let took_ms = took.as_secs_f64() * 1000.0;
         let averaged = |before: Option<f64>, now: f64| Some(before.map_or(now, |before| before + WEIGHT * (now - before)));
-        if portion <= AT_LEAST {
+        if portion <= MEASURED {
             self.commit_ms = averaged(self.commit_ms, took_ms);
         } else {
             let more_ms = took_ms - self.commit_ms.unwrap_or(0.0);
@@ -132,7 +135,7 @@ mod tests {
             // Up and down by turns that have nothing to do with those of the measurements.
             let noise = noise_ms * f64::from(n * 7 % 5) / 4.0;
             pace.took(portion, Duration::from_secs_f64((commit_ms + record_ms * portion as f64 + noise) / 1000.0));
-            if portion > AT_LEAST {
+            if portion > MEASURED {
                 all.push(portion);
             }
         }
@@ -159,13 +162,13 @@ mod tests {
             most = most.max(portion);
             pace.took(portion, Duration::from_millis(portion as u64 * 3));
         }
-        assert!(most <= 4 * AT_LEAST, "{most}");
+        assert!(most <= 2 * AT_LEAST, "{most}");
     }
 
     #[test]
     fn it_rests_as_long_as_it_held() {
         let mut pace = Pace::new();
-        pace.took(AT_LEAST, Duration::from_millis(5));
+        pace.took(MEASURED, Duration::from_millis(5));
         assert_eq!(pace.rest(Duration::from_millis(5)), REST);
         assert_eq!(pace.rest(Duration::from_millis(12)), Duration::from_millis(7));
     }
