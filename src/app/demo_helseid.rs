@@ -65,7 +65,7 @@ impl DemoHelseid {
         let key = key.map(|jwk| jwk.to_string()).unwrap_or_default();
         let upstream = format!(
             "[issuer.upstream]\nissuer = \"{here}\"\nclient_id = \"{SMART_AS}\"\nclient_key = '{key}'\napi_audience = \"{OWN_API}\"\n\
-             scopes = \"{API_SCOPES}\"\nresources = {APIS:?}\ntenancy = \"multi\"\ncircuit_open = \"1s\"\nclaim_timeout = \"10s\"\n"
+             scopes = \"{API_SCOPES}\"\nresources = {APIS:?}\ntenancy = \"multi\"\ncircuit_open = \"1s\"\n"
         );
         let secret = random.token();
         let legal_entity = |organisation: &&Organisation| organisation.parent.is_none();
