@@ -8,17 +8,16 @@ use crate::domain::grant::Grant;
 use crate::protocol::claims::HelseIdClaim;
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::scope::{Scope, ScopeSet};
-use crate::time::UnixTime;
 
 impl Engine {
     /// The claim under its name, where the scope was granted and a login of the person's, or the token the EPJ brought, gives a token.
     /// Nothing otherwise, and a line in the log that says why: a launch does not fail because of it.
-    pub(super) async fn helseid_claim(&self, grant: &Grant, client: &Client, scopes: &ScopeSet, now: UnixTime) -> BTreeMap<String, HelseIdClaim> {
+    pub(super) async fn helseid_claim(&self, grant: &Grant, client: &Client, scopes: &ScopeSet) -> BTreeMap<String, HelseIdClaim> {
         let name = self.rules.helseid_name();
         if !scopes.contains(&Scope::OpenId) || !scopes.has_extension(name) {
             return BTreeMap::new();
         }
-        match self.helseid_token(grant, client, now).await {
+        match self.helseid_token(grant, client).await {
             Ok(claim) => BTreeMap::from([(name.to_owned(), claim)]),
             Err(reason) => {
                 tracing::warn!(client = %client.id, grant = %grant.id, reason, "an id_token goes without the HelseID claim");
@@ -28,7 +27,7 @@ impl Engine {
     }
 
     /// What the claim says, or why there is none.
-    async fn helseid_token(&self, grant: &Grant, client: &Client, now: UnixTime) -> Result<HelseIdClaim, String> {
+    async fn helseid_token(&self, grant: &Grant, client: &Client) -> Result<HelseIdClaim, String> {
         let row = self.rules.identity_row(client).ok_or("no row gives this client a token of the identity provider's")?;
         let rules = self.rules.upstream.as_ref().ok_or("this issuer has no identity provider")?;
         let got = match tokio::time::timeout(rules.patience.claim, self.at_upstream(row, grant, &row.scopes)).await {
@@ -36,6 +35,8 @@ impl Engine {
             Ok(Err(failed)) => return Err(failed.to_string()),
             Ok(Ok(got)) => got.tokens,
         };
+        // As it is now that the token is there: the second may have changed meanwhile.
+        let now = self.now();
         // A token that cannot be shortened and lives longer than the row allows is not given.
         if got.expires_at > now + row.longest {
             return Err("the identity provider's token lives longer than the row allows".to_owned());

@@ -142,7 +142,7 @@ impl Engine {
             GrantState::Live { generation, .. } => generation,
             GrantState::CodeIssued { .. } | GrantState::Ended { .. } => 0,
         };
-        let helseid = self.helseid_claim(grant, client, &grant.scopes, now).await;
+        let helseid = self.helseid_claim(grant, client, &grant.scopes).await;
         let refresh_token = grant.refresh_until.is_some().then(|| self.refresh_token(grant, generation).print());
         let (access_token, expires_in) = self.access_token(grant, client, key, &grant.scopes, now)?;
         let id_token = grant
@@ -172,7 +172,7 @@ impl Engine {
         generation: u32,
         now: UnixTime,
     ) -> Result<TokenResponse, OAuthError> {
-        let helseid = self.helseid_claim(grant, client, scopes, now).await;
+        let helseid = self.helseid_claim(grant, client, scopes).await;
         let (access_token, expires_in) = self.access_token(grant, client, key, scopes, now)?;
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, (None, helseid), now)).transpose()?;
