@@ -241,7 +241,8 @@ fn demo(root: &Path, report: &mut Report) {
     }
 }
 
-/// Half a minute of faults, always the same, and one that must be caught; then crowds. Without Redis the store is a file alone.
+/// Half a minute of faults, always the same, and one that must be caught. Without Redis the store is a file alone. `cargo xtask crowds` is not among
+/// these: a flood is not fair to others yet, and it says so.
 fn trouble(root: &Path, found: &Found, report: &mut Report) {
     let programs = chaos::target().join("debug");
     let built = cargo(root).args(["build", "--quiet", "--locked", "-p", "helsebro", "-p", "helsebro-chaos"]).status();
@@ -257,7 +258,6 @@ fn trouble(root: &Path, found: &Found, report: &mut Report) {
     } else {
         println!("   chaos on Redis is left out: there is none");
     }
-    runs.push(vec!["crowds"]);
     for run in runs {
         heading(&format!("cargo xtask {}", run.join(" ")));
         let (task, options) = run.split_first().unwrap_or((&"chaos", &[]));
