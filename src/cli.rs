@@ -251,11 +251,8 @@ fn print(text: &str, ok: bool) -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// After how many steps of others a thread looks what came in: a request is not known before, and one step may be a signature.
-const LOOKS_EVERY: u32 = 4;
-
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().event_interval(LOOKS_EVERY).enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => fail(&error),
     }

@@ -11,7 +11,6 @@ mod speak;
 mod stall;
 mod streams;
 pub mod tls;
-pub mod turns;
 mod unix;
 
 use std::io;

@@ -27,7 +27,6 @@ use super::{
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
 use crate::engine::reached;
-use crate::listen::turns::Turns;
 use crate::protocol::internal_url::InternalUrl;
 
 /// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.
@@ -126,7 +125,6 @@ pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
 
 /// The issuers as they are served; see [`service`].
 pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
-    let turns = Turns::new();
     let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
     for site in sites {
         let mut router: Router<App> = Router::new();
@@ -147,16 +145,16 @@ pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
                 Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
                 None => router,
             };
-            (authority, place(router, https, here, request_timeout, &turns))
+            (authority, place(router, https, here, request_timeout))
         })
         .collect();
     // The configuration sees to it that no two names meet.
-    places.extend(inside(sites, request_timeout, &turns));
+    places.extend(inside(sites, request_timeout));
     Issuers(places)
 }
 
 /// The internal URLs, by host.
-fn inside(sites: &[App], request_timeout: Duration, turns: &Arc<Turns>) -> BTreeMap<String, Place> {
+fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Place> {
     let mut hosts: BTreeMap<String, (Router, bool, Vec<App>)> = BTreeMap::new();
     for site in sites {
         for url in &site.engine.rules.internal_urls {
@@ -171,24 +169,16 @@ fn inside(sites: &[App], request_timeout: Duration, turns: &Arc<Turns>) -> BTree
         }
     }
     let served = |(authority, (router, https, here)): (String, (Router, bool, Vec<App>))| {
-        (authority, place(router.fallback(not_found_inside), https, here, request_timeout, turns))
+        (authority, place(router.fallback(not_found_inside), https, here, request_timeout))
     };
     hosts.into_iter().map(served).collect()
 }
 
 /// What every request to a host goes through, whoever's route it is.
-fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration, turns: &Arc<Turns>) -> Place {
-    // Inside the time-out, which is for the wait as well.
-    let router = router.layer(from_fn_with_state(Arc::clone(turns), in_turn));
+fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration) -> Place {
     here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
     let outer = Outer { https, sites: here.into(), request_timeout };
     Place { router: router.layer(from_fn_with_state(outer, around)), https }
-}
-
-/// Whoever floods is one of many: what is computed goes round by where requests come from.
-async fn in_turn(State(turns): State<Arc<Turns>>, request: Request, next: Next) -> Response {
-    let network = peer::network(request.extensions());
-    turns.by(network, next.run(request)).await
 }
 
 async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next: Next) -> Response {

@@ -22,7 +22,6 @@ use super::places::Guest;
 use super::preface;
 use super::streams::{Fate, Serving, Streams, Tasks, Watched};
 use super::tls::Tls;
-use super::turns::Turns;
 use super::{Limits, Peer};
 
 /// The least buffer the HTTP parser works with, in bytes.
@@ -47,8 +46,6 @@ pub(super) struct Speech {
     tls: Option<Tls>,
     h2c: bool,
     http1: http1::Builder,
-    /// For handshakes, which are signatures too.
-    turns: Arc<Turns>,
 }
 
 impl Speech {
@@ -60,7 +57,7 @@ impl Speech {
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .max_header_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .max_headers(limits.max_headers);
-        Self { limits, tls, h2c, http1, turns: Turns::new() }
+        Self { limits, tls, h2c, http1 }
     }
 
     /// Serves one connection to its end. Until `stop` or until its place goes to another, then as much as is under way.
@@ -70,7 +67,7 @@ impl Speech {
     {
         match &self.tls {
             Some(tls) => {
-                let handshake = Arc::clone(&self.turns).by(peer.network(), tls.acceptor().accept(stream));
+                let handshake = tls.acceptor().accept(stream);
                 let Some(stream) = self.within(self.limits.handshake_timeout, peer, &guest, "TLS handshake", handshake, &stop).await else {
                     return;
                 };
