@@ -5,6 +5,7 @@ mod audit;
 mod clients;
 mod completions;
 mod fhir;
+mod found;
 mod grants;
 mod health;
 mod helseid;

@@ -1,12 +1,10 @@
 //! `helsebro sessions`: who is logged in, found and ended.
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
 use serde_json::Value;
 
-use super::admin::{Admin, AdminError, Output, Target};
-use super::grants::{every, more, revoke};
-use super::show;
+use super::admin::{AdminError, Target};
+use super::{found, show};
 
 #[derive(Debug, Subcommand)]
 pub enum SessionsCommand {
@@ -71,22 +69,12 @@ impl WhichArgs {
 
 pub async fn run(command: SessionsCommand) -> Result<String, AdminError> {
     match command {
-        SessionsCommand::List { which, all, limit, target } => {
-            let answer = every(&target, "/sessions", "sessions", which.criteria(), all, limit).await?;
-            Ok(if target.output == Output::Json { show::json(&answer) } else { list(&answer) })
-        }
-        SessionsCommand::Show { session, target } => {
-            let answer = Admin::open(&target).await?.ask(Method::GET, &format!("/sessions/{}", show::in_path(&session)), &[], None).await?;
-            Ok(if target.output == Output::Json { show::json(&answer) } else { show::members(&answer) })
-        }
+        SessionsCommand::List { which, all, limit, target } => found::list(&target, "sessions", which.criteria(), all, limit, list).await,
+        SessionsCommand::Show { session, target } => found::show(&target, "sessions", &session).await,
         SessionsCommand::Revoke { session: Some(session), which: _, target } => {
-            let answer = Admin::open(&target).await?.ask(Method::POST, &format!("/sessions/{}/revoke", show::in_path(&session)), &[], None).await?;
-            Ok(if target.output == Output::Json { show::json(&answer) } else { format!("The session {session} is over, and what ends with it.\n") })
+            found::end(&target, "sessions", &session, &format!("The session {session} is over, and what ends with it.\n")).await
         }
-        SessionsCommand::Revoke { session: None, which, target } => {
-            let answer = revoke(&target, "/sessions/revoke", &which.criteria()).await?;
-            Ok(if target.output == Output::Json { show::json(&answer) } else { format!("Sessions ended: {}\n", show::cell(&answer, "revoked")) })
-        }
+        SessionsCommand::Revoke { session: None, which, target } => found::end_all(&target, "sessions", &which.criteria(), "Sessions ended").await,
     }
 }
 
@@ -97,5 +85,5 @@ fn list(answer: &Value) -> String {
         cells.into_iter().chain([since, until]).collect()
     };
     let rows: Vec<Vec<String>> = answer.get("sessions").and_then(Value::as_array).into_iter().flatten().map(row).collect();
-    show::table(&["SESSION", "STATE", "WAY", "EHR", "USER", "SINCE", "UNTIL"], &rows) + more(answer)
+    show::table(&["SESSION", "STATE", "WAY", "EHR", "USER", "SINCE", "UNTIL"], &rows)
 }
