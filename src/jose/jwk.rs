@@ -1,6 +1,7 @@
 //! Public keys. RFC 7517, RFC 7518 §6, RFC 7638, RFC 8037.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
@@ -54,6 +55,7 @@ pub struct Jwk {
     alg: Option<Alg>,
     material: Material,
     prepared: DecodingKey,
+    thumbprint: OnceLock<String>,
 }
 
 /// The members as they travel: base64url without padding, canonical.
@@ -120,7 +122,7 @@ impl Jwk {
             None => None,
             Some(name) => Some(Alg::parse(name).filter(|alg| alg.kind() == material.kind()).ok_or(JwkError::Algorithm)?),
         };
-        Ok(Self { kid: text(members, "kid")?.map(str::to_owned), alg, material, prepared })
+        Ok(Self { kid: text(members, "kid")?.map(str::to_owned), alg, material, prepared, thumbprint: OnceLock::new() })
     }
 
     /// A key from the modulus and exponent of one of ours.
@@ -144,7 +146,7 @@ impl Jwk {
     }
 
     fn ours(material: Material, prepared: DecodingKey, alg: Alg) -> Self {
-        Self { kid: None, alg: Some(alg), material, prepared }
+        Self { kid: None, alg: Some(alg), material, prepared, thumbprint: OnceLock::new() }
     }
 
     pub(super) fn rename(&mut self, kid: &str) {
@@ -171,6 +173,10 @@ impl Jwk {
 
     /// RFC 7638 thumbprint with SHA-256, base64url: `kid` of our keys, `jkt` of a DPoP key (RFC 9449 §6.1).
     pub fn thumbprint(&self) -> String {
+        self.thumbprint.get_or_init(|| self.make_thumbprint()).clone()
+    }
+
+    fn make_thumbprint(&self) -> String {
         // RFC 7638 §3.3: required members only, in lexicographic order, no white space. The values need no escapes.
         let members = match &self.material {
             Material::Rsa { n, e } => format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#),

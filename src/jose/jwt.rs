@@ -1,13 +1,15 @@
 //! A JWT read but not believed. RFC 7515 §7.1, RFC 7519 §7.2 up to the signature.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::alg::Alg;
+use super::header::Header;
 use super::jwk::Jwk;
 use super::verify::JwtError;
-use crate::protocol::dpop::PROOF_TYPE;
 use crate::protocol::json;
 
 /// No token we have use for is longer than this many bytes.
@@ -20,8 +22,7 @@ pub struct UnverifiedJwt<'a> {
     pub(super) signed: &'a str,
     pub(super) signature: &'a str,
     pub(super) claims: Map<String, Value>,
-    header: Map<String, Value>,
-    alg: Alg,
+    header: Arc<Header>,
 }
 
 impl<'a> UnverifiedJwt<'a> {
@@ -36,18 +37,11 @@ impl<'a> UnverifiedJwt<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
+        let header = Header::read(header)?;
         // A dot is no base64url, so a fourth part fails in `decode`.
-        let header = json::object(&decode(header)?).ok_or(JwtError::Malformed)?;
-        if header.contains_key("crit") {
-            return Err(JwtError::Crit);
-        }
-        for name in ["typ", "cty", "kid", "jku"] {
-            text(&header, name)?;
-        }
-        let alg = Alg::parse(text(&header, "alg")?.ok_or(JwtError::Malformed)?).ok_or(JwtError::Algorithm)?;
         let claims = json::object(&decode(payload)?).ok_or(JwtError::Malformed)?;
         decode(signature)?;
-        Ok(Self { signed, signature, claims, header, alg })
+        Ok(Self { signed, signature, claims, header })
     }
 
     /// Who the token says issued it. Only good for choosing keys to try.
@@ -61,21 +55,21 @@ impl<'a> UnverifiedJwt<'a> {
     }
 
     pub fn key_id_hint(&self) -> Option<&str> {
-        self.member("kid")
+        self.header.member("kid")
     }
 
     /// `alg` of the header: one of ours, not yet one that anybody allowed.
     pub fn alg(&self) -> Alg {
-        self.alg
+        self.header.alg()
     }
 
     pub fn typ(&self) -> Option<&str> {
-        self.member("typ")
+        self.header.member("typ")
     }
 
     /// `jku` of the header, to be compared with the registered URL and never fetched otherwise. SAL-105.
     pub fn jku(&self) -> Option<&str> {
-        self.member("jku")
+        self.header.member("jku")
     }
 
     /// The key inside a DPoP proof, which proves possession of itself and nothing else. Any other token's `jwk` is out of reach.
@@ -83,28 +77,16 @@ impl<'a> UnverifiedJwt<'a> {
     ///
     /// # Errors
     /// [`JwtError::Type`] when this is no DPoP proof; [`JwtError::UnknownKey`] when it carries no such key.
-    pub fn proof_key(&self) -> Result<Jwk, JwtError> {
-        if !self.typ().is_some_and(|typ| super::verify::same_type(typ, PROOF_TYPE)) {
-            return Err(JwtError::Type);
-        }
-        let key = self.header.get("jwk").and_then(|key| Jwk::parse(key).ok());
-        key.filter(|key| key.fits(self.alg)).ok_or(JwtError::UnknownKey)
+    pub fn proof_key(&self) -> Result<Arc<Jwk>, JwtError> {
+        self.header.proof_key()
     }
 
-    /// The header as it was sent.
-    pub(super) fn header_text(&self) -> &'a str {
-        self.signed.split_once('.').map_or(self.signed, |(header, _)| header)
-    }
-
-    fn member(&self, name: &str) -> Option<&str> {
-        self.header.get(name).and_then(Value::as_str)
+    /// Its header will be known: once it is believed.
+    pub(super) fn keep_header(&self) {
+        self.header.keep(self.signed.split_once('.').map_or(self.signed, |(header, _)| header));
     }
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| JwtError::Malformed)
-}
-
-fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, JwtError> {
-    members.get(name).map(|value| value.as_str().ok_or(JwtError::Malformed)).transpose()
 }

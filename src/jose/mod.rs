@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   alg ─► jwk, set (public keys) ─► signer (who holds a private key) ─► signing (tokens; keys kept in `kept`), import (keys of others)
-//!                               └──► jwt (read, not believed) ─► verify (believed)
+//!                               └──► header, jwt (read, not believed) ─► verify (believed)
 //!   proof: DPoP proofs of our own
 //!   seal: private keys at rest, and HMAC
 //! ```
 
 mod alg;
+mod header;
 pub mod import;
 pub mod jwk;
 pub mod jwt;

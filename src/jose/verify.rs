@@ -1,9 +1,8 @@
 //! The one way from an [`UnverifiedJwt`] to claims. RFC 7519 §7.2, RFC 8725 §3.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -132,27 +131,11 @@ pub fn verify_proof<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, algs: &[Alg], 
     if !algs.contains(&jwt.alg()) {
         return Err(JwtError::Algorithm);
     }
-    let header = jwt.header_text();
-    let known = SHOWN.get(header);
-    let is_known = known.is_some();
-    let key = match known {
-        Some(key) => key,
-        None => Arc::new(jwt.proof_key()?),
-    };
+    let key = jwt.proof_key()?;
     let expect = Expect { expiry: Expiry::Optional, ..Expect::default() };
     let verified = believe(jwt, &key, &expect, now)?;
-    // Only of somebody who holds the key, so that nobody fills the room with what cost them nothing.
-    if !is_known && header.len() <= LONGEST_SHOWN {
-        SHOWN.insert(header.into(), Arc::clone(&key));
-    }
     Ok((key, verified))
 }
-
-/// The keys of proofs, by the text of the header they came in: an app shows the same one again and again, and the same header says the same.
-static SHOWN: LazyLock<Cache<Box<str>, Arc<Jwk>>> = LazyLock::new(|| Cache::new(1024));
-
-/// Headers longer than this many bytes are read each time.
-const LONGEST_SHOWN: usize = 1024;
 
 /// The rest of the checks, once it is known which key must have signed.
 fn believe<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, key: &Jwk, expect: &Expect<'_>, now: UnixTime) -> Result<Verified<C>, JwtError> {
@@ -161,6 +144,7 @@ fn believe<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, key: &Jwk, expect: &Exp
         Ok(true) => {}
         Ok(false) | Err(_) => return Err(JwtError::Signature),
     }
+    jwt.keep_header();
     if let Some(issuer) = expect.issuer {
         match jwt.claims.get("iss") {
             None => return Err(JwtError::Missing("iss")),

@@ -56,7 +56,7 @@ impl Seen {
         payload(self.headers["dpop"].to_str().unwrap())
     }
 
-    fn proof_key(&self) -> Jwk {
+    fn proof_key(&self) -> Arc<Jwk> {
         UnverifiedJwt::parse(self.headers["dpop"].to_str().unwrap()).unwrap().proof_key().unwrap()
     }
 }
