@@ -19,7 +19,8 @@ use crate::random::{Random as _, SystemRandom};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 16] = b"helsebro store\r\n";
-pub(super) const FORMAT: u32 = 1;
+/// 2: records are packed. A file of the first format is read as it is, and is of the second one from when it is first opened.
+pub(super) const FORMAT: u32 = 2;
 /// One page, so that redb's pages stay aligned with those of the system.
 const HEADER_BYTES: u64 = 4096;
 const REDB_MAGIC: &[u8; 4] = b"redb";
@@ -27,7 +28,8 @@ const REDB_MAGIC: &[u8; 4] = b"redb";
 /// Up to this size a file is verified whole when it is opened, and is not prepared for being opened unverified.
 const SMALL_BYTES: u64 = 256 << 20;
 
-const CACHE_BYTES: usize = 128 << 20;
+/// What redb keeps of the file, besides what is kept of single records ([`super::recent`]). The system keeps pages too, and a page from there costs a microsecond.
+const CACHE_BYTES: usize = 24 << 20;
 
 /// What the writer wants to know about a file while redb has it.
 #[derive(Debug, Default)]
@@ -85,7 +87,11 @@ impl StoreFile {
         } else {
             file
         };
-        self.identify(&file)?;
+        let format = self.identify(&file)?;
+        if format < FORMAT {
+            self.raise(&file).map_err(|failure| explain(&self.path, redb::Error::Io(failure)))?;
+            tracing::info!(path = %self.path.display(), "the store file is of format {FORMAT} now, and not for older versions of this program any more (it was of {format})");
+        }
         Ok(Disk::new(file, self.durability, Arc::clone(&self.health)))
     }
 
@@ -101,7 +107,8 @@ impl StoreFile {
         if (ours.dev(), ours.ino()) == (there.dev(), there.ino()) { Ok(()) } else { Err(StoreError::Locked { path: self.path.clone() }) }
     }
 
-    fn identify(&self, file: &File) -> Result<(), StoreError> {
+    /// The format of the file, which is one we know.
+    fn identify(&self, file: &File) -> Result<u32, StoreError> {
         let mut start = [0; 20];
         let mut read = 0;
         while let Some(rest) = start.get_mut(read..).filter(|rest| !rest.is_empty()) {
@@ -121,7 +128,13 @@ impl StoreFile {
         if format == 0 || read < start.len() {
             return Err(StoreError::Corrupt(format!("{}: the first page is not whole", self.path.display())));
         }
-        Ok(())
+        Ok(format)
+    }
+
+    /// Before anything is written that an older program would not understand.
+    fn raise(&self, file: &File) -> io::Result<()> {
+        file.write_all_at(&FORMAT.to_be_bytes(), MAGIC.len() as u64)?;
+        file.sync_data().inspect_err(|_| self.health.sync_failed.store(true, Ordering::Relaxed))
     }
 
     /// Makes the file under another name and gives it its own when it is complete, so that a crash leaves no half of one.

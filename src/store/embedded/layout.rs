@@ -1,9 +1,9 @@
 //! How keys and records look inside the file.
 
-use bytes::Bytes;
 use redb::TableDefinition;
 
 use super::Failed;
+use super::packed::{pack, unpack};
 use crate::store::{Key, Kind, Record, Space, StoreError, Version};
 use crate::time::UnixTime;
 
@@ -45,16 +45,16 @@ pub(super) fn space_of(record_key: &[u8]) -> Result<(&str, &[u8]), Failed> {
     Ok((space, prefix))
 }
 
-/// Version (8 bytes), expiry (8 bytes), what the caller wrote.
+/// Version (8 bytes), expiry (8 bytes), what the caller wrote, packed.
 pub(super) fn record_value(version: u64, expires_at: Option<UnixTime>, bytes: &[u8]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(16 + bytes.len());
+    let mut value = Vec::with_capacity(16 + bytes.len() + bytes.len() / 8);
     value.extend_from_slice(&version.to_be_bytes());
     value.extend_from_slice(&expires_at.map_or(NEVER, |at| at.0).to_be_bytes());
-    value.extend_from_slice(bytes);
+    pack(bytes, &mut value);
     value
 }
 
-/// Version and expiry of a value from [`record_value`], and the rest of it.
+/// Version and expiry of a value from [`record_value`], and the rest of it, still packed.
 pub(super) fn split_value(value: &[u8]) -> Result<(u64, Option<UnixTime>, &[u8]), Failed> {
     let cut = || Failed::Store(StoreError::Corrupt("a record is cut short".to_owned()));
     let (version, rest) = value.split_first_chunk::<8>().ok_or_else(cut)?;
@@ -67,8 +67,8 @@ pub(super) fn split_value(value: &[u8]) -> Result<(u64, Option<UnixTime>, &[u8])
 }
 
 pub(super) fn record(value: &[u8]) -> Result<Record, Failed> {
-    let (version, expires_at, bytes) = split_value(value)?;
-    Ok(Record { version: Version(version), expires_at, bytes: Bytes::copy_from_slice(bytes) })
+    let (version, expires_at, packed) = split_value(value)?;
+    Ok(Record { version: Version(version), expires_at, bytes: unpack(packed)? })
 }
 
 /// The expiry (8 bytes, ordered as the numbers are, negative ones first), then the record's key.

@@ -7,6 +7,7 @@
 mod disk;
 mod inspect;
 mod layout;
+mod packed;
 mod recent;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The writer on a disk that misbehaves when told to.
 
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -218,6 +219,61 @@ async fn closing_finishes_what_was_asked_before_and_refuses_the_rest() {
     let again = Embedded::open(&bench.dir.path().join("store"), Durability::PowerLoss).unwrap();
     assert!(again.read_many(&[key("a"), key("b")]).await.unwrap().iter().all(Option::is_some));
     again.close().await.unwrap();
+}
+
+/// A file as the first format had it: the bytes of its records as they are.
+fn first_format(path: &Path, id: &str, bytes: &[u8]) {
+    let file = StoreFile::new(path, Durability::PowerLoss);
+    let database = file.open().unwrap();
+    let write = database.begin_write().unwrap();
+    let value = [&7_u64.to_be_bytes()[..], &i64::MAX.to_be_bytes(), bytes].concat();
+    write.open_table(RECORDS).unwrap().insert(record_key(&key(id)).as_slice(), value.as_slice()).unwrap();
+    write.commit().unwrap();
+    database.close().unwrap();
+    set_format(path, 1);
+}
+
+const FORMAT_AT: u64 = 16;
+
+fn set_format(path: &Path, format: u32) {
+    std::fs::File::options().write(true).open(path).unwrap().write_all_at(&format.to_be_bytes(), FORMAT_AT).unwrap();
+}
+
+fn format_of(path: &Path) -> u32 {
+    let mut bytes = [0; 4];
+    std::fs::File::open(path).unwrap().read_exact_at(&mut bytes, FORMAT_AT).unwrap();
+    u32::from_be_bytes(bytes)
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_is_read_and_written_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let old = format!("\u{1}{{\"scopes\":\"{}\"}}", "patient/Observation.rs ".repeat(20));
+    first_format(&path, "old", old.as_bytes());
+    let store = Embedded::open(&path, Durability::PowerLoss).unwrap();
+    assert_eq!(format_of(&path), 2, "an older program would not understand what is written from now on");
+    let found = store.read_many(&[key("old")]).await.unwrap().remove(0).unwrap();
+    assert_eq!(&found.bytes[..], old.as_bytes());
+    let new = Bytes::from(old.replace("rs", "cruds"));
+    assert_eq!(store.write(&key("old"), Some(found.version), None, new.clone()).await.unwrap(), Commit::Applied);
+    store.close().await.unwrap();
+
+    let again = Embedded::open(&path, Durability::PowerLoss).unwrap();
+    assert_eq!(again.read_many(&[key("old")]).await.unwrap().remove(0).unwrap().bytes, new);
+    again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_a_format_to_come_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    Embedded::open(&path, Durability::PowerLoss).unwrap().close().await.unwrap();
+    set_format(&path, 3);
+    let before = std::fs::read(&path).unwrap();
+    let refused = Embedded::open(&path, Durability::PowerLoss).err().unwrap();
+    assert!(matches!(refused, StoreError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
+    assert!(std::fs::read(&path).unwrap() == before);
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl<M: Medium> Writer<M> {
                 let _ = self.close();
                 return;
             }
+            self.gather(&mut batch);
             let close = batch.iter().position(|job| matches!(job.task, Task::Close));
             let behind = close.map(|at| batch.split_off(at));
             self.settle(&mut batch);
@@ -92,6 +93,21 @@ impl<M: Medium> Writer<M> {
                     let _ = job.answer.send(answer);
                 }
                 return;
+            }
+        }
+    }
+
+    /// Lets those run who are ready to, as they may have more to write, and takes that along: where they share a processor with this thread, it would
+    /// commit each of their writes by itself. Where nobody has anything to do this takes no time.
+    fn gather(&mut self, batch: &mut Vec<Job>) {
+        let mut before = 0;
+        while before < batch.len() && batch.len() < BATCH {
+            before = batch.len();
+            std::thread::yield_now();
+            while batch.len() < BATCH
+                && let Ok(job) = self.jobs.try_recv()
+            {
+                batch.push(job);
             }
         }
     }
