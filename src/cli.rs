@@ -252,8 +252,12 @@ fn print(text: &str, ok: bool) -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// A worker looks for new events at least after so many steps of tasks: a step is up to a signature long, and whoever comes in a crowd waits that often for
+/// one (`listen/turns.rs`). Looking takes a microsecond.
+const LOOKS_EVERY: u32 = 24;
+
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_multi_thread().event_interval(LOOKS_EVERY).enable_all().build() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => fail(&error),
     }

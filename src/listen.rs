@@ -11,18 +11,23 @@ mod speak;
 mod stall;
 mod streams;
 pub mod tls;
+pub mod turns;
 mod unix;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
 pub use address::{Address, Peer};
 pub use network::{ForwardedHeader, Network, Proxies, Range};
@@ -30,6 +35,7 @@ use places::Places;
 use speak::Speech;
 use stall::Stall;
 use tls::Tls;
+use turns::in_turn;
 use unix::SocketFile;
 
 /// Pause after an accept that failed because the machine is out of something (file descriptors, memory).
@@ -113,6 +119,7 @@ pub struct Entrance {
     address: Address,
     tls: Option<Tls>,
     h2c: bool,
+    proxies: Proxies,
 }
 
 #[derive(Debug)]
@@ -140,7 +147,7 @@ impl Entrance {
 
     fn unix(path: &Path, mode: u32) -> io::Result<Self> {
         let (listener, file) = unix::bind(path, mode)?;
-        Ok(Self { socket: Socket::Unix(listener, file), address: Address::Unix(PathBuf::from(path)), tls: None, h2c: false })
+        Ok(Self { socket: Socket::Unix(listener, file), address: Address::Unix(PathBuf::from(path)), tls: None, h2c: false, proxies: Proxies::NONE })
     }
 
     pub fn local_addr(&self) -> &Address {
@@ -158,21 +165,32 @@ impl Entrance {
     pub fn with_h2c(self, h2c: bool) -> Self {
         Self { h2c, ..self }
     }
+
+    /// The same; who asks here for others, and is no flood however much that is.
+    #[must_use]
+    pub fn with_proxies(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
 }
 
 impl From<Listener> for Entrance {
     fn from(Listener { tcp, address }: Listener) -> Self {
-        Self { socket: Socket::Tcp(tcp), address: address.into(), tls: None, h2c: false }
+        Self { socket: Socket::Tcp(tcp), address: address.into(), tls: None, h2c: false, proxies: Proxies::NONE }
     }
 }
+
+/// What can be served: a router, or what is quicker than one.
+pub trait Answers: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static {}
+
+impl<S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static> Answers for S {}
 
 /// Serves until `stop`. Then nothing new is accepted, idle connections are closed, requests under way are answered with
 /// `Connection: close` (or after GOAWAY), and what is not done after `grace` is cut off. Returns when no connection is left; dropping
 /// the future cuts all of them off at once.
-pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limits, stop: CancellationToken, grace: Duration) {
-    let Entrance { socket, tls, h2c, .. } = entrance.into();
+pub async fn serve(entrance: impl Into<Entrance>, service: impl Answers, limits: Limits, stop: CancellationToken, grace: Duration) {
+    let Entrance { socket, tls, h2c, proxies, .. } = entrance.into();
     let places = Places::new(limits.max_connections, limits.max_connections_per_address);
-    let speech = Arc::new(Speech::new(limits, tls, h2c));
+    let speech = Arc::new(Speech::new(limits, tls, h2c, proxies));
 
     let mut connections = JoinSet::new();
     loop {
@@ -198,12 +216,13 @@ pub async fn serve(entrance: impl Into<Entrance>, service: Router, limits: Limit
             continue;
         };
         let (speech, service, stop) = (Arc::clone(&speech), service.clone(), stop.clone());
-        connections.spawn(async move {
+        // All that is done for a connection: handshakes, reading, answering, writing.
+        connections.spawn(in_turn(speech.turns(peer), peer.network(), async move {
             match stream {
                 Stream::Tcp(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, guest, service, stop).await,
                 Stream::Unix(stream) => speech.with(Stall::new(stream, limits.write_timeout), peer, guest, service, stop).await,
             }
-        });
+        }));
     }
 
     // Closed before draining, so that a balancer's next attempt is refused and goes elsewhere.

@@ -28,7 +28,7 @@ use crate::engine::keeping::Keeping;
 use crate::engine::{Anew, Engine};
 use crate::http::Site;
 use crate::http::ops::{self, Control, Ops, Reload, Reloaded};
-use crate::http::router::{Issuers, issuers};
+use crate::http::router::{Front, Issuers, issuers};
 use crate::listen::tls::Tls;
 use crate::random::Random;
 use crate::secret::{Digest, Secret};
@@ -121,8 +121,8 @@ impl Reloader {
         Arc::clone(&self.sites)
     }
 
-    pub(super) fn public(&self) -> Router {
-        crate::http::router::swappable(Arc::clone(&self.public))
+    pub(super) fn public(&self) -> Front {
+        Front::of(Arc::clone(&self.public))
     }
 
     pub(super) fn operations(&self) -> Router {

@@ -24,7 +24,8 @@ use crate::domain::audit::{Action, Facts};
 use crate::engine::keys::KeysError;
 use crate::http::{Site, peer};
 use crate::listen::tls::{Tls, TlsError, TlsFiles};
-use crate::listen::{Address, Entrance, Limits, Listener, serve};
+use crate::listen::turns::Turns;
+use crate::listen::{Address, Answers, Entrance, Limits, Listener, Proxies, serve};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
@@ -116,8 +117,8 @@ pub async fn start_beside(
     test_clock: Option<Arc<SystemClock>>,
 ) -> Result<Running, StartError> {
     let (tls, ops_tls) = (open_tls(config.server.tls.as_ref())?, open_tls(config.server.ops_tls.as_ref())?);
-    let public = public.into().with_tls(tls.clone()).with_h2c(config.server.h2c);
-    let ops = ops.into().with_tls(ops_tls.clone());
+    let public = public.into().with_tls(tls.clone()).with_h2c(config.server.h2c).with_proxies(config.server.proxies.clone());
+    let ops = ops.into().with_tls(ops_tls.clone()).with_proxies(config.server.proxies.clone());
     let tls: Vec<Tls> = tls.into_iter().chain(ops_tls).collect();
     let Opened { backend, engines, keeping } = open(config, clock.clone(), random.clone()).await?;
     let audit = open_audit(config, &keeping.seal, clock.clone(), &*random)?;
@@ -145,9 +146,10 @@ pub async fn start_beside(
     let reloader = Reloader::new(grounds, config, sites, beside.clone());
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr().clone(), ops.local_addr().clone());
+    let proxies = config.server.proxies.clone();
     let mut tasks = vec![
-        tokio::spawn(serve(public, behind(reloader.public(), config), listening, stop.clone(), grace)),
-        tokio::spawn(serve(ops, behind(reloader.operations(), config), listening, stop.clone(), grace)),
+        tokio::spawn(serve_behind(proxies.clone(), public, reloader.public(), listening, stop.clone(), grace)),
+        tokio::spawn(serve_behind(proxies, ops, reloader.operations(), listening, stop.clone(), grace)),
         tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), stop.clone())),
         tokio::spawn(sweep_on(Arc::clone(&backend), clock.clone(), stop.clone())),
         tokio::spawn(follow(store, stop.clone())),
@@ -170,10 +172,14 @@ fn open_tls(files: Option<&TlsFiles>) -> Result<Option<Tls>, TlsError> {
     files.cloned().map(Tls::open).transpose()
 }
 
-/// The same service, with what trusted proxies say believed.
-fn behind(service: Router, config: &Config) -> Router {
-    let proxies = &config.server.proxies;
-    if proxies.is_nobody() { service } else { service.layer(from_fn_with_state(Arc::new(proxies.clone()), peer::behind)) }
+/// Serves, with what trusted proxies say believed.
+async fn serve_behind(proxies: Proxies, entrance: Entrance, service: impl Answers + Sync, limits: Limits, stop: CancellationToken, grace: Duration) {
+    if proxies.is_nobody() {
+        serve(entrance, service, limits, stop, grace).await;
+    } else {
+        let believing = from_fn_with_state((Arc::new(proxies), Turns::new()), peer::behind);
+        serve(entrance, Router::new().fallback_service(service).layer(believing), limits, stop, grace).await;
+    }
 }
 
 /// Starts sending the audit log on, where it is to be.

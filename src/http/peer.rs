@@ -10,6 +10,7 @@ use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use crate::listen::turns::Turns;
 use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
 use crate::protocol::forwarded::{self, Hop, Node};
 
@@ -49,12 +50,14 @@ pub fn is_in_the_clear(extensions: &Extensions) -> bool {
     extensions.get::<Told>().is_some_and(|told| told.secure == Some(false))
 }
 
-/// Around everything, where there are proxies to believe.
-pub async fn behind(State(proxies): State<Arc<Proxies>>, mut request: Request, next: Next) -> Response {
+/// Around everything, where there are proxies to believe. Those they ask for take turns among themselves, as connections do.
+pub async fn behind(State((proxies, turns)): State<(Arc<Proxies>, Arc<Turns>)>, mut request: Request, next: Next) -> Response {
     if let Some(peer) = request.extensions().get::<Peer>().copied()
         && let Some(told) = told(&proxies, peer, request.headers())
     {
         request.extensions_mut().insert(told);
+        let network = network(request.extensions());
+        return turns.by(network, next.run(request)).await;
     }
     next.run(request).await
 }

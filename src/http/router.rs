@@ -1,8 +1,12 @@
 //! Every route, in one table; and which issuer a request is for.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,10 +16,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, any, get, on, post};
+use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::json;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt as _};
 
 use super::layer::{Outer, around, outside};
 use super::page::{Asked, RequestId, Trouble, trouble};
@@ -111,16 +116,42 @@ pub fn paths(app: &App) -> Vec<String> {
 /// The service of all issuers of a process; `request_timeout` is from the head of a request to the end of its answer.
 ///
 /// A request goes to the issuer of its `Host`, and nowhere else. DESIGN §3, Issuers.
-pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Router {
-    swappable(Arc::new(ArcSwap::from_pointee(issuers(sites, request_timeout))))
+pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Front {
+    Front::of(Arc::new(ArcSwap::from_pointee(issuers(sites, request_timeout))))
 }
 
 /// The issuers of a process by their hosts. A request is served by those that stood there when its head was read.
 pub struct Issuers(BTreeMap<String, Place>);
 
 /// The service of whatever issuers stand there at the time.
-pub fn swappable(issuers: Arc<ArcSwap<Issuers>>) -> Router {
-    Router::new().fallback(any(caught)).with_state(issuers)
+#[derive(Clone)]
+pub struct Front(Arc<ArcSwap<Issuers>>);
+
+impl Front {
+    pub fn of(issuers: Arc<ArcSwap<Issuers>>) -> Self {
+        Self(issuers)
+    }
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let routes = match routes_for(&self.0.load(), &request) {
+            Ok(routes) => routes,
+            Err(answer) => return Box::pin(ready(Ok(answer))),
+        };
+        // A bug in one request is an error of that request, not of the server. Nothing that a request leaves half done is seen by another: what they
+        // share is changed in single steps.
+        let answered = AssertUnwindSafe(routes.oneshot(request)).catch_unwind();
+        Box::pin(answered.map(|answered| Ok(answered.map_or_else(|_panicked| panicked(), |Ok(answer)| answer))))
+    }
 }
 
 /// The issuers as they are served; see [`service`].
@@ -140,7 +171,7 @@ pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
         .map(|(authority, router)| {
             let here: Vec<App> = sites.iter().filter(|site| site.engine.rules.issuer.authority() == authority).cloned().collect();
             let https = here.first().is_some_and(|site| site.engine.rules.issuer.as_str().starts_with("https:"));
-            let router = router.route(STYLESHEET_PATH, get(stylesheet));
+            let router = router.route(STYLESHEET_PATH, get(stylesheet)).route("/favicon.ico", get(no_icon));
             let router = match here.first().cloned() {
                 Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
                 None => router,
@@ -185,54 +216,50 @@ async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next:
     reached::by(url, next.run(request)).await
 }
 
-/// A bug in one request is an error of that request, not of the server.
-async fn caught(State(issuers): State<Arc<ArcSwap<Issuers>>>, request: Request<Body>) -> Response {
-    // Nothing that a request leaves half done is seen by another: what they share is changed in single steps.
-    AssertUnwindSafe(to_issuer(&issuers, request)).catch_unwind().await.unwrap_or_else(|_panicked| panicked())
-}
-
-async fn to_issuer(issuers: &ArcSwap<Issuers>, request: Request<Body>) -> Response {
+/// The routes of the issuer a request is for; or the answer where there are none.
+///
+/// The answer is made here, before anything of the request is waited for.
+#[expect(clippy::result_large_err, reason = "an answer is what it is")]
+fn routes_for(Issuers(places): &Issuers, request: &Request) -> Result<Router, Response> {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
-        return outside(unreadable("more than one Host"));
+        return Err(outside(unreadable("more than one Host")));
     }
     // Two readers of one message could each take another. RFC 9110 §5.3.
     if request.headers().get_all(header::CONTENT_TYPE).iter().count() > 1 {
-        return outside(unreadable("more than one Content-Type"));
+        return Err(outside(unreadable("more than one Content-Type")));
     }
     // RFC 9112 §3.2: HTTP/1.1 always says which host it means.
     if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
-        return outside(unreadable("no Host"));
+        return Err(outside(unreadable("no Host")));
     }
     if request.uri().path().len() > LONGEST_PATH {
         let body = NoStore(json!({ "error": "invalid_request", "error_description": "the path is too long" }));
-        return outside((StatusCode::URI_TOO_LONG, body).into_response());
+        return Err(outside((StatusCode::URI_TOO_LONG, body).into_response()));
     }
     // A target in absolute form says more than `Host`, RFC 9112 §3.2.2; and so does `:authority`, which must say the same, RFC 9113 §8.3.1.
-    let named = request.uri().authority().map(|authority| authority.as_str().to_ascii_lowercase());
-    let written = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_ascii_lowercase);
+    let named = request.uri().authority().map(|authority| lower_case(authority.as_str()));
+    let written = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(lower_case);
     if request.version() == Version::HTTP_2 && named.is_some() && written.is_some() && named != written {
-        return outside(unreadable("Host is not the authority"));
+        return Err(outside(unreadable("Host is not the authority")));
     }
     // A proxy we believe may have been asked under another name than it asks us by. RFC 7239 §5.3.
-    let told = peer::host(request.extensions()).map(str::to_owned);
+    let told = peer::host(request.extensions()).map(Cow::Borrowed);
     let host = told.or(named).or(written).unwrap_or_default();
     // A default port may be written or not.
     let bare = host.strip_suffix(":443").or_else(|| host.strip_suffix(":80")).unwrap_or(&host);
-    let place = {
-        let Issuers(places) = &**issuers.load();
-        places.get(&host).or_else(|| places.get(bare)).cloned()
-    };
-    match place {
+    match places.get(&*host).or_else(|| places.get(bare)) {
         Some(place) if place.https && peer::is_in_the_clear(request.extensions()) => {
-            misdirected("this is served over https alone, and came over http to the proxy")
+            Err(misdirected("this is served over https alone, and came over http to the proxy"))
         }
-        Some(place) => match place.router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        },
-        None => misdirected("no issuer of this server has that host"),
+        Some(place) => Ok(place.router.clone()),
+        None => Err(misdirected("no issuer of this server has that host")),
     }
+}
+
+/// Names of hosts have no case. RFC 9110 §4.2.3.
+fn lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { host.into() }
 }
 
 /// 400, for a message that says two things or nothing.
@@ -263,6 +290,13 @@ async fn not_found(app: App, request: Request<Body>) -> Response {
 
 fn panicked() -> Response {
     outside((StatusCode::INTERNAL_SERVER_ERROR, NoStore(json!({ "error": "server_error", "error_description": "the server failed" }))).into_response())
+}
+
+/// Browsers ask for one whatever a page says, and complain of an error.
+async fn no_icon() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+    response
 }
 
 async fn stylesheet(_: Uri) -> Response {

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -22,7 +21,8 @@ use super::places::Guest;
 use super::preface;
 use super::streams::{Fate, Serving, Streams, Tasks, Watched};
 use super::tls::Tls;
-use super::{Limits, Peer};
+use super::turns::Turns;
+use super::{Answers, Limits, Peer, Proxies};
 
 /// The least buffer the HTTP parser works with, in bytes.
 const SMALLEST_BUFFER: usize = 8 * 1024;
@@ -46,10 +46,12 @@ pub(super) struct Speech {
     tls: Option<Tls>,
     h2c: bool,
     http1: http1::Builder,
+    turns: Arc<Turns>,
+    proxies: Proxies,
 }
 
 impl Speech {
-    pub fn new(limits: Limits, tls: Option<Tls>, h2c: bool) -> Self {
+    pub fn new(limits: Limits, tls: Option<Tls>, h2c: bool, proxies: Proxies) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -57,11 +59,16 @@ impl Speech {
             .max_buf_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .max_header_size(limits.max_header_bytes.max(SMALLEST_BUFFER))
             .max_headers(limits.max_headers);
-        Self { limits, tls, h2c, http1 }
+        Self { limits, tls, h2c, http1, turns: Turns::new(), proxies }
+    }
+
+    /// The turns a peer's connections are served in. Whoever asks for others has none: those take turns among themselves.
+    pub fn turns(&self, peer: Peer) -> Option<Arc<Turns>> {
+        (!self.proxies.trusts(peer.ip())).then(|| Arc::clone(&self.turns))
     }
 
     /// Serves one connection to its end. Until `stop` or until its place goes to another, then as much as is under way.
-    pub async fn with<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
+    pub async fn with<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: impl Answers, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -114,7 +121,7 @@ impl Speech {
         }
     }
 
-    async fn http1<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
+    async fn http1<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: impl Answers, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -147,12 +154,12 @@ impl Speech {
         }
     }
 
-    async fn http2<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: Router, stop: CancellationToken)
+    async fn http2<S>(&self, stream: S, peer: Peer, guest: Arc<Guest>, service: impl Answers, stop: CancellationToken)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = self.limits;
-        let (tasks, streams) = (Tasks::default(), Streams::new());
+        let (tasks, streams) = (Tasks::new(self.turns(peer), peer.network()), Streams::new());
         let _ending = tasks.ending();
         let mut http2 = http2::Builder::new(tasks);
         http2
@@ -216,7 +223,7 @@ impl Speech {
     }
 }
 
-async fn answer(service: Router, request: Request<Body>) -> Result<Response, Infallible> {
+async fn answer(service: impl Answers, request: Request<Body>) -> Result<Response, Infallible> {
     // A length beside a transfer coding is gone when we see the request; two parties that read such a message differently have nothing
     // to disagree about where nothing follows it. RFC 9112 §6.1.
     let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
@@ -227,7 +234,7 @@ async fn answer(service: Router, request: Request<Body>) -> Result<Response, Inf
     Ok(response)
 }
 
-async fn answer_stream(service: Router, request: Request<Body>, serving: Serving, max_headers: usize) -> Result<Response<Watched>, Infallible> {
+async fn answer_stream(service: impl Answers, request: Request<Body>, serving: Serving, max_headers: usize) -> Result<Response<Watched>, Infallible> {
     // HTTP/2 itself counts bytes alone. RFC 6585 §5.
     let response = if request.headers().len() > max_headers {
         let mut response = Response::new(Body::empty());

@@ -14,6 +14,9 @@ use hyper::body::{Frame, SizeHint};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::Network;
+use super::turns::{Turns, in_turn};
+
 /// A connection that is older is ended as soon as its requests are answered, so that what a peer left lying in it goes too.
 const OLDEST: Duration = Duration::from_secs(60 * 60);
 
@@ -136,11 +139,19 @@ impl Drop for Watched {
     }
 }
 
-/// Runs the streams of one connection.
-#[derive(Clone, Default)]
-pub(super) struct Tasks(Arc<Mutex<JoinSet<()>>>);
+/// Runs the streams of one connection, each in its turn.
+#[derive(Clone)]
+pub(super) struct Tasks {
+    under_way: Arc<Mutex<JoinSet<()>>>,
+    turns: Option<Arc<Turns>>,
+    network: Network,
+}
 
 impl Tasks {
+    pub fn new(turns: Option<Arc<Turns>>, network: Network) -> Self {
+        Self { under_way: Arc::default(), turns, network }
+    }
+
     /// They end with what is returned, as a request of HTTP/1.1 does with its connection.
     pub fn ending(&self) -> Ending {
         Ending(self.clone())
@@ -152,15 +163,15 @@ pub(super) struct Ending(Tasks);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(stream);
+        tasks.spawn(in_turn(self.turns.clone(), self.network, stream));
     }
 }
 

@@ -3,6 +3,7 @@
 mod inside;
 mod proxies;
 mod secured;
+mod turns;
 
 use std::net::SocketAddr;
 use std::path::Path;

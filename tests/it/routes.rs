@@ -139,6 +139,12 @@ async fn every_route_has_an_answer_for_somebody_without_credentials() {
 }
 
 #[tokio::test]
+async fn a_browser_that_asks_for_an_icon_gets_none_and_no_error() {
+    let world = World::start().await;
+    assert_eq!(world.http.get(format!("{}/favicon.ico", world.issuer())).send().await.unwrap().status(), 204);
+}
+
+#[tokio::test]
 async fn paths_that_lead_nowhere_end_at_a_page() {
     let world = Bare::start(text).await;
     for path in
