@@ -17,7 +17,7 @@ impl Engine {
         if !scopes.contains(&Scope::OpenId) || !scopes.has_extension(name) {
             return BTreeMap::new();
         }
-        match self.helseid_token(grant, client).await {
+        match Box::pin(self.helseid_token(grant, client)).await {
             Ok(claim) => BTreeMap::from([(name.to_owned(), claim)]),
             Err(reason) => {
                 tracing::warn!(client = %client.id, grant = %grant.id, reason, "an id_token goes without the HelseID claim");

@@ -33,7 +33,7 @@ impl Engine {
         token: Option<&str>,
     ) -> Result<Map<String, Value>, OAuthError> {
         let caller = match shown {
-            Some(shown) => self.by_token(shown).await.map_err(|error| error.under(shown.scheme))?,
+            Some(shown) => Box::pin(self.by_token(shown)).await.map_err(|error| error.under(shown.scheme))?,
             None => {
                 let client = self.authenticate(auth?).await?;
                 // DESIGN §3: a public client sees nothing.

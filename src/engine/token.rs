@@ -28,7 +28,7 @@ impl Engine {
     /// RFC 6749 §5.2, each with the reason in its cause.
     pub async fn token(&self, auth: ClientAuth, proof: ProofHeader<'_>, params: &Params) -> Result<Answered, OAuthError> {
         let client = match auth {
-            ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => self.by_its_refresh_token(params).await?,
+            ClientAuth::None { client_id: None } if params.get("grant_type") == Some(REFRESH) => Box::pin(self.by_its_refresh_token(params)).await?,
             auth => trace::step("oauth.client_authentication", self.authenticate(auth)).await?,
         };
         self.granted(&client, proof, params)
@@ -69,7 +69,8 @@ impl Engine {
             TokenRequest::ClientCredentials { scope, resource } => {
                 trace::step("oauth.token.client_credentials", async { self.client_credentials(client, key, &scope, resource.as_deref()) }).await?
             }
-            TokenRequest::TokenExchange(ask) => trace::step("oauth.token.token_exchange", self.exchange(client, ask, key)).await?,
+            // Boxed: it is by far the largest, and all others would keep room for it.
+            TokenRequest::TokenExchange(ask) => Box::pin(trace::step("oauth.token.token_exchange", self.exchange(client, ask, key))).await?,
         };
         trail::note(|facts| facts.given = Some(tokens.scope.clone()));
         self.metrics.token(grant_type.as_str(), client.id().as_str());

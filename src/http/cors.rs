@@ -49,7 +49,8 @@ pub async fn registered(app: &App, request: &HeaderMap, client: Option<&Client>,
     let Some(origin) = origin(request) else { return response };
     let allowed = match client {
         Some(client) => client.cors_origins.contains(origin),
-        None => is_registered(app, origin).await,
+        // Boxed: of errors, to pages of other origins.
+        None => Box::pin(is_registered(app, origin)).await,
     };
     if allowed {
         allow(&mut response, origin);

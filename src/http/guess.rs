@@ -33,7 +33,8 @@ pub async fn counted(app: &App, id: &str, request: Request, next: Next) -> Respo
     let lang = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
     let response = next.run(request).await;
     let Some(guessed) = guessed(&response) else { return response };
-    match over(&app.engine, guessed, from).await {
+    // Boxed: hardly any request comes here, and every one would keep room for it.
+    match Box::pin(over(&app.engine, guessed, from)).await {
         None => response,
         // The app is not told by way of the browser: who guesses there is the browser's user.
         Some(wait) if response.status().is_redirection() => {

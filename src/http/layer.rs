@@ -1,5 +1,6 @@
 //! Around every request: its id, the headers no answer goes without, and one line in the log.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,9 @@ pub async fn around(State(outer): State<Outer>, mut request: Request<Body>, next
     let _under_way = counted.as_ref().map(|(metrics, _)| metrics.under_way());
     request.extensions_mut().insert(RequestId(id.clone()));
     let traced = trace::Request::arrived(named(&outer, &method, route), &method, route, request.headers());
-    let mut response = traced.answer(answer(&outer, &method, route, &id, request, next)).await;
+    // Pinned here and passed on by reference: a future that is passed on by value is kept twice by whoever takes it, and these lie five deep.
+    let answered = pin!(answer(&outer, &method, route, &id, request, next));
+    let mut response = traced.answer(answered).await;
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(X_REQUEST_ID, value);
@@ -117,12 +120,15 @@ fn named(outer: &Outer, method: &Method, route: &str) -> &'static str {
 /// The answer, recorded where it is a decision.
 async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: Request<Body>, next: Next) -> Response {
     let here = outer.site(route);
-    let (Some(decides), Some(site)) = (audit::public(method, route), here.filter(|site| site.audit.is_on())) else {
-        return served(outer, here, id, request, next).await;
+    let decides = audit::public(method, route);
+    let source = peer::client(request.extensions());
+    let headers = decides.filter(|decides| decides.page).map(|_| request.headers().clone());
+    let serving = pin!(served(outer, here, id, request, next));
+    let (Some(decides), Some(site)) = (decides, here.filter(|site| site.audit.is_on())) else {
+        return serving.await;
     };
-    let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source: peer::client(request.extensions()) };
-    let headers = decides.page.then(|| request.headers().clone());
-    match (audit::recorded(&site.audit, decides, from, served(outer, here, id, request, next)).await, headers) {
+    let from = audit::From { issuer: Some(site.engine.rules.issuer.clone()), request: Some(id), source };
+    match (audit::recorded(&site.audit, decides, from, serving).await, headers) {
         (Ok(response), _) => response,
         (Err(unrecorded), None) => TokenError(OAuthError::unavailable(unrecorded)).into_response(),
         (Err(unrecorded), Some(headers)) => {
@@ -134,12 +140,12 @@ async fn answer(outer: &Outer, method: &Method, route: &str, id: &str, request: 
 
 /// What the routes make of it, if they do so in time. RFC 9110 §15.5.9.
 async fn served(outer: &Outer, site: Option<&App>, id: &str, request: Request<Body>, next: Next) -> Response {
-    let work = async {
+    let work = pin!(async {
         match site {
             Some(site) => guess::counted(site, id, request, next).await,
             None => next.run(request).await,
         }
-    };
+    });
     tokio::time::timeout(outer.request_timeout, work).await.unwrap_or_else(|_late| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
