@@ -159,6 +159,13 @@ pub struct ExchangeRow {
     pub max_age: Option<Duration>,
 }
 
+impl ExchangeRow {
+    /// Whether this client may show an id_token of ours that was issued to it.
+    pub fn takes_id_token_of(&self, client: &ClientId) -> bool {
+        self.caller == *client && self.subject_types.contains(&TokenType::IdToken)
+    }
+}
+
 /// What was asked, as far as policy looks at it.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {

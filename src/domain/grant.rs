@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::client::{Client, CodeReplay};
+use super::client::{Client, CodeReplay, Profile};
 use super::dpop::{ProofError, ProvenKey};
 use super::issuer::Lifetimes;
 use crate::protocol::dpop::Thumbprint;
@@ -225,7 +225,9 @@ impl Grant {
         }
         match &self.state {
             GrantState::Live { redeemed_at, .. } => {
-                let lost_answer = now.since(*redeemed_at) <= i64::try_from(lifetimes.code_replay.as_secs()).unwrap_or(i64::MAX);
+                // FAPI 2.0 wants it ended as RFC 6749 §4.1.2 says, lost answer or not.
+                let lost_answer =
+                    client.profile != Profile::Fapi2 && now.since(*redeemed_at) <= i64::try_from(lifetimes.code_replay.as_secs()).unwrap_or(i64::MAX);
                 if lost_answer || client.code_replay == CodeReplay::Refuse {
                     Err(GrantError::CodeReplayed.into())
                 } else {

@@ -120,7 +120,8 @@ impl Engine {
             amr: auth.map(|auth| auth.amr.clone()).unwrap_or_default(),
             at_hash: Some(at_hash(access_token.expose(), client.id_token_alg)),
             sid: grant.session.clone(),
-            grant_id: Some(grant.id.clone()),
+            // For nobody but who may show it to us in place of its person.
+            grant_id: self.rules.exchange.iter().any(|row| row.takes_id_token_of(&client.id)).then(|| grant.id.clone()),
             act: None,
             helseid,
             profile: grant.fhir_user.as_ref().filter(|_| profile && fhir_user.is_some()).map(|user| format!("{}/{user}", grant.base)),

@@ -22,6 +22,8 @@ pub struct Logout {
     hint: Option<IdTokenClaims>,
     pub client: Option<ClientId>,
     pub redirect: Option<VerifiedRedirect>,
+    /// It asked to be sent where nobody is sent: the address is not registered for it, or nobody knows whose it is.
+    pub astray: bool,
     pub state: Option<String>,
 }
 
@@ -47,7 +49,8 @@ impl Engine {
             (Some(id), Some(asked)) => self.client(id).await?.and_then(|client| client.post_logout_redirect(asked)),
             _ => None,
         };
-        Ok(Logout { hint, client, redirect, state: params.get("state").map(str::to_owned) })
+        let astray = redirect.is_none() && params.has("post_logout_redirect_uri");
+        Ok(Logout { hint, client, redirect, astray, state: params.get("state").map(str::to_owned) })
     }
 
     /// The claims of an id_token of ours, however old.

@@ -21,7 +21,8 @@ use crate::time::UnixTime;
 pub const ALGS: &[Alg] = &[Alg::ES256, Alg::ES384, Alg::PS256, Alg::RS256, Alg::EdDSA];
 
 const OLDEST: Duration = Duration::from_secs(60);
-const AHEAD: Duration = Duration::from_secs(5);
+/// As the rule is for every JWT: FAPI 2.0 §5.3.2.1 has it of authorization servers, and whoever sends one proof sends the other by the same clock.
+const AHEAD: Duration = Duration::from_secs(10);
 /// How long a nonce is taken.
 const NONCE_LIFE: Duration = Duration::from_secs(300);
 /// How many proofs are remembered at once.

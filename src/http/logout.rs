@@ -85,7 +85,7 @@ async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> R
         }
         None => {
             let fields = |form: EndSession| (form.action, form.fields.iter().map(|(name, value)| Hidden::new(*name, value.expose().as_str())).collect());
-            let page = LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), upstream: there.map(fields) };
+            let page = LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), astray: logout.astray, upstream: there.map(fields) };
             show_by_upstream(app, StatusCode::OK, &page, asked.lang, None)
         }
     };
@@ -96,7 +96,13 @@ async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> R
 async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
     let session = app.engine.browser_session(browser).await?;
     if session.is_none() && logout.redirect.is_none() {
-        return Ok(show(app, StatusCode::OK, &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), upstream: None }, asked.lang, None));
+        return Ok(show(
+            app,
+            StatusCode::OK,
+            &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), astray: logout.astray, upstream: None },
+            asked.lang,
+            None,
+        ));
     }
     let fresh = browser.id.is_none().then(|| app.engine.new_browser());
     let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&browser.named(fresh.as_ref()), FORM).expose().clone());
@@ -106,7 +112,7 @@ async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser
         None => None,
     };
     let user = session.map(|session| Person { name: session.name.unwrap_or_else(|| session.fhir_user.to_string()), detail: String::new() });
-    let page = LogoutPage { lang: asked.lang, switch: LangSwitch::none(), user, app: name, form };
+    let page = LogoutPage { lang: asked.lang, switch: LangSwitch::none(), user, app: name, astray: logout.astray, form };
     let mut response = show(app, StatusCode::OK, &page, asked.lang, logout.redirect.as_ref().map(|redirect| redirect.uri()));
     if let Some(fresh) = fresh {
         append(&mut response, header::SET_COOKIE, app.cookies.browser(&fresh));

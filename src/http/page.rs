@@ -84,6 +84,8 @@ pub fn app_line(client: &Client) -> AppLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     Expired,
+    /// A pushed request that is not there (any more). RFC 9126 §4.
+    Pushed,
     Request,
     UnknownApp,
     Redirect,
@@ -102,6 +104,7 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
     let t = asked.lang;
     let (heading, message, next) = match what {
         Trouble::Expired => (t.error_expired(), t.error_expired_message(), t.next_open_again()),
+        Trouble::Pushed => (t.error_pushed(), t.error_pushed_message(), t.next_open_again()),
         Trouble::Request => (t.error_request(), t.error_request_message(), t.next_support()),
         Trouble::UnknownApp => (t.error_unknown_app(), t.error_unknown_app_message(), t.next_support()),
         Trouble::Redirect => (t.error_redirect(), t.error_redirect_message(), t.next_support()),
@@ -152,7 +155,7 @@ pub fn stopped(app: &App, asked: &Asked, stop: Stop) -> Response {
                 PageRefusal::ClientMissing | PageRefusal::ClientUnknown | PageRefusal::ClientDisabled => Trouble::UnknownApp,
                 PageRefusal::RedirectMissing | PageRefusal::RedirectUnregistered => Trouble::Redirect,
                 PageRefusal::Repeated => Trouble::Request,
-                PageRefusal::NotPushed => Trouble::Expired,
+                PageRefusal::NotPushed => Trouble::Pushed,
             };
             trouble(app, asked, StatusCode::BAD_REQUEST, what, refusal.to_string())
         }

@@ -41,6 +41,8 @@ texts! {
     // ErrorPage
     error_expired():            "Oppstarten er utløpt" | "This launch has expired";
     error_expired_message():    "Det gikk for lang tid fra appen ble åpnet, eller oppstarten er allerede brukt." | "Too much time has passed since the app was opened, or the launch has already been used.";
+    error_pushed():             "Forespørselen er brukt eller utløpt" | "This request has been used or has expired";
+    error_pushed_message():     "Appen viste til en forespørsel (request_uri) som allerede er brukt, er utløpt eller ikke er dens egen. Ingen opplysninger er delt." | "The app referred to a request (request_uri) that has already been used, has expired or is not its own. No information has been shared.";
     error_request():            "Appen ba om noe vi ikke kan svare på" | "The app asked for something we cannot answer";
     error_request_message():    "Forespørselen fra appen er ufullstendig eller feil. Ingen opplysninger er delt." | "The request from the app is incomplete or wrong. No information has been shared.";
     error_unknown_app():        "Appen er ikke kjent her" | "This app is not known here";
@@ -183,6 +185,7 @@ texts! {
     logout_title():             "Vil du logge ut?" | "Do you want to log out?";
     logout_lead():              "Apper du har åpne, mister tilgangen." | "Apps you have open lose their access.";
     logout_lead_app(app):       "{app} ber om at du logges ut. Andre apper du har åpne, mister også tilgangen." | "{app} asks that you be logged out. Other apps you have open lose their access too.";
+    logout_astray():            "Appen ba om at du blir sendt til en adresse som ikke er registrert. Du blir ikke sendt dit." | "The app asked that you be sent to an address that is not registered. You will not be sent there.";
     logout_stay():              "Forbli innlogget" | "Stay logged in";
     logged_out_title():         "Du er logget ut" | "You are logged out";
     logged_out_message():       "Apper du hadde åpne, har ikke lenger tilgang. Du kan lukke vinduet." | "The apps you had open no longer have access. You can close this window.";

@@ -240,11 +240,13 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() {
         let (mut browser, tokens) = signed_in(&once).await;
         let page = browser.get(&logout(&world, &[("id_token_hint", tokens.text("id_token")), ("post_logout_redirect_uri", uri)])).await;
         assert_eq!((page.reply.status, page.reply.header("location")), (200, None), "{uri}");
+        assert!(page.text().contains("en adresse som ikke er registrert"), "{uri}: {}", page.text());
         assert!(!world.is_active(tokens.access()).await, "{uri}");
         // Nor after having asked, nor without a client to have registered it.
         let (mut browser, _) = signed_in(&once).await;
         for params in [&[("client_id", "once"), ("post_logout_redirect_uri", uri)][..], &[("post_logout_redirect_uri", "http://127.0.0.1:4567/bye")]] {
             let page = browser.get(&logout(&world, params)).await.is(200);
+            assert!(page.text().contains("en adresse som ikke er registrert"), "{uri}: {}", page.text());
             if page.reply.body.contains("<form") {
                 let page = browser.submit(&page, &[]).await;
                 assert_eq!((page.reply.status, page.reply.header("location")), (200, None), "{uri}");
@@ -277,7 +279,8 @@ async fn without_proof_the_person_is_asked() {
     assert_eq!(page.reply.header("location"), Some("http://127.0.0.1:4567/bye?state=s"));
     assert!(!world.is_active(tokens.access()).await);
     // Nobody is logged in: there is nothing to ask.
-    assert!(world.browser().get(&logout(&world, &[])).await.is(200).text().contains("logget ut"));
+    let page = world.browser().get(&logout(&world, &[])).await.is(200);
+    assert!(page.text().contains("logget ut") && !page.text().contains("ikke er registrert"), "{}", page.text());
 }
 
 /// OIDC RP-Initiated Logout §2, §6.

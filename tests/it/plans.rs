@@ -306,3 +306,28 @@ async fn fapi_verifiers_are_needed_and_right() {
     fapi.proven(&ask).redeem(&code).await.refused(400, "invalid_dpop_proof");
     fapi.world.stop().await;
 }
+
+/// attempt-reuse-authorization-code-after-one-second: no answer is taken for lost here. RFC 6749 §4.1.2.
+#[tokio::test]
+async fn fapi_a_code_that_is_used_again_takes_its_tokens_along() {
+    let fapi = Fapi::start().await;
+    let ask = fapi.ask(0);
+    let code = ask.code().await;
+    let tokens = fapi.proven(&ask).redeem(&code).await.is(200).json();
+    let access = tokens["access_token"].as_str().unwrap();
+    let url = format!("{}/userinfo", fapi.world.origin);
+    let userinfo = || async {
+        let proof = fapi.prover.beside("GET", &url, access, fapi.world.now());
+        fapi.world.http.get(&url).header("authorization", format!("DPoP {access}")).header("dpop", proof).send().await.unwrap().status()
+    };
+    assert_eq!(userinfo().await, 200);
+    fapi.proven(&ask).redeem(&code).await.refused(400, "invalid_grant");
+    assert_eq!(userinfo().await, 401);
+    // The page for a request that was used speaks of that.
+    let pushed = ask.pushed().await;
+    let mut browser = fapi.world.browser();
+    ask.reach(&mut browser, &ask.url_of(&pushed)).await;
+    let page = browser.get(&ask.url_of(&pushed)).await.is(400);
+    assert!(page.text().contains("request_uri"), "{}", page.text());
+    fapi.world.stop().await;
+}

@@ -372,6 +372,8 @@ async fn id_tokens_say_who_for_whom_and_by_what() {
         assert!((before..=world.now()).contains(&auth_time), "{auth_time}");
         assert_eq!(said["acr"], json!(format!("{}/acr/ehr", world.issuer())));
         assert!(said["amr"].is_array() && said["sid"].is_string(), "{said}");
+        // Nobody may show it to us in place of its person, so it does not say what it stands on.
+        assert!(said.get("grant_id").is_none(), "{said}");
         // SAL-081, SAL-327, SAL-083.
         assert_eq!(said.get("fhirUser").and_then(Value::as_str), fhir_user);
         assert_eq!(said.get("profile").and_then(Value::as_str), fhir_user.map(|_| absolute.as_str()), "SMART 1.0's claim, always absolute");

@@ -45,6 +45,8 @@ pub struct LogoutPage {
     pub user: Option<Person>,
     /// The app that asked for it.
     pub app: Option<String>,
+    /// The app wants to be returned to at an address we do not return to.
+    pub astray: bool,
     /// The forms send `decision=continue`, or `decision=deny` to stay.
     pub form: Form,
 }
@@ -55,6 +57,8 @@ pub struct LogoutPage {
 pub struct LoggedOutPage {
     pub lang: Lang,
     pub switch: LangSwitch,
+    /// The app wanted to be returned to at an address we do not return to.
+    pub astray: bool,
     /// What logs out at the identity provider too: its address and fields.
     pub upstream: Option<(String, Vec<Hidden>)>,
 }

@@ -75,6 +75,7 @@ impl Samples for ErrorPage {
             reference: REFERENCE.into(),
         };
         vec![
+            ("pushed", page(lang.error_pushed(), lang.error_pushed_message(), lang.next_open_again())),
             ("expired", page(lang.error_expired(), lang.error_expired_message(), lang.next_open_again())),
             ("redirect", page(lang.error_redirect(), lang.error_redirect_message(), lang.next_support())),
             ("unavailable", Self { switch: switch(lang), ..page(lang.error_unavailable(), lang.error_unavailable_message(), lang.next_wait()) }),
@@ -327,8 +328,8 @@ impl Samples for AppsPage {
 
 impl Samples for LogoutPage {
     fn samples(lang: Lang) -> Vec<(&'static str, Self)> {
-        let page = Self { lang, switch: switch(lang), user: Some(doctor(lang)), app: None, form: form() };
-        vec![("own", page.clone()), ("app", Self { user: None, app: Some(LONG_APP.into()), ..page })]
+        let page = Self { lang, switch: switch(lang), user: Some(doctor(lang)), app: None, astray: false, form: form() };
+        vec![("own", page.clone()), ("app", Self { user: None, app: Some(LONG_APP.into()), ..page.clone() }), ("astray", Self { astray: true, ..page })]
     }
 }
 
@@ -336,6 +337,7 @@ impl Samples for LoggedOutPage {
     fn samples(lang: Lang) -> Vec<(&'static str, Self)> {
         let fields = vec![Hidden::new("client_id", "helsebro"), Hidden::new("state", "s")];
         let upstream = Some(("https://helseid.example/connect/endsession".to_owned(), fields));
-        vec![("plain", Self { lang, switch: switch(lang), upstream: None }), ("upstream", Self { lang, switch: switch(lang), upstream })]
+        let page = Self { lang, switch: switch(lang), astray: false, upstream: None };
+        vec![("plain", page.clone()), ("upstream", Self { upstream, ..page.clone() }), ("astray", Self { astray: true, ..page })]
     }
 }

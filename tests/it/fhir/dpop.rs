@@ -58,14 +58,14 @@ async fn each_fault_of_a_proof_is_told_apart() {
         (vec![said("htu", json!(world.base))], "htu is not the address of the request"),
         (vec![said("htu", json!(format!("https://other.example/fhir/{PATIENT}")))], "htu is not the address of the request"),
         (vec![at(-61)], "iat is outside the window"),
-        (vec![at(6)], "iat is outside the window"),
+        (vec![at(11)], "iat is outside the window"),
         (vec![said("ath", json!("x"))], "ath is missing or not the hash of the token"),
         (vec![key.broken(&good(), |_, claims| drop(claims.as_object_mut().unwrap().remove("ath")))], "ath is missing or not the hash of the token"),
     ];
     for (proofs, text) in rows {
         challenged(&world, &show(&world, &format!("DPoP {token}"), PATIENT, &proofs).await, "invalid_dpop_proof", text);
     }
-    for taken in [at(-60), at(5), said("htu", json!(format!("{}/{PATIENT}?x=1", world.base.to_uppercase().replace("/FHIR", "/fhir"))))] {
+    for taken in [at(-60), at(10), said("htu", json!(format!("{}/{PATIENT}?x=1", world.base.to_uppercase().replace("/FHIR", "/fhir"))))] {
         assert_eq!(show(&world, &format!("dpop {token}"), PATIENT, &[taken]).await.status, 200);
     }
     let once = key.sign(&good());
