@@ -192,7 +192,11 @@ impl Cast {
         while send(self.http.get(number, &url)).await.is_err() {
             let node = self.nodes.get(number).ok_or("no such node")?;
             if !node.process.as_ref().is_some_and(Process::is_there) || begun.elapsed() > PATIENCE {
-                return Err(format!("a node does not start; its log is {}", node.dir.join("log").display()).into());
+                // The directory goes with the run.
+                let log = std::fs::read_to_string(node.dir.join("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                let whether = if node.process.as_ref().is_some_and(Process::is_there) { "gives no answer" } else { "has ended" };
+                return Err(format!("a node does not start: it {whether}; the end of its log, the last line first:\n{}", last.join("\n")).into());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

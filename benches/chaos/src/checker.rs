@@ -217,7 +217,7 @@ impl<'a> Look<'a> {
     /// Whether somebody tried by then to end this grant, by asking or by showing something used.
     fn ended_by(&self, flow: u64, now: u64) -> bool {
         let ends = |entry: &Entry| entry.from <= now && (entry.op == Op::Revoke || (entry.op == Op::Refresh && entry.goal == Goal::Refused));
-        self.flows.get(&flow).is_some_and(|places| places.iter().any(|place| ends(self.entry(*place))))
+        self.flows.get(&flow).is_some_and(|places| places.iter().any(|place| ends(self.entry(*place))) || self.raced_for_too_long(places, now))
     }
 
     /// Codes and launch handles: once each.
@@ -287,6 +287,14 @@ impl<'a> Look<'a> {
             shown_by.push(place);
             self.violated("refresh kept", "a refresh token that was given is refused".to_owned(), shown_by);
         }
+    }
+
+    /// Whether a token was shown twice by then, and one of the two was under way for longer than the grace: it was looked at when the other had followed
+    /// the token long before, as one that was stolen is.
+    fn raced_for_too_long(&self, flow: &[usize], now: u64) -> bool {
+        let reuse = self.history.setting.reuse_us;
+        let shown: Vec<&Entry> = flow.iter().map(|place| self.entry(*place)).filter(|entry| entry.op == Op::Refresh && entry.from <= now).collect();
+        shown.iter().any(|one| one.to > one.from + reuse && shown.iter().filter(|other| other.shown == one.shown).count() > 1)
     }
 
     /// Whether a token was shown twice by then while the clocks were moved, one after the other: nodes far apart in time disagree on what is late.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use helsebro::random::SystemRandom;
-use helsebro::store::redis::{Acknowledged, Options, Redis};
+use helsebro::store::redis::{Acknowledged, Options, Redis, Servers};
 use helsebro::store::{Backend, Commit, Key, Kind, StoreError};
 use helsebro::time::{FixedClock, UnixTime};
 
@@ -25,15 +25,20 @@ fn value(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-fn waiting(servers: helsebro::store::redis::Servers) -> Options {
-    Options { acknowledged: Some(Acknowledged { replicas: 1, within: Duration::from_millis(300) }), ..options(servers) }
+/// One store as two callers see it, who both wait for a replica: one patiently, as it may only be slow on a busy machine, and one
+/// briefly, where it is known to be away.
+async fn patient_and_hasty(servers: Servers) -> (Redis, Redis) {
+    let waiting = |within| Some(Acknowledged { replicas: 1, within });
+    let patient = Options { acknowledged: waiting(Duration::from_secs(4)), ..options(servers) };
+    let hasty = Options { acknowledged: waiting(Duration::from_millis(300)), ..patient.clone() };
+    (open(&patient).await, open(&hasty).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_spent_is_refused_where_no_replica_has_it_and_stays_spent_where_one_has() {
     let Some(program) = program() else { return };
     let mut watched = Watched::start(&program, 1);
-    let store = open(&waiting(watched.servers())).await;
+    let (store, hasty) = patient_and_hasty(watched.servers()).await;
     let (code, other) = (grant("code"), grant("other"));
     for key in [&code, &other] {
         assert_eq!(store.write(key, None, None, value("issued")).await.unwrap(), Commit::Applied);
@@ -44,12 +49,12 @@ async fn what_is_spent_is_refused_where_no_replica_has_it_and_stays_spent_where_
     assert_eq!(store.write(&code, Some(versions[0]), None, value("spent")).await.unwrap(), Commit::Applied);
     // It is not: what is only made anew goes on, what spends or marks does not.
     watched.replicas[0].process.as_ref().unwrap().pause();
-    assert_eq!(store.write(&grant("new"), None, None, value("issued")).await.unwrap(), Commit::Applied);
-    let refused = store.write(&other, Some(versions[1]), None, value("spent")).await.unwrap_err();
+    assert_eq!(hasty.write(&grant("new"), None, None, value("issued")).await.unwrap(), Commit::Applied);
+    let refused = hasty.write(&other, Some(versions[1]), None, value("spent")).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Unreachable(why) if why.contains("fewer than 1 replicas had the write within 300 ms")), "{refused}");
     let mark = Key::new(&"https://ehr.example".into(), Kind::Replay, "jti");
-    assert!(store.write(&mark, None, None, value("used")).await.is_err());
-    assert!(store.remove(&grant("new")).await.is_err());
+    assert!(hasty.write(&mark, None, None, value("used")).await.is_err());
+    assert!(hasty.remove(&grant("new")).await.is_err());
     watched.replicas[0].process.as_ref().unwrap().go_on();
 
     // The primary dies; the replica that had everything takes its place, and nothing spent is good again.
@@ -102,7 +107,7 @@ async fn without_waiting_the_last_writes_are_lost_with_the_primary() {
 async fn a_cluster_waits_too_and_goes_on_without_a_primary() {
     let Some(program) = program() else { return };
     let mut cluster = Cluster::start(&program);
-    let store = open(&waiting(cluster.servers())).await;
+    let (store, hasty) = patient_and_hasty(cluster.servers()).await;
     let keys: Vec<Key> = (0..40).map(|n| grant(&format!("g{n}"))).collect();
     for key in &keys {
         assert_eq!(store.write(key, None, None, value("issued")).await.unwrap(), Commit::Applied);
@@ -113,7 +118,7 @@ async fn a_cluster_waits_too_and_goes_on_without_a_primary() {
         replica.process.as_ref().unwrap().pause();
     }
     let seen = store.read_many(&keys[..1]).await.unwrap()[0].as_ref().unwrap().version;
-    assert!(store.write(&keys[0], Some(seen), None, value("ended")).await.is_err());
+    assert!(hasty.write(&keys[0], Some(seen), None, value("ended")).await.is_err());
     for replica in &cluster.members[3..] {
         replica.process.as_ref().unwrap().go_on();
     }

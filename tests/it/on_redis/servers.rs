@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -90,9 +91,14 @@ pub struct Server {
     _dir: tempfile::TempDir,
 }
 
-/// A port that is free now. Somebody may take it before we do; then another one is tried.
+/// A port that is free now, below those the system gives to connections, which come and go. Another test may take it before we do; then another one is
+/// tried.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 11_000;
+    const MANY: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let ports = (0..MANY).map(|_| FIRST + (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)) % MANY);
+    ports.map(|port| u16::try_from(port).unwrap()).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 impl Server {

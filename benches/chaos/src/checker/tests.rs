@@ -144,6 +144,19 @@ fn a_revocation_that_a_fail_over_undid() {
 }
 
 #[test]
+fn a_racer_that_stood_still_for_longer_than_the_grace_is_taken_for_a_thief() {
+    let story = |ms| {
+        let mut story = usual().asks(Op::Refresh, Goal::Either, "r1", ok("r2")).asks(Op::Refresh, Goal::Either, "r1", error(400, "invalid_grant"));
+        for racer in story.history.entries.iter_mut().rev().take(2) {
+            racer.to = racer.from + ms * MS;
+        }
+        story.then(ms).asks(Op::Refresh, Goal::Served, "r2", error(400, "invalid_grant")).asks(Op::Introspect, Goal::Served, "a", active(false))
+    };
+    assert_eq!(story(2900).rules(), [""; 0]);
+    assert_eq!(story(1500).rules(), ["refresh kept", "live is active"]);
+}
+
+#[test]
 fn a_refresh_token_that_was_lost() {
     for kind in [Kind::KillNode, Kind::DiskGone, Kind::ClockAhead] {
         let story = usual().breaks(kind, 1000).asks(Op::Refresh, Goal::Served, "r1", error(400, "invalid_grant"));
