@@ -270,9 +270,6 @@ async fn fapi_authorization_answers() {
     // ensure-authorization-code-is-bound-to-client; it is still its owner's.
     fapi.proven(&fapi.ask(1)).redeem(&code).await.refused(400, "invalid_grant");
     let tokens = fapi.proven(&ask).redeem(&code).await.is(200).json();
-    // attempt-reuse-authorization-code-after-one-second.
-    world.advance(1);
-    fapi.proven(&ask).redeem(&code).await.refused(400, "invalid_grant");
     // access-token-type-header-case-sensitivity: the name of a scheme has no case. RFC 9110 §11.1.
     let url = format!("{}/userinfo", world.origin);
     let access = tokens["access_token"].as_str().unwrap();
@@ -321,6 +318,7 @@ async fn fapi_a_code_that_is_used_again_takes_its_tokens_along() {
         fapi.world.http.get(&url).header("authorization", format!("DPoP {access}")).header("dpop", proof).send().await.unwrap().status()
     };
     assert_eq!(userinfo().await, 200);
+    fapi.world.advance(1);
     fapi.proven(&ask).redeem(&code).await.refused(400, "invalid_grant");
     assert_eq!(userinfo().await, 401);
     // The page for a request that was used speaks of that.

@@ -76,8 +76,9 @@ impl Engine {
                 self.access_token_result(caller, &permitted, found.basis, Some(act)).map(|response| (row, response))
             }
             Delivery::Identity | Delivery::Handover => {
-                // P4: a token that cannot be shortened and outlives what it was given for is not given.
-                if got.expires_at > permitted.expires_at {
+                // P4: a token that cannot be shortened and outlives what it was given for is not given. By what is permitted now that the token is there: it
+                // was made after we asked, and lives as long as was permitted from then on.
+                if got.expires_at > permit(&self.rules.exchange, ask, &found.facts, self.now())?.expires_at {
                     return Err(ExchangeRefusal::NoTimeLeft.into());
                 }
                 Ok((row, handed(&permitted, got, self.now())))

@@ -97,7 +97,7 @@ fn free_port() -> u16 {
     const FIRST: u32 = 11_000;
     const MANY: u32 = 20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let ports = (0..MANY).map(|_| FIRST + (std::process::id() + NEXT.fetch_add(1, Ordering::Relaxed)) % MANY);
+    let ports = (0..MANY).map(|_| FIRST + ((std::process::id().wrapping_mul(7919) % MANY) + NEXT.fetch_add(1, Ordering::Relaxed)) % MANY);
     ports.map(|port| u16::try_from(port).unwrap()).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
