@@ -264,18 +264,6 @@ async fn a_file_of_the_first_format_is_read_and_written_on() {
     again.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_file_of_a_format_to_come_is_left_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("store");
-    Embedded::open(&path, Durability::PowerLoss).unwrap().close().await.unwrap();
-    set_format(&path, 3);
-    let before = std::fs::read(&path).unwrap();
-    let refused = Embedded::open(&path, Durability::PowerLoss).err().unwrap();
-    assert!(matches!(refused, StoreError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
-    assert!(std::fs::read(&path).unwrap() == before);
-}
-
 #[test]
 fn expiries_order_as_numbers_do() {
     let times = [i64::MIN, -1, 0, 1, 255, 256, 1_790_000_000, i64::MAX].map(UnixTime);

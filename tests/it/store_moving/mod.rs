@@ -307,7 +307,7 @@ async fn a_read_only_server_answers_what_only_reads_and_says_no_to_the_rest() {
     assert_eq!(export.header("cache-control"), Some("no-store"));
     assert!(!export.body.contains("Testlege") && !export.body.contains("PRIVATE"), "values are not for reading");
     let stats = ops(Method::GET, "/store/stats", None).await.is(200).json();
-    assert_eq!((&stats["read_only"], &stats["store"], &stats["file_format"]), (&json!(true), &json!("embedded"), &json!(1)), "{stats}");
+    assert_eq!((&stats["read_only"], &stats["store"], &stats["file_format"]), (&json!(true), &json!("embedded"), &json!(2)), "{stats}");
     let row = stats["kinds"].as_array().unwrap().iter().find(|row| row["kind"] == "grant").unwrap();
     assert_eq!((&row["records"], &row["issuer"]), (&json!(2), &json!(ISSUER)), "{stats}");
 
