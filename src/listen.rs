@@ -154,6 +154,11 @@ impl Entrance {
         &self.address
     }
 
+    /// Who asks here for others.
+    pub fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
     /// The same, with TLS alone.
     #[must_use]
     pub fn with_tls(self, tls: Option<Tls>) -> Self {

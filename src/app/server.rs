@@ -25,7 +25,7 @@ use crate::engine::keys::KeysError;
 use crate::http::{Site, peer};
 use crate::listen::tls::{Tls, TlsError, TlsFiles};
 use crate::listen::turns::Turns;
-use crate::listen::{Address, Answers, Entrance, Limits, Listener, Proxies, serve};
+use crate::listen::{Address, Answers, Entrance, Limits, Listener, serve};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
 use crate::store::read_only::{FOLLOW_EVERY, ReadOnly};
@@ -146,10 +146,9 @@ pub async fn start_beside(
     let reloader = Reloader::new(grounds, config, sites, beside.clone());
     let grace = config.server.shutdown_grace;
     let (public_address, ops_address) = (public.local_addr().clone(), ops.local_addr().clone());
-    let proxies = config.server.proxies.clone();
     let mut tasks = vec![
-        tokio::spawn(serve_behind(proxies.clone(), public, reloader.public(), listening, stop.clone(), grace)),
-        tokio::spawn(serve_behind(proxies, ops, reloader.operations(), listening, stop.clone(), grace)),
+        tokio::spawn(serve_behind(public, reloader.public(), listening, stop.clone(), grace)),
+        tokio::spawn(serve_behind(ops, reloader.operations(), listening, stop.clone(), grace)),
         tokio::spawn(tend(reloader.sites(), Arc::clone(&backend), stop.clone())),
         tokio::spawn(sweep_on(Arc::clone(&backend), clock.clone(), stop.clone())),
         tokio::spawn(follow(store, stop.clone())),
@@ -173,11 +172,11 @@ fn open_tls(files: Option<&TlsFiles>) -> Result<Option<Tls>, TlsError> {
 }
 
 /// Serves, with what trusted proxies say believed.
-async fn serve_behind(proxies: Proxies, entrance: Entrance, service: impl Answers + Sync, limits: Limits, stop: CancellationToken, grace: Duration) {
-    if proxies.is_nobody() {
+async fn serve_behind(entrance: Entrance, service: impl Answers + Sync, limits: Limits, stop: CancellationToken, grace: Duration) {
+    if entrance.proxies().is_nobody() {
         serve(entrance, service, limits, stop, grace).await;
     } else {
-        let believing = from_fn_with_state((Arc::new(proxies), Turns::new()), peer::behind);
+        let believing = from_fn_with_state((Arc::new(entrance.proxies().clone()), Turns::new()), peer::behind);
         serve(entrance, Router::new().fallback_service(service).layer(believing), limits, stop, grace).await;
     }
 }
