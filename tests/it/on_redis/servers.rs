@@ -311,13 +311,18 @@ pub fn configured(options: &Options) -> config::Store {
 
 /// The store every server of the HTTP tests is to have in place of its own, where whoever runs them says so: `HELSEBRO_TEST_STORE=redis`.
 /// The directory tells stores apart, and is the same after a restart.
-#[expect(clippy::disallowed_methods, reason = "which store is tried comes from whoever runs the tests")]
 pub fn chosen(directory: &Path) -> Option<config::Store> {
-    if std::env::var("HELSEBRO_TEST_STORE").ok().as_deref() != Some("redis") {
+    if in_a_file() {
         return None;
     }
     let name: String = directory.display().to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let tail = name.len().saturating_sub(30);
     let options = options(alone().expect("HELSEBRO_TEST_REDIS names the server for HELSEBRO_TEST_STORE=redis").servers());
     Some(configured(&Options { prefix: format!("t-{}", &name[tail..]), ..options }))
+}
+
+/// Whether every server of the HTTP tests keeps its records in a file of its own, as it does unless somebody says otherwise.
+#[expect(clippy::disallowed_methods, reason = "which store is tried comes from whoever runs the tests")]
+pub fn in_a_file() -> bool {
+    std::env::var("HELSEBRO_TEST_STORE").ok().as_deref() != Some("redis")
 }
