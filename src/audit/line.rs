@@ -128,10 +128,10 @@ fn hashed(persons: &Persons, issuer: Option<&str>, person: &Person) -> String {
 /// A text that callers had a part in: not longer than need be, and without what could be the number of a person. What SMART scopes may carry
 /// as search parameters can be one.
 fn told(text: &str) -> String {
-    let text: String = text.chars().take(LONGEST_TEXT).collect();
+    let text = text.char_indices().nth(LONGEST_TEXT).map_or(text, |(end, _)| text.get(..end).unwrap_or_default());
     let mut out = String::with_capacity(text.len());
     let mut from = 0;
-    for number in numbers_in(&text) {
+    for number in numbers_in(text) {
         out.push_str(text.get(from..number.start).unwrap_or_default());
         out.push('#');
         from = number.end;

@@ -81,7 +81,7 @@ impl Engine {
             issued_token_type: None,
             refresh_token: None,
             id_token: None,
-            context: serde_json::Map::new(),
+            context: LaunchContext::default(),
         })
     }
 

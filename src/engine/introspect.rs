@@ -1,6 +1,6 @@
 //! Introspection. RFC 7662; SAL §5.6.
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
 
 use super::Engine;
 use super::issue::fhir_user_for;
@@ -8,12 +8,99 @@ use super::live::ActiveToken;
 use crate::audit::trail;
 use crate::domain::audit::Action;
 use crate::domain::client_auth::AuthenticatedClient;
+use crate::protocol::claims::{Actor, Confirmation};
 use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::dpop::{BEARER, DPOP, ShownToken};
 use crate::protocol::error::{Challenge, ErrorCode, OAuthError};
-use crate::protocol::scope::{Level, Scope};
+use crate::protocol::ids::{ClientId, Issuer, Subject, TokenId};
+use crate::protocol::launch::LaunchContext;
+use crate::protocol::scope::{Level, Scope, ScopeSet};
+use crate::time::UnixTime;
 
 /// Who may look, and at what.
+/// What is said of a token: that it is active, and what there is to know of it, or that it is not. RFC 7662 §2.2.
+pub struct Introspection(Option<Described>);
+
+/// An active token as one of those who may ask for it sees it.
+struct Described {
+    token: ActiveToken,
+    /// The grant behind it may be told of.
+    with_grant: bool,
+    fhir_user: Option<String>,
+}
+
+impl Introspection {
+    pub fn is_active(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+impl Serialize for Introspection {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Inactive {
+            active: bool,
+        }
+        match &self.0 {
+            None => Inactive { active: false }.serialize(to),
+            Some(described) => described.members().serialize(to),
+        }
+    }
+}
+
+/// The members of an answer about an active token. RFC 7662 §2.2, RFC 9449 §6.2, RFC 8693 §4.1; SAL §5.6.
+#[derive(Serialize)]
+struct Members<'a> {
+    active: bool,
+    scope: &'a ScopeSet,
+    client_id: &'a ClientId,
+    token_type: &'static str,
+    exp: UnixTime,
+    iat: UnixTime,
+    sub: &'a Subject,
+    aud: &'a str,
+    iss: &'a Issuer,
+    jti: &'a TokenId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<UnixTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(rename = "fhirUser", skip_serializing_if = "Option::is_none")]
+    fhir_user: Option<&'a str>,
+    #[serde(flatten)]
+    context: Option<&'a LaunchContext>,
+}
+
+impl Described {
+    fn members(&self) -> Members<'_> {
+        let claims = &*self.token.claims;
+        let grant = self.token.grant.as_deref();
+        let auth = grant.and_then(|grant| grant.auth.as_ref());
+        Members {
+            active: true,
+            scope: &claims.scope,
+            client_id: &claims.client_id,
+            token_type: if claims.cnf.is_some() { DPOP } else { BEARER },
+            exp: claims.exp,
+            iat: claims.iat,
+            sub: &claims.sub,
+            aud: &claims.aud,
+            iss: &claims.iss,
+            jti: &claims.jti,
+            cnf: claims.cnf.as_ref(),
+            act: claims.act.as_ref(),
+            auth_time: auth.map(|auth| auth.auth_time),
+            acr: auth.map(|auth| auth.acr.as_str()),
+            fhir_user: self.fhir_user.as_deref(),
+            context: grant.filter(|_| self.with_grant).map(|grant| &grant.context),
+        }
+    }
+}
+
 enum Caller {
     /// A confidential client: its own tokens, and those for the FHIR bases it serves.
     Client(AuthenticatedClient),
@@ -31,7 +118,7 @@ impl Engine {
         auth: Result<ClientAuth, OAuthError>,
         shown: Option<ShownToken<'_>>,
         token: Option<&str>,
-    ) -> Result<Map<String, Value>, OAuthError> {
+    ) -> Result<Introspection, OAuthError> {
         let caller = match shown {
             Some(shown) => Box::pin(self.by_token(shown)).await.map_err(|error| error.under(shown.scheme))?,
             None => {
@@ -44,8 +131,7 @@ impl Engine {
             }
         };
         let token = token.ok_or_else(|| OAuthError::invalid_request("token is missing"))?;
-        let inactive = || Map::from_iter([("active".to_owned(), Value::Bool(false))]);
-        let Some(active) = self.active(token).await? else { return Ok(inactive()) };
+        let Some(active) = self.active(token).await? else { return Ok(Introspection(None)) };
         let (may_see, serves) = match &caller {
             Caller::Bearer => (true, true),
             Caller::Client(client) => {
@@ -56,11 +142,11 @@ impl Engine {
             }
         };
         if may_see {
-            return Ok(self.described(&active, serves));
+            return Ok(Introspection(Some(self.described(active, serves))));
         }
         // What the caller is told is "inactive"; that it asked for what is none of its business is known here alone.
         trail::also_refused(Action::Introspect, "inactive", "the token is none of this caller's", |facts| facts.token = Some(active.claims.jti.clone()));
-        Ok(inactive())
+        Ok(Introspection(None))
     }
 
     async fn by_token(&self, shown: ShownToken<'_>) -> Result<Caller, OAuthError> {
@@ -77,47 +163,22 @@ impl Engine {
     }
 
     /// RFC 7662 §2.2 with SMART's members: the same names and values as in the token response. SAL-121…123.
-    fn described(&self, active: &ActiveToken, to_resource_server: bool) -> Map<String, Value> {
+    /// What somebody who may ask for it is told.
+    fn described(&self, active: ActiveToken, to_resource_server: bool) -> Described {
         let claims = &active.claims;
-        let mut members = Map::new();
-        members.insert("active".into(), Value::Bool(true));
-        members.insert("scope".into(), claims.scope.to_string().into());
-        members.insert("client_id".into(), claims.client_id.as_str().into());
-        // RFC 9449 §6.2.
-        members.insert("token_type".into(), if claims.cnf.is_some() { DPOP } else { BEARER }.into());
-        members.insert("exp".into(), claims.exp.0.into());
-        members.insert("iat".into(), claims.iat.0.into());
-        members.insert("sub".into(), claims.sub.as_str().into());
-        members.insert("aud".into(), claims.aud.as_str().into());
-        members.insert("iss".into(), claims.iss.as_str().into());
-        members.insert("jti".into(), claims.jti.as_str().into());
-        if let Some(cnf) = &claims.cnf {
-            members.insert("cnf".into(), json!(cnf));
-        }
-        if let Some(act) = &claims.act {
-            members.insert("act".into(), json!(act));
-        }
         let (Some(grant), Some(client)) = (&active.grant, &active.client) else {
             // A token of our own that acts for a person says for whom.
-            members.extend(claims.fhir_user.as_ref().map(|user| ("fhirUser".to_owned(), user.as_str().into())));
-            return members;
+            let fhir_user = claims.fhir_user.clone();
+            return Described { token: active, with_grant: false, fhir_user };
         };
-        if let Some(auth) = &grant.auth {
-            members.insert("auth_time".into(), auth.auth_time.0.into());
-            members.insert("acr".into(), auth.acr.as_str().into());
-        }
         // Ids of one FHIR server mean nothing, or somebody else, at another.
-        if self.rules.fhir.iter().any(|server| server.base.as_str() == claims.aud) && claims.aud != grant.base.as_str() {
-            return members;
+        if claims.aud != grant.base.as_str() && self.rules.fhir.iter().any(|server| server.base.as_str() == claims.aud) {
+            return Described { token: active, with_grant: false, fhir_user: None };
         }
         // A FHIR server cannot apply `user/` scopes without knowing the user.
         let needs_user = to_resource_server && claims.scope.has_level(Level::User);
-        if (grant.scopes.contains(&Scope::FhirUser) || needs_user)
-            && let Some(user) = fhir_user_for(grant, client)
-        {
-            members.insert("fhirUser".into(), user.into());
-        }
-        members.extend(grant.context.members());
-        members
+        let says_user = grant.scopes.contains(&Scope::FhirUser) || needs_user;
+        let fhir_user = says_user.then(|| fhir_user_for(grant, client)).flatten();
+        Described { token: active, with_grant: true, fhir_user }
     }
 }

@@ -159,7 +159,7 @@ impl Engine {
             refresh_token,
             issued_token_type: None,
             id_token,
-            context: grant.context.members(),
+            context: grant.context.clone(),
         })
     }
 
@@ -178,7 +178,7 @@ impl Engine {
         // OIDC Core §12.2: the same iss, sub, aud and auth_time, and no need of a nonce.
         let id_token = scopes.contains(&Scope::OpenId).then(|| self.id_token(grant, client, scopes, &access_token, (None, helseid), now)).transpose()?;
         let refresh_token = Some(self.refresh_token(grant, generation).print());
-        let context = if client.refresh_context { grant.context.members() } else { serde_json::Map::new() };
+        let context = if client.refresh_context { grant.context.clone() } else { LaunchContext::default() };
         Ok(TokenResponse {
             access_token,
             token_type: token_type(key),

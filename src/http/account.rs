@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
@@ -43,10 +44,10 @@ fn asked(app: &App, headers: &HeaderMap, id: &RequestId, query: Option<&str>) ->
 }
 
 pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    let asked = asked(&app, &headers, &id, request.uri().query());
+    let (Parts { headers, uri, .. }, body) = request.into_parts();
+    let asked = asked(&app, &headers, &id, uri.query());
     let browser = app.cookies.read(&headers);
-    let form = match request::form(request, app.limits.body).await {
+    let form = match request::form(&headers, body, app.limits.body).await {
         Ok(form) => form,
         Err(reason) => return unread(&app, &asked, &reason),
     };

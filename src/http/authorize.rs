@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
@@ -20,10 +21,10 @@ use crate::protocol::params::Params;
 const KEPT: &str = "kept";
 
 pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    let query = request.uri().query().unwrap_or_default();
+    let (Parts { headers, uri, method, .. }, _) = request.into_parts();
+    let query = uri.query().unwrap_or_default();
     let asked = Asked::new(&app, &headers, &id, None);
-    if request.method() == Method::HEAD {
+    if method == Method::HEAD {
         return no_look_ahead(&app, &asked);
     }
     if query.len() > app.limits.authorize {
@@ -45,8 +46,9 @@ pub async fn get(State(app): State<App>, Extension(id): Extension<RequestId>, re
 
 /// On POST only the body counts. The browser comes back by GET: another site's form is sent without our cookies.
 pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
-    let asked = Asked::new(&app, request.headers(), &id, None);
-    let params = match request::form(request, app.limits.authorize).await {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let asked = Asked::new(&app, &headers, &id, None);
+    let params = match request::form(&headers, body, app.limits.authorize).await {
         Ok(params) => params,
         Err(BodyError::TooLarge) => return trouble(&app, &asked, StatusCode::PAYLOAD_TOO_LARGE, Trouble::Request, "the form is too long".to_owned()),
         Err(BodyError::Encoded) => return trouble(&app, &asked, StatusCode::UNSUPPORTED_MEDIA_TYPE, Trouble::Request, "the form is compressed".to_owned()),

@@ -24,9 +24,7 @@ async fn pass(app: &App, row: &str, request: Request<Body>) -> Response {
     let Some(rest) = parts.uri.path().strip_prefix(&prefix) else {
         return TokenError(OAuthError::invalid_request("the path leaves the route")).into_response();
     };
-    let mut again = Request::new(body);
-    *again.headers_mut() = parts.headers.clone();
-    let body = match request::body(again, app.limits.body).await {
+    let body = match request::body(&parts.headers, body, app.limits.body).await {
         Ok(body) => body,
         Err(error) => return TokenError::from(error).into_response(),
     };

@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
@@ -67,10 +68,10 @@ pub async fn post(
     Extension(InPath(interaction)): Extension<InPath>,
     request: Request<Body>,
 ) -> Response {
-    let headers = request.headers().clone();
-    let query = request.uri().query().map(str::to_owned);
-    let asked = asked(&app, &headers, &id, None, query.as_deref());
-    let form = match request::form(request, app.limits.authorize).await {
+    let (Parts { headers, uri, .. }, body) = request.into_parts();
+    let query = uri.query();
+    let asked = asked(&app, &headers, &id, None, query);
+    let form = match request::form(&headers, body, app.limits.authorize).await {
         Ok(form) => form,
         Err(reason) => return unread(&app, &asked, &reason),
     };
@@ -87,7 +88,7 @@ pub async fn post(
     if !same(csrf.as_bytes(), pending.held.value.csrf.as_bytes()) {
         return guess::mark(trouble(&app, &asked, StatusCode::BAD_REQUEST, Trouble::Form, "the form's csrf value is not this interaction's".to_owned()), None);
     }
-    let asked = self::asked(&app, &headers, &id, pending.held.value.request.ui_locales.as_deref(), query.as_deref());
+    let asked = self::asked(&app, &headers, &id, pending.held.value.request.ui_locales.as_deref(), query);
     decide(&app, &asked, pending, &form).await
 }
 

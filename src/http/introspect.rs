@@ -3,16 +3,17 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Request;
-use serde_json::{Map, Value};
+use axum::http::request::Parts;
 
 use super::reply::{NoStore, TokenError};
 use super::{App, request};
+use crate::engine::introspect::Introspection;
 use crate::protocol::client_auth::ClientAuth;
 use crate::protocol::error::OAuthError;
 
-pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoStore<Map<String, Value>>, TokenError> {
-    let headers = request.headers().clone();
-    let params = request::form(request, app.limits.body).await?;
+pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoStore<Introspection>, TokenError> {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let params = request::form(&headers, body, app.limits.body).await?;
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }
@@ -23,6 +24,6 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Result<NoSt
         return Err(OAuthError::invalid_request("more than one way to authenticate").into());
     }
     let known = app.engine.introspect(auth, shown, params.get("token")).await?;
-    app.engine.metrics.introspected(known.get("active") == Some(&Value::Bool(true)));
+    app.engine.metrics.introspected(known.is_active());
     Ok(NoStore(known))
 }

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -57,12 +58,13 @@ pub async fn end_session(State(app): State<App>, request: Request<Body>) -> Resp
 /// Who calls, and what was sent. Authorization first: an anonymous caller learns nothing about bodies.
 async fn read(app: &App, path: &str, request: Request<Body>) -> Result<(std::sync::Arc<Client>, axum::body::Bytes), Response> {
     let refused = |error: OAuthError| TokenError(error).into_response();
-    let ehr = caller(app, path, request.headers()).await.map_err(refused)?;
-    let is_json = request::media_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let ehr = caller(app, path, &headers).await.map_err(refused)?;
+    let is_json = request::media_type(&headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
     if !is_json {
         return Err(wrong(StatusCode::BAD_REQUEST, "the body must be application/json", None));
     }
-    match request::body(request, app.limits.body).await {
+    match request::body(&headers, body, app.limits.body).await {
         Ok(body) => Ok((ehr, body)),
         Err(reason @ (BodyError::TooLarge | BodyError::NotAForm | BodyError::Encoded | BodyError::Broken(_))) => Err(TokenError::from(reason).into_response()),
     }

@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
@@ -26,14 +27,11 @@ const CONTINUED: &str = "continued";
 const CARRIED: &[&str] = &["id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales"];
 
 pub async fn any(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
+    let (Parts { headers, uri, method, .. }, body) = request.into_parts();
     let plain = Asked::new(&app, &headers, &id, None);
-    let is_post = request.method() == Method::POST;
-    let params = if is_post {
-        request::form(request, app.limits.authorize).await.ok()
-    } else {
-        Params::parse(request.uri().query().unwrap_or_default().as_bytes()).ok()
-    };
+    let is_post = method == Method::POST;
+    let params =
+        if is_post { request::form(&headers, body, app.limits.authorize).await.ok() } else { Params::parse(uri.query().unwrap_or_default().as_bytes()).ok() };
     let Some(params) = params.filter(|params| params.repeated().is_none()) else {
         return trouble(&app, &plain, StatusCode::BAD_REQUEST, Trouble::Request, "the logout request cannot be read".to_owned());
     };

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -12,8 +13,8 @@ use crate::engine::par::Taken;
 use crate::protocol::error::OAuthError;
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    match answer(&app, &headers, request).await {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    match answer(&app, &headers, body).await {
         Ok(Taken { client, request_uri, expires_in, nonce }) => {
             let note = LogNote { client: Some(client.id().clone()), ..LogNote::default() };
             let body = NoStore(json!({ "request_uri": request_uri.expose(), "expires_in": expires_in }));
@@ -25,9 +26,9 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
     }
 }
 
-async fn answer(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<Taken, TokenError> {
+async fn answer(app: &App, headers: &HeaderMap, body: Body) -> Result<Taken, TokenError> {
     // As long as one in a browser may be. RFC 9126 §2.3: 413 beyond.
-    let params = request::form(request, app.limits.authorize).await?;
+    let params = request::form(headers, body, app.limits.authorize).await?;
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }

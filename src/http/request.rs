@@ -1,7 +1,7 @@
 //! What is read of a request, and what is said when it cannot be read.
 
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, header};
+use axum::http::{HeaderMap, header};
 
 use crate::protocol::client_auth::{self, ClientAuth};
 use crate::protocol::dpop::{PROOF_HEADER, ProofHeader, ShownToken};
@@ -25,16 +25,16 @@ pub enum BodyError {
 ///
 /// # Errors
 /// [`BodyError::TooLarge`], or a connection that broke.
-pub async fn body(request: Request<Body>, limit: usize) -> Result<axum::body::Bytes, BodyError> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
+pub async fn body(headers: &HeaderMap, body: Body, limit: usize) -> Result<axum::body::Bytes, BodyError> {
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge);
     }
-    let encoded = request.headers().get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
         return Err(BodyError::Encoded);
     }
-    match axum::body::to_bytes(request.into_body(), limit.saturating_add(1)).await {
+    match axum::body::to_bytes(body, limit.saturating_add(1)).await {
         Ok(bytes) if bytes.len() <= limit => Ok(bytes),
         Ok(_) => Err(BodyError::TooLarge),
         Err(error) => {
@@ -55,12 +55,12 @@ pub async fn body(request: Request<Body>, limit: usize) -> Result<axum::body::By
 ///
 /// # Errors
 /// [`BodyError`]
-pub async fn form(request: Request<Body>, limit: usize) -> Result<Params, BodyError> {
-    let is_form = media_type(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+pub async fn form(headers: &HeaderMap, body: Body, limit: usize) -> Result<Params, BodyError> {
+    let is_form = media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
     if !is_form {
         return Err(BodyError::NotAForm);
     }
-    Params::parse(&body(request, limit).await?).map_err(|_| BodyError::Broken("the form cannot be read: not UTF-8, or too many parameters"))
+    Params::parse(&self::body(headers, body, limit).await?).map_err(|_| BodyError::Broken("the form cannot be read: not UTF-8, or too many parameters"))
 }
 
 /// The media type of a request, without its parameters.

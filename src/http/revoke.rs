@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -11,8 +12,8 @@ use crate::domain::client_auth::AuthenticatedClient;
 use crate::protocol::error::OAuthError;
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    match answer(&app, &headers, request).await {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    match answer(&app, &headers, body).await {
         Ok(client) => {
             let mut response = StatusCode::OK.into_response();
             no_store(response.headers_mut());
@@ -22,8 +23,8 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
     }
 }
 
-async fn answer(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<AuthenticatedClient, TokenError> {
-    let params = request::form(request, app.limits.body).await?;
+async fn answer(app: &App, headers: &HeaderMap, body: Body) -> Result<AuthenticatedClient, TokenError> {
+    let params = request::form(headers, body, app.limits.body).await?;
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }

@@ -3,6 +3,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
@@ -30,9 +31,9 @@ pub async fn get(
 
 /// The person was asked, and goes on or not.
 pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Extension(InPath(link)): Extension<InPath>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
+    let (Parts { headers, .. }, body) = request.into_parts();
     let asked = Asked::new(&app, &headers, &id, None);
-    let form = match request::form(request, app.limits.body).await {
+    let form = match request::form(&headers, body, app.limits.body).await {
         Ok(form) => form,
         Err(reason) => return unread(&app, &asked, &reason),
     };

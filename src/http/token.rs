@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::{IntoResponse, Response};
 
@@ -11,8 +12,8 @@ use crate::engine::token::Answered;
 use crate::protocol::error::OAuthError;
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
-    match answer(&app, &headers, request).await {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    match answer(&app, &headers, body).await {
         Ok(Answered { client, tokens, nonce }) => {
             let note = LogNote { client: Some(client.id().clone()), ..LogNote::default() };
             let mut response = noted(NoStore(tokens).into_response(), note);
@@ -23,8 +24,8 @@ pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
     }
 }
 
-async fn answer(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<Answered, TokenError> {
-    let params = request::form(request, app.limits.body).await?;
+async fn answer(app: &App, headers: &HeaderMap, body: Body) -> Result<Answered, TokenError> {
+    let params = request::form(headers, body, app.limits.body).await?;
     if params.repeated().is_some() {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }

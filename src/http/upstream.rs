@@ -4,6 +4,7 @@
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -99,7 +100,8 @@ pub(super) fn with_status(mut response: Response, said: Option<(StatusCode, &'st
 
 /// OIDC Back-Channel Logout §2.8: 200 when it is done, 400 when the token is none, and never kept.
 pub async fn logout(State(app): State<App>, request: Request<Body>) -> Response {
-    let form = match request::form(request, app.limits.body).await {
+    let (Parts { headers, .. }, body) = request.into_parts();
+    let form = match request::form(&headers, body, app.limits.body).await {
         Ok(form) => form,
         Err(reason) => return TokenError::from(reason).into_response(),
     };

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Request};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -24,20 +25,20 @@ pub async fn get(State(app): State<App>, method: Method, headers: HeaderMap) -> 
 }
 
 pub async fn post(State(app): State<App>, request: Request<Body>) -> Response {
-    let headers = request.headers().clone();
+    let (Parts { headers, .. }, body) = request.into_parts();
     let is_form = request::media_type(&headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
     if !is_form {
         return get(State(app), Method::POST, headers).await;
     }
-    let response = match posted(&app, &headers, request).await {
+    let response = match posted(&app, &headers, body).await {
         Ok(members) => NoStore(members).into_response(),
         Err(error) => error.into_response(),
     };
     cors::registered(&app, &headers, None, response).await
 }
 
-async fn posted(app: &App, headers: &HeaderMap, request: Request<Body>) -> Result<Map<String, Value>, TokenError> {
-    let params = request::form(request, app.limits.body).await?;
+async fn posted(app: &App, headers: &HeaderMap, body: Body) -> Result<Map<String, Value>, TokenError> {
+    let params = request::form(headers, body, app.limits.body).await?;
     if params.is_repeated("access_token") {
         return Err(OAuthError::invalid_request("a parameter was sent more than once").into());
     }

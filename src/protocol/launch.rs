@@ -25,16 +25,6 @@ pub struct LaunchContext {
     pub tenant: Option<String>,
 }
 
-impl LaunchContext {
-    /// The context as the members it is on the wire. SAL-071.
-    pub fn members(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(members)) => members,
-            _ => Map::new(),
-        }
-    }
-}
-
 /// One item of `fhirContext`. SAL-074…077.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -172,6 +162,6 @@ mod tests {
     #[test]
     fn the_members_are_those_of_the_wire() {
         let context = LaunchContext { patient: Some(FhirId::parse("p").unwrap()), need_patient_banner: Some(false), ..LaunchContext::default() };
-        assert_eq!(Value::Object(context.members()), json!({"patient": "p", "need_patient_banner": false}));
+        assert_eq!(serde_json::to_value(&context).unwrap(), json!({"patient": "p", "need_patient_banner": false}));
     }
 }

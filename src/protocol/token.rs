@@ -1,11 +1,11 @@
 //! The token endpoint's words. RFC 6749 §4–6; SAL §3.3–3.7.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::error::{ErrorCode, OAuthError};
 use super::exchange::{ExchangeRequest, TOKEN_EXCHANGE};
 use super::ids::GrantId;
+use super::launch::LaunchContext;
 use super::params::Params;
 use super::pkce::CodeVerifier;
 use super::scope::ScopeSet;
@@ -141,7 +141,7 @@ pub struct TokenResponse {
     pub id_token: Option<Secret<String>>,
     /// The launch context, as top-level members. SAL-071.
     #[serde(flatten)]
-    pub context: Map<String, Value>,
+    pub context: LaunchContext,
 }
 
 /// A secret that travels.

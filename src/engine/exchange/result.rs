@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Map;
-
 use super::super::issue::fhir_user_for;
 use super::own::audience_client;
 use super::{Basis, Engine, Failed};
@@ -64,7 +62,7 @@ impl Engine {
             issued_token_type: Some(permit.result.as_str()),
             refresh_token: None,
             id_token: None,
-            context: context.members(),
+            context: context.clone(),
         })
     }
 
@@ -105,7 +103,7 @@ impl Engine {
             issued_token_type: Some(permit.result.as_str()),
             refresh_token: None,
             id_token: None,
-            context: Map::new(),
+            context: LaunchContext::default(),
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::upstream_session::AccessError;
 use crate::jose::{SigningKey, UnverifiedJwt};
 use crate::protocol::dpop::{BEARER, DPOP};
 use crate::protocol::exchange::ExchangeRequest;
+use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Digest, Secret};
@@ -221,7 +222,7 @@ fn handed(permitted: &Permit<'_>, got: Tokens, now: crate::time::UnixTime) -> To
         issued_token_type: Some(permitted.result.as_str()),
         refresh_token: None,
         id_token: None,
-        context: serde_json::Map::new(),
+        context: LaunchContext::default(),
     }
 }
 
