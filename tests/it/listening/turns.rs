@@ -88,3 +88,12 @@ fn behind_a_proxy_a_network_is_that_of_who_asks() {
     eprintln!("behind a proxy: {others}");
     assert!(others < FLOOD / 2, "{others} answers of the flood for each of somebody else's");
 }
+
+#[test]
+fn behind_a_proxy_nobody_gets_out_of_turns_by_what_cannot_be_read() {
+    let proxy = [127, 0, 0, 1];
+    let trusted = "trusted_proxies = [\"127.0.0.1\"]\nforwarded_header = \"forwarded\"";
+    let others = on_one_thread(between((proxy, "Forwarded: for=1.1.1.1;for=2\r\n"), (proxy, "Forwarded: for=192.0.2.3\r\n"), trusted));
+    eprintln!("behind a proxy, unreadable: {others}");
+    assert!(others < FLOOD / 2, "{others} answers of the flood for each of somebody else's");
+}
