@@ -231,7 +231,7 @@ impl Backend for Embedded {
 
     fn about(&self) -> About {
         let file_bytes = std::fs::metadata(&self.shared.path).ok().map(|file| file.len());
-        About { kind: Some("embedded"), format: Some(disk::FORMAT), file_bytes }
+        About { kind: Some("embedded"), format: disk::format_of(&self.shared.path).ok(), file_bytes }
     }
 
     async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
