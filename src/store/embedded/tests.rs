@@ -13,6 +13,7 @@ use super::disk::{Disk, Medium, StoreFile, database};
 use super::layout::{expiry_key, split_expiry};
 use super::*;
 use crate::store::check;
+use crate::store::survey::Walk;
 
 const WELL: u8 = 0;
 const NO_ROOM: u8 = 1;
@@ -232,14 +233,22 @@ async fn closing_finishes_what_was_asked_before_and_refuses_the_rest() {
 
 /// A file as the first format had it: the bytes of its records as they are.
 fn first_format(path: &Path, id: &str, bytes: &[u8]) {
+    put_as_it_is(path, id, bytes);
+    set_format(path, 1);
+}
+
+/// These bytes, packed or not.
+fn put_as_it_is(path: &Path, id: &str, bytes: &[u8]) {
+    put_value(path, id, &[&7_u64.to_be_bytes()[..], &i64::MAX.to_be_bytes(), bytes].concat());
+}
+
+fn put_value(path: &Path, id: &str, value: &[u8]) {
     let file = StoreFile::new(path, Durability::PowerLoss);
     let database = file.open().unwrap();
     let write = database.begin_write().unwrap();
-    let value = [&7_u64.to_be_bytes()[..], &i64::MAX.to_be_bytes(), bytes].concat();
-    write.open_table(RECORDS).unwrap().insert(record_key(&key(id)).as_slice(), value.as_slice()).unwrap();
+    write.open_table(RECORDS).unwrap().insert(record_key(&key(id)).as_slice(), value).unwrap();
     write.commit().unwrap();
     database.close().unwrap();
-    set_format(path, 1);
 }
 
 const FORMAT_AT: u64 = 16;
@@ -319,6 +328,36 @@ async fn a_damaged_file_of_the_first_format_is_left_as_it_was() {
     std::fs::write(&path, &bytes).unwrap();
     assert!(matches!(Embedded::open(&path, Durability::PowerLoss), Err(StoreError::Corrupt(_))));
     assert!(std::fs::read(&path).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn one_record_that_cannot_be_read_is_named_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    put_as_it_is(&path, "a", b"\x01not a grant");
+    put_as_it_is(&path, "b", &[0, 1, 0, 0, 0, 9, 0]);
+    put_as_it_is(&path, "c", b"\x01not a grant");
+    put_value(&path, "d", b"short");
+    let store = Embedded::open(&path, Durability::PowerLoss).unwrap();
+    let said = |found: Result<Vec<(Key, Record)>, StoreError>| found.unwrap_err().to_string();
+    let unpacks = "the store is damaged: grant b of a: a record does not unpack; ";
+    assert!(said(store.list(&Space::from("a"), Kind::Grant, None, 10).await).starts_with(unpacks));
+    assert!(said(Walk::new(&store, &[Space::from("a")]).next().await).starts_with(unpacks), "an export leaves nothing out");
+    assert!(store.read_many(&[key("a"), key("b")]).await.unwrap_err().to_string().starts_with(unpacks));
+    assert!(store.read_many(&[key("a")]).await.unwrap().remove(0).is_some());
+    let report = check::check(&store, &[], UnixTime(0), |_, _| None).await.unwrap();
+    let found: Vec<String> = report.findings.iter().map(|finding| format!("{} {} {}", finding.kind.unwrap(), finding.id, finding.what)).collect();
+    assert_eq!(
+        found,
+        [
+            "grant a a record of kind grant, format 1, cannot be understood",
+            "grant b a record does not unpack",
+            "grant c a record of kind grant, format 1, cannot be understood",
+            "grant d a record is cut short",
+        ]
+    );
+    assert_eq!(report.records, 4);
+    store.close().await.unwrap();
 }
 
 #[test]
