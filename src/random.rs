@@ -20,9 +20,18 @@ pub trait Random: Send + Sync + 'static {
     fn id(&self) -> String {
         let mut bytes = [0u8; 16];
         self.fill(&mut bytes);
-        let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("half a byte is one digit");
-        bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        hexadecimal(&bytes)
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' - 10 + half });
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// The operating system's randomness, through aws-lc-rs.
@@ -34,6 +43,22 @@ impl Random for SystemRandom {
     /// When the operating system has no randomness to give: nothing secure can be done then.
     fn fill(&self, into: &mut [u8]) {
         aws_lc_rs::rand::fill(into).expect("the operating system gives random bytes");
+    }
+
+    /// Drawn some at a time: they need not be secret, every request has one, and most of what drawing costs is the same for few bytes and for many.
+    fn id(&self) -> String {
+        thread_local! {
+            static DRAWN: std::cell::RefCell<Vec<[u8; 16]>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        DRAWN.with_borrow_mut(|drawn| {
+            let bytes = drawn.pop().unwrap_or_else(|| {
+                let mut many = [0; 16 * 32];
+                self.fill(&mut many);
+                drawn.extend(many.as_chunks::<16>().0);
+                drawn.pop().expect("it was filled a moment ago")
+            });
+            hexadecimal(&bytes)
+        })
     }
 }
 

@@ -1,21 +1,19 @@
 //! `{issuer}/gateway/{row}/…`: the proxy route of exchanges that deliver by gateway. `reference/helseid.md` §6.4.
 
+use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Request;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
+use super::page::InPath;
 use super::reply::TokenError;
 use super::request;
 use crate::engine::gateway::GatewayRequest;
 use crate::protocol::error::OAuthError;
 
-pub async fn root(State(app): State<App>, Path(row): Path<String>, request: Request<Body>) -> Response {
-    pass(&app, &row, request).await
-}
-
-pub async fn below(State(app): State<App>, Path((row, _)): Path<(String, String)>, request: Request<Body>) -> Response {
+pub async fn any(State(app): State<App>, Extension(InPath(row)): Extension<InPath>, request: Request<Body>) -> Response {
     pass(&app, &row, request).await
 }
 

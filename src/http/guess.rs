@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::Response;
 
 use super::App;
@@ -28,10 +27,10 @@ pub fn mark(mut response: Response, named: Option<ClientId>) -> Response {
 }
 
 /// What comes of a request to an issuer, once its failures are counted.
-pub async fn counted(app: &App, id: &str, request: Request, next: Next) -> Response {
+pub async fn counted<S: Future<Output = Response>>(app: &App, id: &RequestId, request: Request, serve: impl FnOnce(Request) -> S) -> Response {
     let from = peer::network(request.extensions());
     let lang = request.headers().get(header::ACCEPT_LANGUAGE).cloned();
-    let response = next.run(request).await;
+    let response = serve(request).await;
     let Some(guessed) = guessed(&response) else { return response };
     // Boxed: hardly any request comes here, and every one would keep room for it.
     match Box::pin(over(&app.engine, guessed, from)).await {
@@ -39,7 +38,7 @@ pub async fn counted(app: &App, id: &str, request: Request, next: Next) -> Respo
         // The app is not told by way of the browser: who guesses there is the browser's user.
         Some(wait) if response.status().is_redirection() => {
             let headers: HeaderMap = lang.map(|lang| (header::ACCEPT_LANGUAGE, lang)).into_iter().collect();
-            let asked = Asked::new(app, &headers, &RequestId(id.to_owned()), None);
+            let asked = Asked::new(app, &headers, id, None);
             refuse(trouble(app, &asked, StatusCode::TOO_MANY_REQUESTS, Trouble::TooMany, "too many failures from there".to_owned()), wait)
         }
         Some(wait) => refuse(response, wait),

@@ -2,13 +2,12 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::Response;
 
 use super::authorize::follow;
-use super::page::{Asked, RequestId, Trouble, app_line, in_path, show, show_by_upstream, stopped, trouble, unread};
+use super::page::{Asked, InPath, RequestId, Trouble, app_line, show, show_by_upstream, stopped, trouble, unread};
 use super::pages::{
     Choice, ConsentPage, EncounterChoice, EncounterPickerPage, Form, LangSwitch, LoginPage, PatientChoice, PatientLine, PatientPickerPage, PatientSearch,
     Person, UpstreamPlace, ask_groups, decision, field,
@@ -37,11 +36,10 @@ const SHOWN: usize = 20;
 pub async fn get(
     State(app): State<App>,
     Extension(id): Extension<RequestId>,
-    interaction: Result<Path<String>, PathRejection>,
+    Extension(InPath(interaction)): Extension<InPath>,
     headers: HeaderMap,
     request: Request<Body>,
 ) -> Response {
-    let interaction = in_path(interaction);
     let asked = asked(&app, &headers, &id, None, request.uri().query());
     let pending = match app.engine.pending(&interaction, &app.cookies.read(&headers)).await {
         Ok(pending) => pending,
@@ -66,11 +64,10 @@ fn asked(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str
 pub async fn post(
     State(app): State<App>,
     Extension(id): Extension<RequestId>,
-    interaction: Result<Path<String>, PathRejection>,
+    Extension(InPath(interaction)): Extension<InPath>,
     request: Request<Body>,
 ) -> Response {
     let headers = request.headers().clone();
-    let interaction = in_path(interaction);
     let query = request.uri().query().map(str::to_owned);
     let asked = asked(&app, &headers, &id, None, query.as_deref());
     let form = match request::form(request, app.limits.authorize).await {

@@ -1,17 +1,18 @@
 //! The public face: extract, call one engine method, render. RFC 6749, OIDC Core, SMART App Launch 2.2.
 
 mod account;
+mod around;
 mod audit;
 mod authorize;
 pub mod cookies;
 mod cors;
 mod discovery;
+mod endpoint;
 mod gateway;
 mod guess;
 mod interaction;
 mod introspect;
 mod launches;
-mod layer;
 mod logout;
 pub mod ops;
 mod page;

@@ -1,7 +1,5 @@
 //! Putting pages on the wire: status, language, headers, and the ones that say what went wrong.
 
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -14,10 +12,25 @@ use crate::domain::client::Client;
 use crate::engine::authorize::Stop;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::lang::Lang;
+use crate::random::{Random as _, SystemRandom};
 
-/// The request's id, put there by the outermost layer. Support asks for it.
+/// The request's id, put there before anything else. Support asks for it.
 #[derive(Clone, Debug)]
-pub struct RequestId(pub String);
+pub struct RequestId(pub HeaderValue);
+
+impl RequestId {
+    pub fn fresh() -> Self {
+        Self(HeaderValue::try_from(SystemRandom.id()).expect("hexadecimal is visible ASCII"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// The variable part of a request's path, decoded; empty, which names nothing, where it cannot be.
+#[derive(Clone, Debug)]
+pub struct InPath(pub String);
 
 /// What a page needs to know of the request it answers.
 #[derive(Clone, Debug)]
@@ -31,7 +44,7 @@ pub struct Asked {
 impl Asked {
     pub fn new(app: &App, headers: &HeaderMap, id: &RequestId, ui_locales: Option<&str>) -> Self {
         let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-        Self { lang: Lang::choose(ui_locales, accepted, app.engine.rules.default_lang), switched: false, reference: id.0.clone() }
+        Self { lang: Lang::choose(ui_locales, accepted, app.engine.rules.default_lang), switched: false, reference: id.as_str().to_owned() }
     }
 }
 
@@ -129,11 +142,6 @@ pub fn trouble(app: &App, asked: &Asked, status: StatusCode, what: Trouble, reas
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     }
     noted(response, LogNote { client: None, error: Some("page"), reason: Some(reason) })
-}
-
-/// The variable part of a path; one that cannot be read names nothing.
-pub fn in_path(part: Result<Path<String>, PathRejection>) -> String {
-    part.map(|Path(text)| text).unwrap_or_default()
 }
 
 /// A form that could not be read. RFC 9110 §15.5.14 for one that is too long.

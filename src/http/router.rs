@@ -10,20 +10,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, MethodRouter, get, on, post};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
-use tower::{Service, ServiceExt as _};
+use tower::Service;
 
-use super::layer::{Outer, around, outside};
-use super::page::{Asked, RequestId, Trouble, trouble};
+use super::around::{around, outside};
+use super::endpoint::{Endpoint, Methods, any, get, on, post};
+use super::page::{Asked, InPath, RequestId, Trouble, trouble};
 use super::pages::{STYLESHEET, STYLESHEET_PATH};
 use super::reply::NoStore;
 use super::{
@@ -31,28 +31,49 @@ use super::{
 };
 use crate::domain::upstream::{CALLBACK_PATH, LOGOUT_PATH};
 use crate::engine::par::PUSH_PATH;
-use crate::engine::reached;
 use crate::protocol::internal_url::InternalUrl;
 
 /// The longest path, in bytes: handles and ids are some hundred. Queries have their limit at the authorization endpoint.
 const LONGEST_PATH: usize = 4096;
 
 /// The methods a gateway passes on: those of HTTP APIs. RFC 9110 §9.3, RFC 5789.
-const PASSED_ON: MethodFilter =
-    MethodFilter::GET.or(MethodFilter::HEAD).or(MethodFilter::POST).or(MethodFilter::PUT).or(MethodFilter::PATCH).or(MethodFilter::DELETE);
+const PASSED_ON: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// What one path is answered by, before it is known for whom.
+type Line = (String, Methods);
 
 /// One host, as it is served.
-#[derive(Clone)]
 struct Place {
-    router: Router,
     /// Under this name nobody is to come in the clear.
     https: bool,
+    /// From the head of a request to the end of its answer.
+    request_timeout: Duration,
+    paths: matchit::Router<Endpoint>,
+    /// Of every other path.
+    missing: Endpoint,
+}
+
+impl Place {
+    async fn answer(&self, mut request: Request) -> Response {
+        let (endpoint, part) = match self.paths.at(request.uri().path()) {
+            Ok(found) => (found.value, found.params.iter().next().map(|(_, part)| decoded(part))),
+            Err(_) => (&self.missing, None),
+        };
+        if let Some(part) = part {
+            request.extensions_mut().insert(InPath(part));
+        }
+        around(endpoint, self.https, self.request_timeout, request).await
+    }
+}
+
+fn decoded(part: &str) -> String {
+    percent_decode_str(part).decode_utf8().unwrap_or_default().into_owned()
 }
 
 /// The routes of one issuer, under its path. RFC 8414 §3.1 puts the well-known name between host and path; OpenID Connect Discovery §4
 /// puts it behind; an issuer with a path answers at both.
-fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
-    let open = |handler: MethodRouter<App>| handler.options(cors::preflight_any);
+fn routes(app: &App) -> Vec<Line> {
+    let open = |methods: Methods| methods.options(cors::preflight_any);
     let under = |path: &str| format!("{}{path}", app.path);
     let mut table = backend_routes(app);
     table.extend([
@@ -80,8 +101,8 @@ fn routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
 }
 
 /// Those of them that one server asks of another: no page, no cookie. They are all there is under an internal URL.
-fn backend_routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
-    let open = |handler: MethodRouter<App>| handler.options(cors::preflight_any);
+fn backend_routes(app: &App) -> Vec<Line> {
+    let open = |methods: Methods| methods.options(cors::preflight_any);
     let under = |path: &str| format!("{}{path}", app.path);
     let mut table = vec![
         (under(PUSH_PATH), post(par::post).options(par::preflight)),
@@ -98,8 +119,8 @@ fn backend_routes(app: &App) -> Vec<(String, MethodRouter<App>)> {
         (under("/.well-known/smart-configuration"), open(get(discovery::smart))),
     ];
     if app.engine.rules.exchange.iter().any(|row| row.gateway.is_some()) {
-        table.push((under("/gateway/{row}"), on(PASSED_ON, gateway::root)));
-        table.push((under("/gateway/{row}/{*rest}"), on(PASSED_ON, gateway::below)));
+        table.push((under("/gateway/{row}"), on(&PASSED_ON, gateway::any)));
+        table.push((under("/gateway/{row}/{*rest}"), on(&PASSED_ON, gateway::any)));
     }
     if !app.path.is_empty() {
         table.push((format!("/.well-known/oauth-authorization-server{}", app.path), open(get(discovery::metadata))));
@@ -121,7 +142,7 @@ pub fn service(sites: &[Arc<Site>], request_timeout: Duration) -> Front {
 }
 
 /// The issuers of a process by their hosts. A request is served by those that stood there when its head was read.
-pub struct Issuers(BTreeMap<String, Place>);
+pub struct Issuers(BTreeMap<String, Arc<Place>>);
 
 /// The service of whatever issuers stand there at the time.
 #[derive(Clone)]
@@ -143,84 +164,84 @@ impl Service<Request> for Front {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let routes = match routes_for(&self.0.load(), &request) {
-            Ok(routes) => routes,
-            Err(answer) => return Box::pin(ready(Ok(answer))),
+        let is_head = *request.method() == Method::HEAD;
+        let finished = move |response: Response| if is_head { without_body(response) } else { response };
+        let place = match place_of(&self.0.load(), &request) {
+            Ok(place) => place,
+            Err(answer) => return Box::pin(ready(Ok(finished(answer)))),
         };
         // A bug in one request is an error of that request, not of the server. Nothing that a request leaves half done is seen by another: what they
         // share is changed in single steps.
-        let answered = AssertUnwindSafe(routes.oneshot(request)).catch_unwind();
-        Box::pin(answered.map(|answered| Ok(answered.map_or_else(|_panicked| panicked(), |Ok(answer)| answer))))
+        let answered = AssertUnwindSafe(async move { place.answer(request).await }).catch_unwind();
+        Box::pin(answered.map(move |answered| Ok(finished(answered.unwrap_or_else(|_panicked| panicked())))))
     }
+}
+
+/// What HEAD is answered: the head alone, with the length of what GET would bring. RFC 9110 §9.3.2.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = axum::body::HttpBody::size_hint(&body).exact()
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
+        && parts.status != StatusCode::NO_CONTENT
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// The issuers as they are served; see [`service`].
 pub fn issuers(sites: &[Arc<Site>], request_timeout: Duration) -> Issuers {
-    let mut by_authority: BTreeMap<String, Router> = BTreeMap::new();
+    let mut by_authority: BTreeMap<String, Vec<&App>> = BTreeMap::new();
     for site in sites {
-        let mut router: Router<App> = Router::new();
-        for (path, handler) in routes(site) {
-            router = router.route(&path, handler.fallback(method_not_allowed));
-        }
-        let authority = site.engine.rules.issuer.authority();
-        let merged = by_authority.remove(&authority).unwrap_or_default().merge(router.with_state(Arc::clone(site)));
-        by_authority.insert(authority, merged);
+        by_authority.entry(site.engine.rules.issuer.authority()).or_default().push(site);
     }
-    let mut places: BTreeMap<String, Place> = by_authority
-        .into_iter()
-        .map(|(authority, router)| {
-            let here: Vec<App> = sites.iter().filter(|site| site.engine.rules.issuer.authority() == authority).cloned().collect();
-            let https = here.first().is_some_and(|site| site.engine.rules.issuer.as_str().starts_with("https:"));
-            let router = router.route(STYLESHEET_PATH, get(stylesheet)).route("/favicon.ico", get(no_icon));
-            let router = match here.first().cloned() {
-                Some(site) => router.fallback(move |request: Request| not_found(Arc::clone(&site), request)),
-                None => router,
-            };
-            (authority, place(router, https, here, request_timeout))
-        })
-        .collect();
+    let served = |(authority, here): (String, Vec<&App>)| {
+        let first = here.first().copied()?;
+        let mut paths = matchit::Router::new();
+        for site in &here {
+            insert(&mut paths, site, routes(site), None);
+        }
+        insert(&mut paths, first, vec![(STYLESHEET_PATH.to_owned(), get(stylesheet)), ("/favicon.ico".to_owned(), get(no_icon))], None);
+        let https = first.engine.rules.issuer.as_str().starts_with("https:");
+        Some((authority, Arc::new(Place { https, request_timeout, paths, missing: Endpoint::new(first, "-", any(not_found), None) })))
+    };
+    let mut places: BTreeMap<String, Arc<Place>> = by_authority.into_iter().filter_map(served).collect();
     // The configuration sees to it that no two names meet.
     places.extend(inside(sites, request_timeout));
     Issuers(places)
 }
 
 /// The internal URLs, by host.
-fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Place> {
-    let mut hosts: BTreeMap<String, (Router, bool, Vec<App>)> = BTreeMap::new();
+fn inside(sites: &[App], request_timeout: Duration) -> BTreeMap<String, Arc<Place>> {
+    let mut hosts: BTreeMap<String, Place> = BTreeMap::new();
     for site in sites {
         for url in &site.engine.rules.internal_urls {
-            let mut router: Router<App> = Router::new();
-            for (path, handler) in backend_routes(site) {
-                router = router.route(&path, handler.fallback(method_not_allowed));
-            }
-            let router = router.layer(from_fn_with_state(url.clone(), by_internal_url));
-            let (merged, _, here) = hosts.entry(url.authority()).or_insert_with(|| (Router::new(), url.is_https(), Vec::new()));
-            *merged = std::mem::take(merged).merge(router.with_state(Arc::clone(site)));
-            here.push(Arc::clone(site));
+            let place = hosts.entry(url.authority()).or_insert_with(|| Place {
+                https: url.is_https(),
+                request_timeout,
+                paths: matchit::Router::new(),
+                missing: Endpoint::new(site, "-", any(not_found_inside), None),
+            });
+            insert(&mut place.paths, site, backend_routes(site), Some(url));
         }
     }
-    let served = |(authority, (router, https, here)): (String, (Router, bool, Vec<App>))| {
-        (authority, place(router.fallback(not_found_inside), https, here, request_timeout))
-    };
-    hosts.into_iter().map(served).collect()
+    hosts.into_iter().map(|(authority, place)| (authority, Arc::new(place))).collect()
 }
 
-/// What every request to a host goes through, whoever's route it is.
-fn place(router: Router, https: bool, mut here: Vec<App>, request_timeout: Duration) -> Place {
-    here.sort_by_key(|site| std::cmp::Reverse(site.path.len()));
-    let outer = Outer { https, sites: here.into(), request_timeout };
-    Place { router: router.layer(from_fn_with_state(outer, around)), https }
+fn insert(paths: &mut matchit::Router<Endpoint>, site: &App, table: Vec<Line>, internal: Option<&InternalUrl>) {
+    for (path, methods) in table {
+        if let Err(conflict) = paths.insert(path.clone(), Endpoint::new(site, &path, methods, internal)) {
+            // The configuration refuses what would lead here.
+            tracing::error!(path, %conflict, "a path is another's already; the first one has it");
+        }
+    }
 }
 
-async fn by_internal_url(State(url): State<InternalUrl>, request: Request, next: Next) -> Response {
-    reached::by(url, next.run(request)).await
-}
-
-/// The routes of the issuer a request is for; or the answer where there are none.
+/// The host a request is for; or the answer where there is none.
 ///
 /// The answer is made here, before anything of the request is waited for.
 #[expect(clippy::result_large_err, reason = "an answer is what it is")]
-fn routes_for(Issuers(places): &Issuers, request: &Request) -> Result<Router, Response> {
+fn place_of(Issuers(places): &Issuers, request: &Request) -> Result<Arc<Place>, Response> {
     // RFC 9112 §3.2: two hosts are none.
     if request.headers().get_all(header::HOST).iter().count() > 1 {
         return Err(outside(unreadable("more than one Host")));
@@ -252,7 +273,7 @@ fn routes_for(Issuers(places): &Issuers, request: &Request) -> Result<Router, Re
         Some(place) if place.https && peer::is_in_the_clear(request.extensions()) => {
             Err(misdirected("this is served over https alone, and came over http to the proxy"))
         }
-        Some(place) => Ok(place.router.clone()),
+        Some(place) => Ok(Arc::clone(place)),
         None => Err(misdirected("no issuer of this server has that host")),
     }
 }
@@ -277,13 +298,7 @@ async fn not_found_inside() -> Response {
     (StatusCode::NOT_FOUND, NoStore(json!({ "error": "invalid_request", "error_description": why }))).into_response()
 }
 
-async fn method_not_allowed() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, NoStore(json!({ "error": "invalid_request", "error_description": "this endpoint does not take that method" })))
-        .into_response()
-}
-
-async fn not_found(app: App, request: Request<Body>) -> Response {
-    let id = request.extensions().get::<RequestId>().cloned().unwrap_or(RequestId(String::new()));
+async fn not_found(State(app): State<App>, Extension(id): Extension<RequestId>, request: Request) -> Response {
     let asked = Asked::new(&app, request.headers(), &id, None);
     trouble(&app, &asked, StatusCode::NOT_FOUND, Trouble::NotFound, "no such route".to_owned())
 }

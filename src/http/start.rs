@@ -2,12 +2,11 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 
-use super::page::{Asked, RequestId, Trouble, app_line, in_path, no_look_ahead, show_by_upstream, trouble, unread};
+use super::page::{Asked, InPath, RequestId, Trouble, app_line, no_look_ahead, show_by_upstream, trouble, unread};
 use super::pages::{ConfirmUserPage, Form, LangSwitch, Person, decision, field};
 use super::reply::{append, see_other};
 use super::{App, guess, request};
@@ -18,11 +17,10 @@ use crate::secret::same;
 pub async fn get(
     State(app): State<App>,
     Extension(id): Extension<RequestId>,
-    link: Result<Path<String>, PathRejection>,
+    Extension(InPath(link)): Extension<InPath>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let link = in_path(link);
     let asked = Asked::new(&app, &headers, &id, None);
     if method == Method::HEAD {
         return no_look_ahead(&app, &asked);
@@ -31,8 +29,7 @@ pub async fn get(
 }
 
 /// The person was asked, and goes on or not.
-pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, link: Result<Path<String>, PathRejection>, request: Request<Body>) -> Response {
-    let link = in_path(link);
+pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, Extension(InPath(link)): Extension<InPath>, request: Request<Body>) -> Response {
     let headers = request.headers().clone();
     let asked = Asked::new(&app, &headers, &id, None);
     let form = match request::form(request, app.limits.body).await {

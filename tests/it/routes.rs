@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Version};
 use helsebro::app::open::open;
 use helsebro::config::{self, SystemEnvironment, Text};
 use helsebro::http::{HttpLimits, Site, router};
@@ -14,6 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tower::ServiceExt as _;
 
 use crate::world::{Bare, Reply};
 
@@ -91,22 +95,21 @@ async fn send(world: &Bare, method: &str, path: &str, headers: &[(&str, &str)], 
     Reply::of(request.send().await.unwrap()).await
 }
 
-/// The table of the router itself.
-async fn paths(world: &Bare) -> Vec<String> {
+/// An issuer that is not served yet.
+async fn site(world: &Bare) -> Arc<Site> {
     let data = tempfile::tempdir().unwrap();
     let environment = SystemEnvironment::relative_to(data.path());
     let text = text(&world.origin, data.path());
     let checked = config::check(Text { file: "test", text: &text, environment: &environment }, &[]).unwrap_or_else(|found| panic!("{found}"));
     let opened = open(&checked.config, Arc::new(FixedClock::at(UnixTime(0))), Arc::new(SystemRandom)).await.unwrap();
-    let site = Site::new(opened.engines.into_iter().next().unwrap(), HttpLimits { body: 1024, authorize: 1024 });
-    router::paths(&Arc::new(site))
+    Arc::new(Site::new(opened.engines.into_iter().next().unwrap(), HttpLimits { body: 1024, authorize: 1024 }))
 }
 
 #[tokio::test]
 async fn every_route_has_an_answer_for_somebody_without_credentials() {
     let world = Bare::start(text).await;
     let expected: BTreeMap<&str, (Option<u16>, Option<u16>)> = EXPECTED.iter().map(|(path, get, post)| (*path, (*get, *post))).collect();
-    let mut known: Vec<String> = paths(&world).await;
+    let mut known: Vec<String> = router::paths(&site(&world).await);
     known.sort();
     assert_eq!(
         known.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -134,6 +137,34 @@ async fn every_route_has_an_answer_for_somebody_without_credentials() {
             let open = template.contains("well-known") || template.ends_with("/jwks") || template.ends_with("/openapi.json");
             assert_eq!(reply.header("cache-control").unwrap().contains("no-store"), !(open && status.is_some()), "{method} {template}");
         }
+    }
+    world.stop().await;
+}
+
+/// HTTP/1.1 leaves a body out by itself; HTTP/2 sends what it is given.
+#[tokio::test]
+async fn what_head_is_answered_has_no_body_and_its_length() {
+    let world = Bare::start(text).await;
+    let service = router::service(&[site(&world).await], Duration::from_secs(30));
+    let host = world.origin.strip_prefix("http://").unwrap();
+    let long = format!("http://{host}/{}", "x".repeat(5000));
+    for (url, status) in [
+        (format!("http://{host}/a/jwks").as_str(), 200),
+        (format!("http://{host}/a/token").as_str(), 405),
+        (format!("http://{host}/nothing").as_str(), 404),
+        ("http://evil.example/a/jwks", 421),
+        (long.as_str(), 414),
+    ] {
+        let asked = async |method: &str| {
+            let request = Request::builder().method(method).uri(url).version(Version::HTTP_2).body(Body::empty()).unwrap();
+            let answer = service.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{method} {url}");
+            let length = answer.headers().get("content-length").map(|length| length.to_str().unwrap().parse::<usize>().unwrap());
+            (length, to_bytes(answer.into_body(), 1 << 20).await.unwrap().len())
+        };
+        let ((_, whole), (length, nothing)) = (asked("GET").await, asked("HEAD").await);
+        assert_eq!((length, nothing), (Some(whole), 0), "{url}");
+        assert!(whole > 0, "{url}");
     }
     world.stop().await;
 }
