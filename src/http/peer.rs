@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::task::yield_now;
 
 use crate::listen::turns::Turns;
 use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
@@ -57,7 +58,12 @@ pub async fn behind(State((proxies, turns)): State<(Arc<Proxies>, Arc<Turns>)>, 
     }
     // Whatever it says, and whether or not that can be read: its connection has no turns, and who asks may have written some of it.
     let network = network(request.extensions());
-    turns.by(network, next.run(request)).await
+    let counted = async {
+        // Once beside the others before anything is computed: what is answered in one step would never be one of many.
+        yield_now().await;
+        next.run(request).await
+    };
+    turns.by(network, counted).await
 }
 
 /// Whether a request comes from a proxy that is believed. What that says is noted then, where it can be read.
