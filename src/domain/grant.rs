@@ -210,8 +210,9 @@ impl Grant {
     /// Redeems the code, once. RFC 6749 §4.1.3, §10.5; RFC 7636 §4.6; DESIGN §3, Code replay.
     ///
     /// # Errors
-    /// [`Refused`]: another client's code is left untouched, an own one with a wrong verifier is burnt, an own one used
-    /// before ends the grant, except within the replay window and where the client is registered to be refused only.
+    /// [`Refused`]: another client's code is left untouched, an own one with a wrong verifier is burnt. An own one used before ends the grant (RFC 6749
+    /// §4.1.2): under `fapi2` at once, elsewhere after the replay window, within which it is an answer that was lost and only refused. It ends nothing, under
+    /// whichever profile, where the client is registered to be refused only.
     pub fn redeem(&self, client: &Client, ask: &Redemption, now: UnixTime, lifetimes: &Lifetimes) -> Result<Self, Refused> {
         let known = match &self.state {
             GrantState::CodeIssued { code, .. } | GrantState::Live { code, .. } => Some(code),

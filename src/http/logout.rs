@@ -81,26 +81,26 @@ async fn done(app: &App, asked: &Asked, logout: &Logout, browser: &Browser) -> R
             let to = if state.is_empty() { redirect.as_str().to_owned() } else { redirect.uri().with_query(&state) };
             see_other(&to)
         }
-        None => {
-            let fields = |form: EndSession| (form.action, form.fields.iter().map(|(name, value)| Hidden::new(*name, value.expose().as_str())).collect());
-            let page = LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), astray: logout.astray, upstream: there.map(fields) };
-            show_by_upstream(app, StatusCode::OK, &page, asked.lang, None)
-        }
+        None => logged_out(app, asked, logout, there),
     };
     append(&mut response, header::SET_COOKIE, app.cookies.no_session());
     Ok(response)
 }
 
+/// Says that it is done, with a form that ends the login upstream where there is one to end.
+fn logged_out(app: &App, asked: &Asked, logout: &Logout, there: Option<EndSession>) -> Response {
+    let fields = |form: EndSession| (form.action, form.fields.iter().map(|(name, value)| Hidden::new(*name, value.expose().as_str())).collect());
+    let page = LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), astray: logout.astray, upstream: there.map(fields) };
+    match page.upstream {
+        Some(_) => show_by_upstream(app, StatusCode::OK, &page, asked.lang, None),
+        None => show(app, StatusCode::OK, &page, asked.lang, None),
+    }
+}
+
 async fn ask(app: &App, asked: &Asked, params: &Params, logout: &Logout, browser: &Browser) -> Result<Response, StoreError> {
     let session = app.engine.browser_session(browser).await?;
     if session.is_none() && logout.redirect.is_none() {
-        return Ok(show(
-            app,
-            StatusCode::OK,
-            &LoggedOutPage { lang: asked.lang, switch: LangSwitch::none(), astray: logout.astray, upstream: None },
-            asked.lang,
-            None,
-        ));
+        return Ok(logged_out(app, asked, logout, None));
     }
     let fresh = browser.id.is_none().then(|| app.engine.new_browser());
     let mut form = Form::new(format!("{}/logout", app.path), app.engine.form_token(&browser.named(fresh.as_ref()), FORM).expose().clone());

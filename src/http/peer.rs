@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::task::yield_now;
 
 use crate::listen::turns::Turns;
 use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
@@ -52,21 +53,30 @@ pub fn is_in_the_clear(extensions: &Extensions) -> bool {
 
 /// Around everything, where there are proxies to believe. Those they ask for take turns among themselves, as connections do.
 pub async fn behind(State((proxies, turns)): State<(Arc<Proxies>, Arc<Turns>)>, mut request: Request, next: Next) -> Response {
-    if let Some(peer) = request.extensions().get::<Peer>().copied()
-        && let Some(told) = told(&proxies, peer, request.headers())
-    {
-        request.extensions_mut().insert(told);
-        let network = network(request.extensions());
-        return turns.by(network, next.run(request)).await;
+    if !listens(&proxies, &mut request) {
+        return next.run(request).await;
     }
-    next.run(request).await
+    // Whatever it says, and whether or not that can be read: its connection has no turns, and who asks may have written some of it.
+    let network = network(request.extensions());
+    let counted = async {
+        // Once beside the others before anything is computed: what is answered in one step would never be one of many.
+        yield_now().await;
+        next.run(request).await
+    };
+    turns.by(network, counted).await
 }
 
-/// What is to be believed of a request's headers. Nothing where they come from somebody else, or say something that cannot be read.
-fn told(proxies: &Proxies, peer: Peer, headers: &HeaderMap) -> Option<Told> {
-    if !proxies.trusts(peer.ip()) {
-        return None;
+/// Whether a request comes from a proxy that is believed. What that says is noted then, where it can be read.
+fn listens(proxies: &Proxies, request: &mut Request) -> bool {
+    let Some(peer) = request.extensions().get::<Peer>().copied().filter(|peer| proxies.trusts(peer.ip())) else { return false };
+    if let Some(told) = told(proxies, peer, request.headers()) {
+        request.extensions_mut().insert(told);
     }
+    true
+}
+
+/// What a proxy that is believed says with its headers. Nothing where they cannot be read.
+fn told(proxies: &Proxies, peer: Peer, headers: &HeaderMap) -> Option<Told> {
     let told = match proxies.header {
         ForwardedHeader::Forwarded => by_forwarded(proxies, headers),
         ForwardedHeader::XForwarded => by_x_forwarded(proxies, headers),
@@ -163,10 +173,16 @@ mod tests {
 
     /// Who is taken to ask: with the headers of a request from `peer`.
     fn from(header: ForwardedHeader, peer: Peer, pairs: &[(&'static str, &str)]) -> Option<String> {
-        let mut extensions = Extensions::new();
-        extensions.insert(peer);
-        told(&proxies(header), peer, &headers(pairs)).map(|told| extensions.insert(told));
-        client(&extensions).map(|address| address.to_string())
+        client(request(&proxies(header), peer, pairs).0.extensions()).map(|address| address.to_string())
+    }
+
+    /// A request as it is after we listened, and whether there was somebody to listen to.
+    fn request(proxies: &Proxies, peer: Peer, pairs: &[(&'static str, &str)]) -> (Request, bool) {
+        let mut request = Request::default();
+        *request.headers_mut() = headers(pairs);
+        request.extensions_mut().insert(peer);
+        let listened = listens(proxies, &mut request);
+        (request, listened)
     }
 
     const X: ForwardedHeader = ForwardedHeader::XForwarded;
@@ -211,7 +227,17 @@ mod tests {
         assert_eq!(from(X, Peer::Unix, &[]), None);
         assert_eq!(from(X, Peer::Unix, &[("x-forwarded-for", "192.0.2.7")]).as_deref(), Some("192.0.2.7"));
         let nobody = Proxies { unix: false, ..proxies(X) };
-        assert_eq!(told(&nobody, Peer::Unix, &headers(&[("x-forwarded-for", "192.0.2.7")])), None);
+        let (unheard, listened) = request(&nobody, Peer::Unix, &[("x-forwarded-for", "192.0.2.7")]);
+        assert!(!listened && unheard.extensions().get::<Told>().is_none());
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_of_its_network_where_nobody_can_read_whose_they_are() {
+        let unreadable = [("forwarded", "for=1.1.1.1;for=2")];
+        let (unread, listened) = request(&proxies(F), tcp("10.0.0.1"), &unreadable);
+        assert!(listened && unread.extensions().get::<Told>().is_none());
+        assert_eq!(network(unread.extensions()), tcp("10.0.0.1").network());
+        assert!(!request(&proxies(F), tcp("203.0.113.9"), &unreadable).1);
     }
 
     #[test]

@@ -7,6 +7,10 @@
 //! they say that they want to, which takes next to no time, and only as many as can are called back. All others wait here, where the order is ours. Turns
 //! are dealt when everybody who is ready has spoken, and new events were looked for: who came last is as good as who came first.
 //!
+//! What others bound by permits is another matter: calls to an identity provider, to a FHIR server and to a peer under way are so many at once, and whoever
+//! has such a permit keeps it while waiting for a turn here. Turns are dealt by network and permits in the order of asking: a crowd of one network, which
+//! waits long for each turn, has its permits for as long, and somebody else who needs one waits for them behind it.
+//!
 //! Few delay each other by little, and then nobody takes turns: it would cost each step about a microsecond.
 
 use std::collections::{HashMap, VecDeque};

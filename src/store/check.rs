@@ -9,7 +9,6 @@ use super::survey::{Walk, spaces};
 use super::{Backend, Key, Kind, Record, Space, StoreError};
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::GrantState;
-use crate::secret::Digest;
 use crate::time::UnixTime;
 
 /// Something was live when it was referred to, so its record is there for this much longer at least.
@@ -50,16 +49,8 @@ impl Report {
         if self.findings.len() == MOST {
             self.more += 1;
         } else {
-            self.findings.push(Finding { space: key.space.clone(), kind: Some(key.kind), id: shown(key), what: what.into() });
+            self.findings.push(Finding { space: key.space.clone(), kind: Some(key.kind), id: key.shown(), what: what.into() });
         }
-    }
-}
-
-/// The id as an operator may see it.
-fn shown(key: &Key) -> String {
-    match key.kind {
-        Kind::KeyRing | Kind::Client | Kind::Grant | Kind::Mark => key.id.to_string(),
-        _ => format!("#{}", Digest::of(key.id.as_bytes()).text().get(..12).unwrap_or_default()),
     }
 }
 
@@ -80,12 +71,20 @@ pub async fn check(backend: &dyn Backend, known: &[Space], now: UnixTime, seals:
     report.findings.extend(backend.check_indexes().await?.into_iter().map(whole));
     let mut walk = Walk::new(backend, &spaces(backend, known).await?);
     loop {
-        let page = walk.next().await?;
+        let page = walk.next_each().await?;
         if page.is_empty() {
             return Ok(report);
         }
         let mut references: Vec<(Key, Reference)> = Vec::new();
         for (key, record) in page {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    report.records += 1;
+                    report.add(&key, plainly(&error));
+                    continue;
+                }
+            };
             if record.is_expired(now) {
                 report.expired += 1;
                 continue;
@@ -103,14 +102,35 @@ pub async fn check(backend: &dyn Backend, known: &[Space], now: UnixTime, seals:
             }
         }
         let keys: Vec<Key> = references.iter().map(|(_, reference)| reference.to.clone()).collect();
-        let found = if keys.is_empty() { Vec::new() } else { backend.read_many(&keys).await? };
-        for ((key, reference), found) in references.iter().zip(found) {
-            if found.is_none() && now < reference.surely_until {
+        for ((key, reference), there) in references.iter().zip(there(backend, &keys).await?) {
+            if !there && now < reference.surely_until {
                 report.add(key, format!("refers to a record of kind {} that is not there", reference.to.kind));
-            } else if found.is_none() {
+            } else if !there {
                 report.dead += 1;
             }
         }
+    }
+}
+
+/// Whether there are records under these keys, whatever they say. One that cannot be read is found by itself.
+async fn there(backend: &dyn Backend, keys: &[Key]) -> Result<Vec<bool>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    match backend.read_many(keys).await {
+        Ok(found) => Ok(found.iter().map(Option::is_some).collect()),
+        Err(StoreError::Corrupt(_)) => {
+            let mut there = Vec::with_capacity(keys.len());
+            for key in keys {
+                there.push(match backend.read_many(std::slice::from_ref(key)).await {
+                    Ok(found) => found.iter().all(Option::is_some),
+                    Err(StoreError::Corrupt(_)) => true,
+                    Err(down) => return Err(down),
+                });
+            }
+            Ok(there)
+        }
+        Err(down) => Err(down),
     }
 }
 

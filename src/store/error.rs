@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Key;
+
 /// Why the store could not answer. The texts say what to do and hold nothing of what is stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -43,6 +45,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The same, with the name of the record where it is what cannot be read.
+    pub(super) fn in_record(self, key: &Key) -> Self {
+        match self {
+            Self::Corrupt(what) => Self::Corrupt(format!("{} {} of {}: {what}", key.kind, key.shown(), key.space)),
+            Self::Unreachable(_)
+            | Self::Foreign { .. }
+            | Self::Locked { .. }
+            | Self::Unfit(_)
+            | Self::ReadOnly
+            | Self::HalfFilled
+            | Self::Full { .. }
+            | Self::NewerFormat { .. } => self,
+        }
+    }
+
     pub(super) fn closed() -> Self {
         Self::Unreachable("it was closed".to_owned())
     }

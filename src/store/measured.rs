@@ -26,7 +26,7 @@ macro_rules! ended {
     };
 }
 
-ended!(Vec<Option<super::Record>>, Vec<(super::Key, super::Record)>, (), usize);
+ended!(Vec<Option<super::Record>>, Vec<(super::Key, super::Record)>, super::Listed, (), usize);
 
 impl Ended for Result<Commit, StoreError> {
     fn outcome(&self) -> StoreOutcome {

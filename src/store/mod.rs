@@ -31,6 +31,7 @@ pub use error::StoreError;
 pub use reads::{Found, Reads, Wanted};
 pub use typed::{Held, Store, Stored};
 
+use crate::secret::Digest;
 use crate::time::UnixTime;
 
 /// The key space of one issuer. Nothing crosses from one to another.
@@ -138,6 +139,14 @@ impl Key {
     pub fn new(space: &Space, kind: Kind, id: &str) -> Self {
         Self { space: Arc::clone(space), kind, id: id.into() }
     }
+
+    /// The id as an operator may see it: one that is a secret, or could be somebody's, is told as the beginning of its hash.
+    pub fn shown(&self) -> String {
+        match self.kind {
+            Kind::KeyRing | Kind::Client | Kind::Grant | Kind::Mark => self.id.to_string(),
+            _ => format!("#{}", Digest::of(self.id.as_bytes()).text().get(..12).unwrap_or_default()),
+        }
+    }
 }
 
 /// Which writing of a record one has seen. Only equality means anything; a version is never used again, not even
@@ -158,6 +167,17 @@ impl Record {
     /// Whether the record counts as absent at `now`.
     pub fn is_expired(&self, now: UnixTime) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// Some records, each as it is or with what is wrong with it.
+pub type Listed = Vec<(Key, Result<Record, StoreError>)>;
+
+/// One of [`Backend::list_each`], named where it cannot be read.
+fn all_or_nothing((key, record): (Key, Result<Record, StoreError>)) -> Result<(Key, Record), StoreError> {
+    match record {
+        Ok(record) => Ok((key, record)),
+        Err(failure) => Err(failure.in_record(&key)),
     }
 }
 
@@ -225,6 +245,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// At most `limit` records of one kind in the order of their ids' bytes, beginning behind `after`. Expired ones are handed out too.
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError>;
+
+    /// The same, where a record that cannot be read says so in its own place and not for all.
+    async fn list_each(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Listed, StoreError> {
+        Ok(self.list(space, kind, after, limit).await?.into_iter().map(|(key, record)| (key, Ok(record))).collect())
+    }
 
     /// Deletes records of any space that are expired at `now`, at most `limit`, and says how many.
     async fn sweep(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError>;

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Notify, broadcast};
 use super::measured::Measured;
 use super::records::Mark;
 use super::typed::{decode, encode};
-use super::{About, Backend, Change, Commit, Depth, Key, Kind, OWN_SPACE, Record, Space, StoreError, Version};
+use super::{About, Backend, Change, Commit, Depth, Key, Kind, Listed, OWN_SPACE, Record, Space, StoreError, Version};
 use crate::metrics::{Metrics, StoreOperation};
 use crate::time::UnixTime;
 
@@ -224,6 +224,10 @@ impl Backend for ReadOnly {
 
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
         self.measured.timed(StoreOperation::List, self.inner.list(space, kind, after, limit)).await
+    }
+
+    async fn list_each(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Listed, StoreError> {
+        self.measured.timed(StoreOperation::List, self.inner.list_each(space, kind, after, limit)).await
     }
 
     /// Nothing is swept while the store is read-only, and nobody misses it.

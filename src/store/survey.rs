@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::records::AnyRecord;
-use super::{Backend, Key, Kind, OWN_SPACE, Record, Space, StoreError};
+use super::{Backend, Key, Kind, Listed, OWN_SPACE, Record, Space, StoreError, all_or_nothing};
 use crate::time::UnixTime;
 
 /// How many records are read at a time: a page of the file is then read beside the requests, not in their way.
@@ -45,8 +45,16 @@ impl<'b> Walk<'b> {
     /// The next records, expired ones too; nothing once there are no more.
     ///
     /// # Errors
-    /// When the store cannot answer.
+    /// When the store cannot answer, or one of them cannot be read.
     pub async fn next(&mut self) -> Result<Vec<(Key, Record)>, StoreError> {
+        self.next_each().await?.into_iter().map(all_or_nothing).collect()
+    }
+
+    /// The same, with what is wrong in the place of a record that cannot be read.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub async fn next_each(&mut self) -> Result<Listed, StoreError> {
         loop {
             let (space, kind, after) = match self.at.take() {
                 Some(at) => at,
@@ -55,7 +63,7 @@ impl<'b> Walk<'b> {
                     None => return Ok(Vec::new()),
                 },
             };
-            let page = self.backend.list(&space, kind, after.as_ref().map(|key| &*key.id), PAGE).await?;
+            let page = self.backend.list_each(&space, kind, after.as_ref().map(|key| &*key.id), PAGE).await?;
             if page.len() == PAGE {
                 self.at = Some((space, kind, page.last().map(|(key, _)| key.clone())));
             }

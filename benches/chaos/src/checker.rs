@@ -206,12 +206,20 @@ impl<'a> Look<'a> {
         false
     }
 
+    /// Any two requests of one kind that showed the same, in either order.
+    fn pairs<'f>(&self, flow: &'f [usize]) -> impl Iterator<Item = (&'a Entry, &'a Entry)> + use<'a, 'f> {
+        let history = self.history;
+        let entry = |place: usize| &history.entries[place];
+        let is_pair = |one: &Entry, other: &Entry| one.shown.is_some() && one.shown == other.shown && one.op == other.op;
+        flow.iter()
+            .flat_map(move |one| flow.iter().filter(move |other| *other != one).map(move |other| (entry(*one), entry(*other))))
+            .filter(move |(one, other)| is_pair(one, other))
+    }
+
     /// Whether the same was shown before, with whatever came of it.
     fn tried_before(&self, place: usize) -> bool {
         let entry = self.entry(place);
-        let same =
-            |other: usize| other != place && self.entry(other).shown == entry.shown && self.entry(other).op == entry.op && self.entry(other).from <= entry.to;
-        entry.shown.is_some() && self.flows.get(&entry.flow).is_some_and(|places| places.iter().any(|other| same(*other)))
+        self.flows.get(&entry.flow).is_some_and(|flow| self.pairs(flow).any(|(one, other)| std::ptr::eq(one, entry) && other.from <= one.to))
     }
 
     /// Whether somebody tried by then to end this grant, by asking or by showing something used.
@@ -289,19 +297,22 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Whether a token was shown twice by then, and one of the two was under way for longer than the grace: it was looked at when the other had followed
-    /// the token long before, as one that was stolen is.
+    /// Whether a token was shown twice at once, and one of the two may have been looked at by then when the other had followed the token for longer than the
+    /// grace, as one that was stolen is. Not where a later refresh was served: then the grant outlived the two.
     fn raced_for_too_long(&self, flow: &[usize], now: u64) -> bool {
         let reuse = self.history.setting.reuse_us;
-        let shown: Vec<&Entry> = flow.iter().map(|place| self.entry(*place)).filter(|entry| entry.op == Op::Refresh && entry.from <= now).collect();
-        shown.iter().any(|one| one.to > one.from + reuse && shown.iter().filter(|other| other.shown == one.shown).count() > 1)
+        let refreshes = |place: &&usize| matches!(self.entry(**place).op, Op::Refresh | Op::Probe);
+        let outlived = |one: &Entry| flow.iter().filter(refreshes).map(|place| self.entry(*place)).any(|later| later.from > one.to && later.served().is_some());
+        self.pairs(flow).filter(|(one, _)| one.op == Op::Refresh && one.goal == Goal::Either && one.served().is_none()).any(|(one, other)| {
+            let at_once = other.from <= one.to && one.from <= other.to;
+            at_once && other.served().is_some() && other.from + reuse < one.to.min(now) && !outlived(one)
+        })
     }
 
     /// Whether a token was shown twice by then while the clocks were moved, one after the other: nodes far apart in time disagree on what is late.
     fn raced_with_the_clock(&self, flow: &[usize], now: u64) -> bool {
-        let shown: Vec<&Entry> =
-            flow.iter().map(|place| self.entry(*place)).filter(|entry| matches!(entry.op, Op::Refresh | Op::Probe) && entry.from <= now).collect();
-        shown.iter().any(|one| shown.iter().filter(|other| other.shown == one.shown).count() > 1 && self.clock_moved(one.from, one.to + SECOND_US))
+        let refreshes = |op| matches!(op, Op::Refresh | Op::Probe);
+        self.pairs(flow).any(|(one, other)| refreshes(one.op) && one.from <= now && other.from <= now && self.clock_moved(one.from, one.to + SECOND_US))
     }
 
     /// How long a node may not know of what was ended then: where a primary was cut off, and the node with it.

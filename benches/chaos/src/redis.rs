@@ -50,6 +50,7 @@ impl Links {
 }
 
 /// A port that is free now, below those the system gives to connections: one of these might take it before its server does, or while that is down.
+/// `tests/it/on_redis/servers.rs` finds its own from the same range in the same way; the crates share nothing.
 pub fn free_port() -> Result<u16, Failed> {
     use std::sync::atomic::{AtomicU16, Ordering};
     const FIRST: u16 = 11_000;

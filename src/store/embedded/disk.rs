@@ -3,6 +3,7 @@
 //! The first page says that the file is ours and in which format; redb has everything behind it. So a file that is not ours, or
 //! is too new, is known before anything that might write to it gets to see it.
 
+use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -19,7 +20,7 @@ use crate::random::{Random as _, SystemRandom};
 use crate::store::StoreError;
 
 const MAGIC: &[u8; 16] = b"helsebro store\r\n";
-/// 2: records are packed. A file of the first format is read as it is, and is of the second one from when it is first opened.
+/// 2: records are packed. A file of the first format is read as it is, and is of the second one from when a record is first written to it.
 pub(super) const FORMAT: u32 = 2;
 /// One page, so that redb's pages stay aligned with those of the system.
 const HEADER_BYTES: u64 = 4096;
@@ -49,6 +50,9 @@ pub(super) trait Medium: Send + 'static {
 
     /// Whether what is there can be trusted after a failure.
     fn may_reopen(&self) -> bool;
+
+    /// Makes what is there one of our format, before a record of that format is written: on the disk, when this returns. Nothing to do where it is one.
+    fn raise(&self) -> Result<(), StoreError>;
 }
 
 /// The store file at a path.
@@ -56,15 +60,19 @@ pub(super) struct StoreFile {
     pub(super) path: PathBuf,
     pub(super) durability: Durability,
     pub(super) health: Arc<Health>,
+    /// The file as it is open, while it is of an older format.
+    older: RefCell<Option<Arc<File>>>,
 }
 
 impl StoreFile {
     pub(super) fn new(path: &Path, durability: Durability) -> Self {
-        Self { path: path.to_owned(), durability, health: Arc::default() }
+        Self { path: path.to_owned(), durability, health: Arc::default(), older: RefCell::default() }
     }
 
     /// The file, ours and locked, made if there is none.
     pub(super) fn disk(&self) -> Result<Disk, StoreError> {
+        // Or we would be the other process that has it.
+        self.older.replace(None);
         let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
             Ok(file) => file,
             Err(missing) if missing.kind() == ErrorKind::NotFound => {
@@ -87,10 +95,9 @@ impl StoreFile {
         } else {
             file
         };
-        let format = self.identify(&file)?;
-        if format < FORMAT {
-            self.raise(&file).map_err(|failure| explain(&self.path, redb::Error::Io(failure)))?;
-            tracing::info!(path = %self.path.display(), "the store file is of format {FORMAT} now, and not for older versions of this program any more (it was of {format})");
+        let file = Arc::new(file);
+        if self.identify(&file)? < FORMAT {
+            self.older.replace(Some(Arc::clone(&file)));
         }
         Ok(Disk::new(file, self.durability, Arc::clone(&self.health)))
     }
@@ -131,12 +138,6 @@ impl StoreFile {
         Ok(format)
     }
 
-    /// Before anything is written that an older program would not understand.
-    fn raise(&self, file: &File) -> io::Result<()> {
-        file.write_all_at(&FORMAT.to_be_bytes(), MAGIC.len() as u64)?;
-        file.sync_data().inspect_err(|_| self.health.sync_failed.store(true, Ordering::Relaxed))
-    }
-
     /// Makes the file under another name and gives it its own when it is complete, so that a crash leaves no half of one.
     /// `empty` is the file without content whose place it may take; otherwise there must be none.
     fn make(&self, empty: Option<&File>) -> Result<(), StoreError> {
@@ -173,7 +174,7 @@ impl StoreFile {
         header.extend_from_slice(&FORMAT.to_be_bytes());
         header.resize(HEADER_BYTES as usize, 0);
         file.write_all_at(&header, 0).map_err(failed)?;
-        let disk = Disk::new(file, Durability::PowerLoss, Arc::default());
+        let disk = Disk::new(Arc::new(file), Durability::PowerLoss, Arc::default());
         let database = database(disk, false).map_err(|failure| explain(&self.path, failure))?;
         let tables = || -> Result<(), redb::Error> {
             let write = database.begin_write()?;
@@ -222,6 +223,28 @@ impl Medium for StoreFile {
     fn may_reopen(&self) -> bool {
         !self.health.sync_failed.load(Ordering::Relaxed)
     }
+
+    /// Synced whatever the durability: after a power loss there may be any of the pages that are written from now on. If this fails, or is all that happens,
+    /// the file is of either format, and as good as before.
+    fn raise(&self) -> Result<(), StoreError> {
+        let mut older = self.older.borrow_mut();
+        let Some(file) = older.as_ref() else { return Ok(()) };
+        let raised = file.write_all_at(&FORMAT.to_be_bytes(), MAGIC.len() as u64).and_then(|()| {
+            // What a failed sync means is said at `may_reopen`.
+            file.sync_data().inspect_err(|_| self.health.sync_failed.store(true, Ordering::Relaxed))
+        });
+        raised.map_err(|failure| explain(&self.path, redb::Error::Io(failure)))?;
+        *older = None;
+        tracing::info!(path = %self.path.display(), "the store file is of format {FORMAT} now, and not for older versions of this program any more");
+        Ok(())
+    }
+}
+
+/// The format a store file says it is of.
+pub(super) fn format_of(path: &Path) -> io::Result<u32> {
+    let mut format = [0; 4];
+    File::open(path)?.read_exact_at(&mut format, MAGIC.len() as u64)?;
+    Ok(u32::from_be_bytes(format))
 }
 
 /// redb over a backend, with our settings.
@@ -232,13 +255,13 @@ pub(super) fn database(backend: impl StorageBackend, verify: bool) -> Result<Dat
 /// A locked file as redb sees it: all but the first page.
 #[derive(Debug)]
 pub(super) struct Disk {
-    file: File,
+    file: Arc<File>,
     durability: Durability,
     health: Arc<Health>,
 }
 
 impl Disk {
-    fn new(file: File, durability: Durability, health: Arc<Health>) -> Self {
+    fn new(file: Arc<File>, durability: Durability, health: Arc<Health>) -> Self {
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         health.length.store(length, Ordering::Relaxed);
         Self { file, durability, health }

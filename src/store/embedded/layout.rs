@@ -45,6 +45,13 @@ pub(super) fn space_of(record_key: &[u8]) -> Result<(&str, &[u8]), Failed> {
     Ok((space, prefix))
 }
 
+/// The key of a [`record_key`], where it is one.
+pub(super) fn key_of(record_key: &[u8]) -> Option<Key> {
+    let (space, prefix) = space_of(record_key).ok()?;
+    let (kind, id) = record_key.get(prefix.len()..)?.split_first()?;
+    Some(Key::new(&Space::from(space), Kind::from_code(*kind)?, std::str::from_utf8(id).ok()?))
+}
+
 /// Version (8 bytes), expiry (8 bytes), what the caller wrote, packed.
 pub(super) fn record_value(version: u64, expires_at: Option<UnixTime>, bytes: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(16 + bytes.len() + bytes.len() / 8);
@@ -66,6 +73,7 @@ pub(super) fn split_value(value: &[u8]) -> Result<(u64, Option<UnixTime>, &[u8])
     Ok((u64::from_be_bytes(*version), expires_at, bytes))
 }
 
+/// What is wrong with one that cannot be read is said without its key: [`Failed::in_record`].
 pub(super) fn record(value: &[u8]) -> Result<Record, Failed> {
     let (version, expires_at, packed) = split_value(value)?;
     Ok(Record { version: Version(version), expires_at, bytes: unpack(packed)? })

@@ -27,10 +27,10 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTableMetada
 use tokio::sync::{mpsc, oneshot};
 
 use self::disk::{Medium, StoreFile};
-use self::layout::{RECORDS, kind_prefix, record, record_key};
+use self::layout::{RECORDS, key_of, kind_prefix, record, record_key};
 use self::recent::{Known, Recent};
 use self::writer::{Job, Task, Writer};
-use super::{About, Backend, Commit, Depth, Key, Kind, Record, Space, StoreError, Version};
+use super::{About, Backend, Commit, Depth, Key, Kind, Listed, Record, Space, StoreError, Version, all_or_nothing};
 use crate::time::UnixTime;
 
 /// So many jobs may wait for the writer; whoever comes after them waits to be let in.
@@ -153,14 +153,17 @@ impl Shared {
             let table = transaction.open_table(RECORDS)?;
             keys.iter()
                 .map(|key| match table.get(key.as_slice())? {
-                    Some(value) => Ok(Some(record(value.value())?)),
+                    Some(value) => record(value.value()).map(Some).map_err(|failure| match key_of(key) {
+                        Some(key) => failure.in_record(&key),
+                        None => failure,
+                    }),
                     None => Ok(None),
                 })
                 .collect()
         })
     }
 
-    fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
+    fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Listed, StoreError> {
         let prefix = kind_prefix(space, kind);
         let mut from = prefix.clone();
         from.extend_from_slice(after.unwrap_or_default().as_bytes());
@@ -172,7 +175,7 @@ impl Shared {
                 let (key, value) = entry?;
                 let Some(id) = key.value().strip_prefix(prefix.as_slice()) else { break };
                 let id = std::str::from_utf8(id).map_err(|_| Failed::Store(StoreError::Corrupt("an id is not text".to_owned())))?;
-                page.push((Key::new(space, kind, id), record(value.value())?));
+                page.push((Key::new(space, kind, id), record(value.value()).map_err(|failure| failure.explain(&self.path))));
             }
             Ok(page)
         })
@@ -213,6 +216,10 @@ impl Backend for Embedded {
     }
 
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
+        self.list_each(space, kind, after, limit).await?.into_iter().map(all_or_nothing).collect()
+    }
+
+    async fn list_each(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Listed, StoreError> {
         if limit <= SHORT_PAGE {
             return self.noticed(self.shared.list(space, kind, after, limit));
         }
@@ -231,7 +238,7 @@ impl Backend for Embedded {
 
     fn about(&self) -> About {
         let file_bytes = std::fs::metadata(&self.shared.path).ok().map(|file| file.len());
-        About { kind: Some("embedded"), format: Some(disk::FORMAT), file_bytes }
+        About { kind: Some("embedded"), format: disk::format_of(&self.shared.path).ok(), file_bytes }
     }
 
     async fn check_indexes(&self) -> Result<Vec<String>, StoreError> {
@@ -272,6 +279,14 @@ impl<E: Into<redb::Error>> From<E> for Failed {
 }
 
 impl Failed {
+    /// The same, with the name of the record where it is about one.
+    fn in_record(self, key: &Key) -> Self {
+        match self {
+            Self::Store(failure) => Self::Store(failure.in_record(key)),
+            Self::Redb(_) | Self::Panicked => self,
+        }
+    }
+
     fn explain(self, path: &Path) -> StoreError {
         match self {
             Self::Redb(failure) => explain(path, failure),

@@ -12,6 +12,8 @@ use redb::{Database, StorageBackend};
 use super::disk::{Disk, Medium, StoreFile, database};
 use super::layout::{expiry_key, split_expiry};
 use super::*;
+use crate::store::check;
+use crate::store::survey::Walk;
 
 const WELL: u8 = 0;
 const NO_ROOM: u8 = 1;
@@ -101,6 +103,10 @@ impl Medium for MoodyFile {
     fn may_reopen(&self) -> bool {
         self.file.may_reopen()
     }
+
+    fn raise(&self) -> Result<(), StoreError> {
+        self.file.raise()
+    }
 }
 
 struct Bench {
@@ -111,7 +117,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    /// With the file there is.
+    fn on(dir: tempfile::TempDir) -> Self {
         let mood = Arc::<Mood>::default();
         let file = StoreFile::new(&dir.path().join("store"), Durability::PowerLoss);
         let store = Embedded::start(MoodyFile { file, mood: Arc::clone(&mood) }).unwrap();
@@ -223,14 +233,22 @@ async fn closing_finishes_what_was_asked_before_and_refuses_the_rest() {
 
 /// A file as the first format had it: the bytes of its records as they are.
 fn first_format(path: &Path, id: &str, bytes: &[u8]) {
+    put_as_it_is(path, id, bytes);
+    set_format(path, 1);
+}
+
+/// These bytes, packed or not.
+fn put_as_it_is(path: &Path, id: &str, bytes: &[u8]) {
+    put_value(path, id, &[&7_u64.to_be_bytes()[..], &i64::MAX.to_be_bytes(), bytes].concat());
+}
+
+fn put_value(path: &Path, id: &str, value: &[u8]) {
     let file = StoreFile::new(path, Durability::PowerLoss);
     let database = file.open().unwrap();
     let write = database.begin_write().unwrap();
-    let value = [&7_u64.to_be_bytes()[..], &i64::MAX.to_be_bytes(), bytes].concat();
-    write.open_table(RECORDS).unwrap().insert(record_key(&key(id)).as_slice(), value.as_slice()).unwrap();
+    write.open_table(RECORDS).unwrap().insert(record_key(&key(id)).as_slice(), value).unwrap();
     write.commit().unwrap();
     database.close().unwrap();
-    set_format(path, 1);
 }
 
 const FORMAT_AT: u64 = 16;
@@ -251,17 +269,95 @@ async fn a_file_of_the_first_format_is_read_and_written_on() {
     let path = dir.path().join("store");
     let old = format!("\u{1}{{\"scopes\":\"{}\"}}", "patient/Observation.rs ".repeat(20));
     first_format(&path, "old", old.as_bytes());
+    first_format(&path, "older", old.as_bytes());
     let store = Embedded::open(&path, Durability::PowerLoss).unwrap();
-    assert_eq!(format_of(&path), 2, "an older program would not understand what is written from now on");
     let found = store.read_many(&[key("old")]).await.unwrap().remove(0).unwrap();
     assert_eq!(&found.bytes[..], old.as_bytes());
     let new = Bytes::from(old.replace("rs", "cruds"));
+    // Whatever writes no record leaves the way back open.
+    check::check(&store, &[], UnixTime(0), |_, _| None).await.unwrap();
+    store.remove(&key("older")).await.unwrap();
+    store.sweep(UnixTime(0), 10).await.unwrap();
+    assert_eq!(store.write(&key("old"), None, None, new.clone()).await.unwrap(), Commit::Conflict);
+    store.close().await.unwrap();
+    assert_eq!((format_of(&path), store.about().format), (1, Some(1)));
+
+    let store = Embedded::open(&path, Durability::PowerLoss).unwrap();
+    assert!(store.read_many(&[key("older")]).await.unwrap().remove(0).is_none());
     assert_eq!(store.write(&key("old"), Some(found.version), None, new.clone()).await.unwrap(), Commit::Applied);
+    assert_eq!((format_of(&path), store.about().format), (2, Some(2)), "an older program would not understand what is written from now on");
     store.close().await.unwrap();
 
     let again = Embedded::open(&path, Durability::PowerLoss).unwrap();
     assert_eq!(again.read_many(&[key("old")]).await.unwrap().remove(0).unwrap().bytes, new);
     again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_format_outlives_failures_before_it_is_raised() {
+    for mood in [NO_ROOM, BROKEN, PANICS] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        first_format(&path, "old", b"\x01{}");
+        let bench = Bench::on(dir);
+        bench.mood.set(mood);
+        assert!(bench.store.remove(&key("old")).await.is_err());
+        bench.mood.set(WELL);
+        // It is opened anew, which this process must not be in the way of.
+        bench.store.remove(&key("none")).await.unwrap();
+        assert!(bench.has("old").await.unwrap());
+        assert_eq!(format_of(&path), 1);
+        bench.mood.set(mood);
+        assert!(bench.put("new").await.is_err());
+        assert_eq!(format_of(&path), 2, "first the number, then what it is for");
+        bench.mood.set(WELL);
+        assert_eq!(bench.put("new").await.unwrap(), Commit::Applied);
+        assert!(bench.has("old").await.unwrap() && bench.has("new").await.unwrap());
+        bench.store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_of_the_first_format_is_left_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    first_format(&path, "old", &[b'x'; 3000]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(100).position(|window| window == [b'x'; 100]).unwrap();
+    bytes[at + 50] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(matches!(Embedded::open(&path, Durability::PowerLoss), Err(StoreError::Corrupt(_))));
+    assert!(std::fs::read(&path).unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn one_record_that_cannot_be_read_is_named_and_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    put_as_it_is(&path, "a", b"\x01not a grant");
+    put_as_it_is(&path, "b", &[0, 1, 0, 0, 0, 9, 0]);
+    put_as_it_is(&path, "c", b"\x01not a grant");
+    put_value(&path, "d", b"short");
+    let store = Embedded::open(&path, Durability::PowerLoss).unwrap();
+    let said = |found: Result<Vec<(Key, Record)>, StoreError>| found.unwrap_err().to_string();
+    let unpacks = "the store is damaged: grant b of a: a record does not unpack; ";
+    assert!(said(store.list(&Space::from("a"), Kind::Grant, None, 10).await).starts_with(unpacks));
+    assert!(said(Walk::new(&store, &[Space::from("a")]).next().await).starts_with(unpacks), "an export leaves nothing out");
+    assert!(store.read_many(&[key("a"), key("b")]).await.unwrap_err().to_string().starts_with(unpacks));
+    assert!(store.read_many(&[key("a")]).await.unwrap().remove(0).is_some());
+    let report = check::check(&store, &[], UnixTime(0), |_, _| None).await.unwrap();
+    let found: Vec<String> = report.findings.iter().map(|finding| format!("{} {} {}", finding.kind.unwrap(), finding.id, finding.what)).collect();
+    assert_eq!(
+        found,
+        [
+            "grant a a record of kind grant, format 1, cannot be understood",
+            "grant b a record does not unpack",
+            "grant c a record of kind grant, format 1, cannot be understood",
+            "grant d a record is cut short",
+        ]
+    );
+    assert_eq!(report.records, 4);
+    store.close().await.unwrap();
 }
 
 #[test]

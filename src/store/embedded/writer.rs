@@ -156,7 +156,7 @@ impl<M: Medium> Writer<M> {
         let mut counts = Vec::with_capacity(batch.len());
         let mut changes = Vec::with_capacity(batch.len());
         {
-            let mut tables = Tables { records: write.open_table(RECORDS)?, expiries: write.open_table(EXPIRIES)? };
+            let mut tables = Tables { records: write.open_table(RECORDS)?, expiries: write.open_table(EXPIRIES)?, medium: &self.medium };
             for job in batch {
                 counts.push(match &job.task {
                     Task::Write { key, seen, expires_at, bytes } => {
@@ -238,6 +238,7 @@ impl<M: Medium> Writer<M> {
 struct Tables<'t> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     expiries: Table<'t, &'static [u8], ()>,
+    medium: &'t dyn Medium,
 }
 
 impl Tables<'_> {
@@ -246,6 +247,7 @@ impl Tables<'_> {
         if current.map(|(version, _)| Version(version)) != seen {
             return Ok(0);
         }
+        self.medium.raise().map_err(Failed::Store)?;
         let before = current.and_then(|(_, expires_at)| expires_at);
         if before != expires_at {
             if let Some(at) = before {

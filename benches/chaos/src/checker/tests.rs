@@ -62,6 +62,18 @@ impl Story {
         self
     }
 
+    /// The last two.
+    fn racers(&mut self) -> &mut [Entry] {
+        let of = self.history.entries.len() - 2;
+        &mut self.history.entries[of..]
+    }
+
+    /// Answers may be lost at any time.
+    fn broken_throughout(mut self) -> Self {
+        self.history.spans.push(Span { kind: Kind::LinkReset, node: None, from: 0, to: self.now + 1000 * MS });
+        self
+    }
+
     fn rules(&self) -> Vec<&'static str> {
         check(&self.history).violations.into_iter().map(|violation| violation.rule).collect()
     }
@@ -143,17 +155,49 @@ fn a_revocation_that_a_fail_over_undid() {
     assert_eq!(story(4000).rules(), ["revoked is inactive"]);
 }
 
+/// Two refreshes at once, both under way for so long: the first is served, the other is taken for a thief.
+fn race(ms: u64) -> Story {
+    let mut story = usual().asks(Op::Refresh, Goal::Either, "r1", ok("r2")).asks(Op::Refresh, Goal::Either, "r1", error(400, "invalid_grant"));
+    for racer in story.history.entries.iter_mut().rev().take(2) {
+        racer.to = racer.from + ms * MS;
+    }
+    story.then(ms)
+}
+
+/// The grant is gone.
+fn ended(story: Story) -> Vec<&'static str> {
+    story.asks(Op::Refresh, Goal::Served, "r2", error(400, "invalid_grant")).asks(Op::Introspect, Goal::Served, "a", active(false)).rules()
+}
+
+const NOT_EXCUSED: [&str; 2] = ["refresh kept", "live is active"];
+
 #[test]
 fn a_racer_that_stood_still_for_longer_than_the_grace_is_taken_for_a_thief() {
-    let story = |ms| {
-        let mut story = usual().asks(Op::Refresh, Goal::Either, "r1", ok("r2")).asks(Op::Refresh, Goal::Either, "r1", error(400, "invalid_grant"));
-        for racer in story.history.entries.iter_mut().rev().take(2) {
-            racer.to = racer.from + ms * MS;
-        }
-        story.then(ms).asks(Op::Refresh, Goal::Served, "r2", error(400, "invalid_grant")).asks(Op::Introspect, Goal::Served, "a", active(false))
+    assert_eq!(ended(race(2900)), [""; 0]);
+    let mut lost = race(2900);
+    lost.racers()[1].answer = Answer::Lost("reset".to_owned());
+    assert_eq!(ended(lost.broken_throughout()), [""; 0], "what it did is done, answer or not");
+}
+
+#[test]
+fn no_other_race_ends_a_grant() {
+    assert_eq!(ended(race(1500)), NOT_EXCUSED, "within the grace");
+    let but = |change: fn(&mut [Entry])| {
+        let mut story = race(2900);
+        change(story.racers());
+        ended(story)
     };
-    assert_eq!(story(2900).rules(), [""; 0]);
-    assert_eq!(story(1500).rules(), ["refresh kept", "live is active"]);
+    assert!(but(|racers| racers[1].goal = Goal::Served).ends_with(&NOT_EXCUSED), "it was no racer");
+    assert_eq!(but(|racers| racers[1].answer = ok("r2")), NOT_EXCUSED, "it was served");
+    assert_eq!(but(|racers| racers[0].shown = id("r")), NOT_EXCUSED, "another token");
+    assert_eq!(but(|racers| racers[0].answer = error(400, "invalid_grant")), NOT_EXCUSED, "nobody followed the token");
+    assert_eq!(but(|racers| racers[0].to = racers[1].from - 1), NOT_EXCUSED, "one after the other");
+    assert_eq!(but(|racers| racers[0].from = racers[1].to - 1500 * MS), NOT_EXCUSED, "the other came late enough to be waited for");
+    assert_eq!(ended(race(2900).asks(Op::Refresh, Goal::Served, "r2", ok("r2"))), NOT_EXCUSED, "the grant was there afterwards");
+    // Whoever looked before it can have ended.
+    let mut early = race(2900);
+    early.now -= 1200 * MS;
+    assert_eq!(ended(early), NOT_EXCUSED);
 }
 
 #[test]
