@@ -1,11 +1,10 @@
 //! The header of a JWT. RFC 7515 §4, §5.2. An app and a server write the same one again and again, so those of tokens that were believed are kept, read.
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quick_cache::sync::Cache;
-use serde_json::{Map, Value};
 
 use super::alg::Alg;
 use super::jwk::Jwk;
@@ -13,12 +12,13 @@ use super::verify::{JwtError, same_type};
 use crate::protocol::dpop::PROOF_TYPE;
 use crate::protocol::json;
 
-/// What the first part of a JWT says.
+/// What the first part of a JWT says, as far as anybody here asks: what else stands in it is not kept.
 pub(super) struct Header {
-    members: Map<String, Value>,
-    alg: Alg,
-    /// The key in it, once somebody asked for it.
-    proof_key: OnceLock<Result<Arc<Jwk>, JwtError>>,
+    pub alg: Alg,
+    pub typ: Option<Box<str>>,
+    pub kid: Option<Box<str>>,
+    pub jku: Option<Box<str>>,
+    proof_key: Result<Arc<Jwk>, JwtError>,
 }
 
 /// By the text they were read from: the same text says the same.
@@ -38,11 +38,18 @@ impl Header {
         if members.contains_key("crit") {
             return Err(JwtError::Crit);
         }
-        for name in ["typ", "cty", "kid", "jku"] {
-            text(&members, name)?;
-        }
-        let alg = Alg::parse(text(&members, "alg")?.ok_or(JwtError::Malformed)?).ok_or(JwtError::Algorithm)?;
-        Ok(Self { members, alg, proof_key: OnceLock::new() })
+        let text = |name: &str| members.get(name).map(|value| value.as_str().ok_or(JwtError::Malformed)).transpose();
+        text("cty")?;
+        let alg = Alg::parse(text("alg")?.ok_or(JwtError::Malformed)?).ok_or(JwtError::Algorithm)?;
+        let kept = |name: &str| text(name).map(|text| text.map(Box::from));
+        let typ: Option<Box<str>> = kept("typ")?;
+        let proof_key = if typ.as_deref().is_some_and(|typ| same_type(typ, PROOF_TYPE)) {
+            let key = members.get("jwk").and_then(|key| Jwk::parse(key).ok()).filter(|key| key.fits(alg));
+            key.map(Arc::new).ok_or(JwtError::UnknownKey)
+        } else {
+            Err(JwtError::Type)
+        };
+        Ok(Self { alg, kid: kept("kid")?, jku: kept("jku")?, typ, proof_key })
     }
 
     /// Keeps it for the next token. Only of one that was believed, so that nobody fills the room with what cost them nothing.
@@ -52,28 +59,8 @@ impl Header {
         }
     }
 
-    pub fn alg(&self) -> Alg {
-        self.alg
-    }
-
-    pub fn member(&self, name: &str) -> Option<&str> {
-        self.members.get(name).and_then(Value::as_str)
-    }
-
     /// The key inside, where this is the header of a DPoP proof. RFC 9449 §4.2, §4.3.
     pub fn proof_key(&self) -> Result<Arc<Jwk>, JwtError> {
-        self.proof_key.get_or_init(|| self.read_proof_key().map(Arc::new)).clone()
+        self.proof_key.clone()
     }
-
-    fn read_proof_key(&self) -> Result<Jwk, JwtError> {
-        if !self.member("typ").is_some_and(|typ| same_type(typ, PROOF_TYPE)) {
-            return Err(JwtError::Type);
-        }
-        let key = self.members.get("jwk").and_then(|key| Jwk::parse(key).ok());
-        key.filter(|key| key.fits(self.alg)).ok_or(JwtError::UnknownKey)
-    }
-}
-
-fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, JwtError> {
-    members.get(name).map(|value| value.as_str().ok_or(JwtError::Malformed)).transpose()
 }

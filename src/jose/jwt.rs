@@ -55,21 +55,21 @@ impl<'a> UnverifiedJwt<'a> {
     }
 
     pub fn key_id_hint(&self) -> Option<&str> {
-        self.header.member("kid")
+        self.header.kid.as_deref()
     }
 
     /// `alg` of the header: one of ours, not yet one that anybody allowed.
     pub fn alg(&self) -> Alg {
-        self.header.alg()
+        self.header.alg
     }
 
     pub fn typ(&self) -> Option<&str> {
-        self.header.member("typ")
+        self.header.typ.as_deref()
     }
 
     /// `jku` of the header, to be compared with the registered URL and never fetched otherwise. SAL-105.
     pub fn jku(&self) -> Option<&str> {
-        self.header.member("jku")
+        self.header.jku.as_deref()
     }
 
     /// The key inside a DPoP proof, which proves possession of itself and nothing else. Any other token's `jwk` is out of reach.

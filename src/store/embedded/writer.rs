@@ -18,6 +18,9 @@ use crate::time::UnixTime;
 /// At most so many jobs share a commit: enough to saturate a disk, few enough that the first of them does not wait long.
 const BATCH: usize = 512;
 
+/// How often the writer looks for more before it commits. Each time others may have the processor for as long as the system lets them, some milliseconds.
+const LOOKS: usize = 4;
+
 /// A database that would not open is not tried again sooner than this.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -98,16 +101,18 @@ impl<M: Medium> Writer<M> {
     }
 
     /// Lets those run who are ready to, as they may have more to write, and takes that along: where they share a processor with this thread, it would
-    /// commit each of their writes by itself. Where nobody has anything to do this takes no time.
+    /// commit each of their writes by itself. Where nobody has anything to do this takes no time, and where writes never stop coming it ends.
     fn gather(&mut self, batch: &mut Vec<Job>) {
-        let mut before = 0;
-        while before < batch.len() && batch.len() < BATCH {
-            before = batch.len();
+        for _ in 0..LOOKS {
+            let before = batch.len();
             std::thread::yield_now();
             while batch.len() < BATCH
                 && let Ok(job) = self.jobs.try_recv()
             {
                 batch.push(job);
+            }
+            if batch.len() == before || batch.len() == BATCH {
+                return;
             }
         }
     }
