@@ -124,7 +124,7 @@ impl Late {
 }
 
 /// Copies a grant the server made under new ids, all live for half a day.
-async fn fill(path: &Path, issuer: &str, count: usize) -> Result<(), Failed> {
+pub async fn fill(path: &Path, issuer: &str, count: usize) -> Result<(), Failed> {
     let store = Arc::new(Embedded::open(path, Durability::Process)?);
     let space: helsebro::store::Space = issuer.into();
     let made = store.list(&space, Kind::Grant, None, 50).await?;

@@ -63,6 +63,10 @@ fn main() -> ExitCode {
         ["crowds", helsebro] => runtime.block_on(crowds::run(Path::new(helsebro))),
         ["grants", helsebro] => runtime.block_on(grants::run(Path::new(helsebro), 1_000_000)),
         ["grants", helsebro, count] => count.parse().map_err(Failed::from).and_then(|count| runtime.block_on(grants::run(Path::new(helsebro), count))),
+        // For `cargo xtask bench --scale`.
+        ["fill", store, issuer, count] => {
+            count.parse().map_err(Failed::from).and_then(|count| runtime.block_on(grants::fill(Path::new(store), issuer, count))).map(|()| true)
+        }
         _ => Err(USAGE.into()),
     };
     match done {

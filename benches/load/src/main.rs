@@ -10,6 +10,7 @@ mod machine;
 mod question;
 mod report;
 mod rounds;
+mod scale;
 mod script;
 mod server;
 mod template;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use drive::Run;
 use question::{Place, Question};
 use rounds::{Errand, Plan};
-use server::Bench;
+use server::{Bench, Size};
 
 /// A failure ends a run, never the program's promise to stop what it started.
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -40,6 +41,7 @@ Options:
   --seconds N        Of each run: 2 where left out
   --connections N    32 where left out
   --first            Go before everything else on the two cores, for a busy machine (root only)
+  --scale            Some of the questions where there is much of everything instead: grants, clients, issuers, workers; prints a table
   --list             The questions, and nothing else";
 
 fn main() -> ExitCode {
@@ -104,7 +106,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
     let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
-    let (mut only, mut writes, mut first) = (Vec::new(), true, false);
+    let (mut only, mut writes, mut first, mut scale) = (Vec::new(), true, false, false);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -120,6 +122,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
             "--seconds" => plan.measured = Duration::from_secs_f64(value()?.parse::<f64>()?.clamp(0.2, 60.0)),
             "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 1024),
             "--first" => first = true,
+            "--scale" => scale = true,
             "--list" => {
                 questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
                 return Ok(());
@@ -130,10 +133,14 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     if let Some(unknown) = only.iter().find(|name| !questions.iter().any(|question| question.name == **name)) {
         return Err(format!("there is no benches/questions/{unknown}.toml").into());
     }
+    if scale {
+        let bench = bench_in(&root, helsebro, first)?;
+        println!("\n{}", scale::measure(&bench, &questions, &plan)?);
+        return Ok(());
+    }
     // The yardstick is always asked: without it nothing has a measure.
     questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
-    let bench = Bench { work: root.join("target/bench"), root: root.clone(), helsebro: helsebro.canonicalize()?, first };
-    std::fs::create_dir_all(&bench.work)?;
+    let bench = bench_in(&root, helsebro, first)?;
     let found = rounds::measure(&bench, &questions, &plan)?;
     let tables = report::tables(&questions, &found);
     println!("\n{tables}");
@@ -144,6 +151,12 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
         println!("written to {}", document.display());
     }
     Ok(())
+}
+
+fn bench_in(root: &Path, helsebro: &Path, first: bool) -> Result<Bench, Failed> {
+    let bench = Bench { work: root.join("target/bench"), root: root.to_owned(), helsebro: helsebro.canonicalize()?, first, size: Size::default() };
+    std::fs::create_dir_all(&bench.work)?;
+    Ok(bench)
 }
 
 fn list(text: &str) -> Vec<String> {

@@ -146,7 +146,11 @@ fn at_place(bench: &Bench, place: Place, tokens: &str, asked: &[&Question], plan
     }
 }
 
-fn drive(bench: &Bench, running: &Running, question: &Question, place: Place, connections: usize, plan: &Plan) -> Result<Outcome, Failed> {
+/// Asks one question of a server, once.
+///
+/// # Errors
+/// What the generator says went wrong.
+pub fn drive(bench: &Bench, running: &Running, question: &Question, place: Place, connections: usize, plan: &Plan) -> Result<Outcome, Failed> {
     let errand = Errand {
         question: bench.root.join(format!("benches/questions/{}.toml", question.name)).display().to_string(),
         place: place.name().to_owned(),

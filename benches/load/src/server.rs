@@ -19,8 +19,8 @@ pub const SERVER_CORE: &str = "0";
 /// What measures.
 pub const OTHER_CORE: &str = "1";
 
-/// No server takes longer to start, or to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// No server takes longer to start, or to stop: one with two hundred issuers makes a thousand keys first.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Clients with a secret, and what their configuration says besides.
 const WITH_SECRET: &[(&str, &str)] = &[
@@ -58,7 +58,25 @@ consent = "pre-approved"
 access_token_alg = "ES256"
 id_token_signed_response_alg = "ES256""#;
 
+/// How much a server has of what it could have much of.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Besides those that are asked with.
+    pub clients: usize,
+    /// All of them.
+    pub issuers: usize,
+    /// The cores it may use; as many workers as there are.
+    pub cores: &'static str,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { clients: 0, issuers: 1, cores: SERVER_CORE }
+    }
+}
+
 /// Where things are.
+#[derive(Clone)]
 pub struct Bench {
     /// Of the repository.
     pub root: PathBuf,
@@ -67,6 +85,7 @@ pub struct Bench {
     pub helsebro: PathBuf,
     /// Whether what is measured and what measures go before everything else on their cores.
     pub first: bool,
+    pub size: Size,
 }
 
 impl Bench {
@@ -157,7 +176,7 @@ impl Bench {
     pub fn start(&self, place: Place, tokens: &str) -> Result<Running, Failed> {
         match place {
             Place::Hello => self.hello(SERVER_CORE),
-            Place::PowerLoss | Place::Process | Place::Memory | Place::Redis => self.authorization_server(place, SERVER_CORE),
+            Place::PowerLoss | Place::Process | Place::Memory | Place::Redis => self.authorization_server(place, self.size.cores),
             Place::Fhir => self.fhir(),
             Place::Peer => self.peer(tokens),
         }
@@ -174,17 +193,32 @@ impl Bench {
     fn authorization_server(&self, place: Place, core: &str) -> Result<Running, Failed> {
         let fhir = self.hello(OTHER_CORE)?;
         let base = format!("http://{}/fhir", fhir.address);
+        self.fresh(place)?;
         self.authorization_server_for(place, core, &base, free_port()?, fhir)
+    }
+
+    /// Starts one once more on what it kept, at the same address.
+    ///
+    /// # Errors
+    /// As [`Bench::start`].
+    pub fn again(&self, place: Place, core: &str, port: u16) -> Result<Running, Failed> {
+        let fhir = self.hello(OTHER_CORE)?;
+        let base = format!("http://{}/fhir", fhir.address);
+        self.authorization_server_for(place, core, &base, port, fhir)
+    }
+
+    /// An empty directory for what a server keeps.
+    fn fresh(&self, place: Place) -> Result<(), Failed> {
+        let dir = self.work.join(place.name());
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => Ok(fs::create_dir_all(&dir)?),
+        }
     }
 
     fn authorization_server_for(&self, place: Place, core: &str, base: &str, port: u16, mut helper: Running) -> Result<Running, Failed> {
         let ops = free_port()?;
         let dir = self.work.join(place.name());
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            Ok(()) | Err(_) => {}
-        }
-        fs::create_dir_all(&dir)?;
         let mut children = std::mem::take(&mut helper.children);
         let store = match place {
             Place::Memory => "kind = \"memory\"".to_owned(),
@@ -264,6 +298,13 @@ access_token_alg = "ES256"
                 members.join(", ")
             ));
         }
+        for other in 0..self.size.clients {
+            let id = format!("other-{other}");
+            text.push_str(&format!("\n[[client]]\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{APP}\n", secret(&id)));
+        }
+        for other in 1..self.size.issuers {
+            text.push_str(&format!("\n[[issuer]]\nurl = \"http://127.0.0.1:{port}/i{other}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{base}/{other}\"\nresource_servers = [\"fhir-server\"]\n"));
+        }
         Ok(text)
     }
 
@@ -285,6 +326,7 @@ access_token_alg = "ES256"
         let mut fhir = self.running(command, port, "/fhir/metadata", BTreeMap::new(), Vec::new())?;
         let nobody =
             Running { pid: 0, address: fhir.address, setup_address: fhir.address, known: BTreeMap::new(), started_in: Duration::ZERO, children: Vec::new() };
+        self.fresh(Place::Memory)?;
         let mut issuer = self.authorization_server_for(Place::Memory, OTHER_CORE, &base, issuer_port, nobody)?;
         fhir.setup_address = issuer.address;
         fhir.known = std::mem::take(&mut issuer.known);

@@ -1,0 +1,103 @@
+//! Whether an operation costs the same where there is much of everything: grants, clients, issuers, and more than one worker.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Failed;
+use crate::machine;
+use crate::question::{Place, Question};
+use crate::report::median;
+use crate::rounds::{Plan, drive};
+use crate::server::{Bench, Running, SERVER_CORE, Size};
+
+/// What is asked: a read, what many requests do, a signature, a write, and all of it.
+const ASKED: [&str; 5] = ["discovery", "introspect-seen", "cc-es256", "refresh-rotated", "code-es256"];
+
+const CLIENTS: usize = 10_000;
+const ISSUERS: usize = 200;
+const GRANTS: usize = 1_000_000;
+/// The generator's too, which is always awake: the second worker has half of that one.
+const BOTH_CORES: &str = "0,1";
+
+/// A server that has much of one thing.
+struct Kind {
+    name: String,
+    size: Size,
+    grants: usize,
+}
+
+fn kinds() -> [Kind; 5] {
+    let plain = Size::default();
+    [
+        Kind { name: "little".to_owned(), size: plain, grants: 0 },
+        Kind { name: format!("{CLIENTS} clients"), size: Size { clients: CLIENTS, ..plain }, grants: 0 },
+        Kind { name: format!("{ISSUERS} issuers"), size: Size { issuers: ISSUERS, ..plain }, grants: 0 },
+        Kind { name: format!("{GRANTS} grants"), size: plain, grants: GRANTS },
+        Kind { name: "two workers".to_owned(), size: Size { cores: BOTH_CORES, ..plain }, grants: 0 },
+    ]
+}
+
+/// Measures, and answers the table.
+///
+/// # Errors
+/// A server that does not start, or a question that it does not answer.
+pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<String, Failed> {
+    let asked: Vec<&Question> = ASKED.iter().filter_map(|name| questions.iter().find(|question| question.name == *name)).collect();
+    let kinds = kinds();
+    // By kind, then question: a value a round.
+    let mut found = vec![vec![Vec::new(); asked.len()]; kinds.len()];
+    let loads = (0..plan.rounds).map(|_| machine::load());
+    for (round, load) in loads.enumerate() {
+        println!("round {}, load {load:.1}", round + 1);
+        for (kind, found) in kinds.iter().zip(&mut found) {
+            let bench = Bench { size: kind.size, ..bench.clone() };
+            let running = started(&bench, kind, &asked, plan)?;
+            for (question, found) in asked.iter().zip(found) {
+                let outcome = drive(&bench, &running, question, Place::PowerLoss, plan.connections, plan)?;
+                println!("{:<18} {:<18} {:>8.1} µs cpu  errors {}", kind.name, question.name, outcome.server_micros, outcome.errors);
+                found.push(outcome.server_micros);
+            }
+        }
+    }
+    Ok(table(&asked, &kinds, &found, plan))
+}
+
+fn started(bench: &Bench, kind: &Kind, asked: &[&Question], plan: &Plan) -> Result<Running, Failed> {
+    let running = bench.start(Place::PowerLoss, "")?;
+    if kind.grants == 0 {
+        return Ok(running);
+    }
+    // Some grants to copy.
+    let launches = asked.last().ok_or("nothing is asked")?;
+    let _few = drive(bench, &running, launches, Place::PowerLoss, 1, &Plan { measured: Duration::from_millis(300), ..plan.clone() })?;
+    let (port, issuer) = (running.address.port(), running.known.get("issuer").cloned().unwrap_or_default());
+    drop(running);
+    let fills = std::env::current_exe()?.with_file_name("helsebro-chaos");
+    let store = bench.work.join(Place::PowerLoss.name()).join("store.redb");
+    let filled = Command::new(&fills).args([Path::new("fill"), &store, Path::new(&issuer)]).arg(kind.grants.to_string()).status();
+    if !filled.is_ok_and(|status| status.success()) {
+        return Err(format!("{} could not fill the store", fills.display()).into());
+    }
+    bench.again(Place::PowerLoss, SERVER_CORE, port)
+}
+
+fn table(asked: &[&Question], kinds: &[Kind], found: &[Vec<Vec<f64>>], plan: &Plan) -> String {
+    let mut text = format!(
+        "{}; {} rounds in turn, {} connections. Processor time for one operation in microseconds, median, and beside it how often that of a server with little.\n\n| |",
+        machine::describe(),
+        plan.rounds,
+        plan.connections
+    );
+    let names: String = asked.iter().map(|question| format!(" {} |", question.name)).collect();
+    let _written = writeln!(text, "{names}\n|---|{}", "---:|".repeat(asked.len()));
+    for (kind, found_here) in kinds.iter().zip(found) {
+        let cells = found_here.iter().zip(found.first().into_iter().flatten()).map(|(here, little)| {
+            let (here, little) = (median(here.iter().copied()).unwrap_or(0.0), median(little.iter().copied()).unwrap_or(1.0));
+            format!(" {here:.1} ({:.2}) |", here / little)
+        });
+        let _written = writeln!(text, "| {} |{}", kind.name, cells.collect::<String>());
+    }
+    text
+}
