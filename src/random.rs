@@ -24,7 +24,8 @@ pub trait Random: Send + Sync + 'static {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// As lower-case hexadecimal.
+pub fn hexadecimal(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from(if half < 10 { b'0' + half } else { b'a' - 10 + half });
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -43,22 +44,6 @@ impl Random for SystemRandom {
     /// When the operating system has no randomness to give: nothing secure can be done then.
     fn fill(&self, into: &mut [u8]) {
         aws_lc_rs::rand::fill(into).expect("the operating system gives random bytes");
-    }
-
-    /// Drawn some at a time: they need not be secret, every request has one, and most of what drawing costs is the same for few bytes and for many.
-    fn id(&self) -> String {
-        thread_local! {
-            static DRAWN: std::cell::RefCell<Vec<[u8; 16]>> = const { std::cell::RefCell::new(Vec::new()) };
-        }
-        DRAWN.with_borrow_mut(|drawn| {
-            let bytes = drawn.pop().unwrap_or_else(|| {
-                let mut many = [0; 16 * 32];
-                self.fill(&mut many);
-                drawn.extend(many.as_chunks::<16>().0);
-                drawn.pop().expect("it was filled a moment ago")
-            });
-            hexadecimal(&bytes)
-        })
     }
 }
 

@@ -22,6 +22,9 @@ const MEASURED: usize = 4;
 /// By how much a portion may take longer than one of a few records, in milliseconds: a request may meet two of them.
 const HOLDS_MS: f64 = 2.0;
 
+/// The same as a part of what a commit takes: where every write waits for a slow disk anyway, more is swept at a time.
+const HOLDS_OF_COMMIT: f64 = 0.125;
+
 /// Every so many portions there is one of a few records, to see what a commit takes by itself: on a slow disk most of it.
 const MEASURE_EVERY: u32 = 16;
 
@@ -110,8 +113,9 @@ impl Pace {
         }
         // Twice as many at most, however cheap the last ones seemed.
         let twice = self.portion * 2;
+        let holds_ms = HOLDS_MS.max(self.commit_ms.unwrap_or(0.0) * HOLDS_OF_COMMIT);
         self.portion = match self.record_ms {
-            Some(record_ms) if record_ms * twice as f64 > HOLDS_MS => (HOLDS_MS / record_ms) as usize,
+            Some(record_ms) if record_ms * twice as f64 > holds_ms => (holds_ms / record_ms) as usize,
             _ => twice,
         }
         .clamp(AT_LEAST, AT_MOST);
@@ -144,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_portion_holds_by_some_milliseconds_whatever_a_commit_takes() {
-        for commit_ms in [0.5, 5.0, 50.0] {
+        for (commit_ms, expected) in [(0.5, 17..=25), (5.0, 17..=25), (50.0, 50..=75)] {
             let portions = portions(commit_ms, 0.1, 0.0);
-            assert!(portions.iter().all(|portion| (17..=25).contains(portion)), "{commit_ms}: {portions:?}");
+            assert!(portions.iter().all(|portion| expected.contains(portion)), "{commit_ms}: {portions:?}");
         }
         let noisy = portions(8.0, 0.1, 10.0);
         let middle = noisy.iter().sum::<usize>() / noisy.len();

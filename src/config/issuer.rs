@@ -195,6 +195,18 @@ pub(super) fn internal_urls_apart(raw: &Field<Vec<Placed<RawIssuer>>>, issuers: 
     }
 }
 
+/// A FHIR base where another issuer is: what apps read there would be one's discovery document in place of the other's.
+pub(super) fn bases_apart(raw: &Field<Vec<Placed<RawIssuer>>>, issuers: &[IssuerConfig], found: &mut Findings) {
+    for (item, issuer) in raw.get().into_iter().flatten().zip(issuers) {
+        for server in &issuer.rules.fhir {
+            for other in issuers.iter().filter(|other| other.url() != issuer.url() && server.base.is_named_by(other.url().as_str())) {
+                let why = format!("is the URL of another issuer, {}; its discovery document is there", other.url());
+                found.refuse_value(item.value.fhir.place(), server.base.as_str(), why);
+            }
+        }
+    }
+}
+
 fn login(field: &Field<Vec<Placed<String>>>, issuer: &Issuer, server: &Server, found: &mut Findings) -> Vec<LoginWay> {
     let Field::Given(list, place) = field else { return vec![LoginWay::Ehr] };
     if list.is_empty() {

@@ -108,6 +108,7 @@ fn check_into(main: Text<'_>, clients: &[Text<'_>], found: &mut Findings) -> Opt
         }
     }
     issuer::internal_urls_apart(&raw.issuer, &issuers, found);
+    issuer::bases_apart(&raw.issuer, &issuers, found);
     issuer::resource_servers(&raw.issuer, &issuers, found);
     exchange::check_all(&raw.issuer, &mut issuers, found);
     helseid::check_all(&needs, &issuers, found);

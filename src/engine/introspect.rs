@@ -17,7 +17,6 @@ use crate::protocol::launch::LaunchContext;
 use crate::protocol::scope::{Level, Scope, ScopeSet};
 use crate::time::UnixTime;
 
-/// Who may look, and at what.
 /// What is said of a token: that it is active, and what there is to know of it, or that it is not. RFC 7662 §2.2.
 pub struct Introspection(Option<Described>);
 
@@ -48,7 +47,8 @@ impl Serialize for Introspection {
     }
 }
 
-/// The members of an answer about an active token. RFC 7662 §2.2, RFC 9449 §6.2, RFC 8693 §4.1; SAL §5.6.
+/// The members of an answer about an active token, those of SMART with the names and values of the token response. RFC 7662 §2.2, RFC 9449 §6.2,
+/// RFC 8693 §4.1; SAL §5.6, SAL-121…123.
 #[derive(Serialize)]
 struct Members<'a> {
     active: bool,
@@ -101,6 +101,7 @@ impl Described {
     }
 }
 
+/// Who may look, and at what.
 enum Caller {
     /// A confidential client: its own tokens, and those for the FHIR bases it serves.
     Client(AuthenticatedClient),
@@ -162,7 +163,6 @@ impl Engine {
         Ok(Caller::Bearer)
     }
 
-    /// RFC 7662 §2.2 with SMART's members: the same names and values as in the token response. SAL-121…123.
     /// What somebody who may ask for it is told.
     fn described(&self, active: ActiveToken, to_resource_server: bool) -> Described {
         let claims = &active.claims;

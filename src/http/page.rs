@@ -1,5 +1,7 @@
 //! Putting pages on the wire: status, language, headers, and the ones that say what went wrong.
 
+use std::cell::RefCell;
+
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -12,15 +14,28 @@ use crate::domain::client::Client;
 use crate::engine::authorize::Stop;
 use crate::protocol::ids::RedirectUri;
 use crate::protocol::lang::Lang;
-use crate::random::{Random as _, SystemRandom};
+use crate::random::{Random as _, SystemRandom, hexadecimal};
 
 /// The request's id, put there before anything else. Support asks for it.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub HeaderValue);
 
 impl RequestId {
+    /// A new one: 128 random bits. They are drawn some at a time, as every request has one and most of what drawing costs is the same for few bytes and many;
+    /// nothing rests on nobody knowing the next.
     pub fn fresh() -> Self {
-        Self(HeaderValue::try_from(SystemRandom.id()).expect("hexadecimal is visible ASCII"))
+        thread_local! {
+            static DRAWN: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+        }
+        let bytes = DRAWN.with_borrow_mut(|drawn| {
+            drawn.pop().unwrap_or_else(|| {
+                let mut many = [0; 16 * 32];
+                SystemRandom.fill(&mut many);
+                drawn.extend(many.as_chunks::<16>().0);
+                drawn.pop().expect("it was filled a moment ago")
+            })
+        });
+        Self(HeaderValue::try_from(hexadecimal(&bytes)).expect("hexadecimal is visible ASCII"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -5,15 +5,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::listen::turns::Turns;
+use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
+use crate::protocol::forwarded::{self, Hop, Node};
 use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::task::yield_now;
-
-use crate::listen::turns::Turns;
-use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
-use crate::protocol::forwarded::{self, Hop, Node};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -58,12 +56,7 @@ pub async fn behind(State((proxies, turns)): State<(Arc<Proxies>, Arc<Turns>)>, 
     }
     // Whatever it says, and whether or not that can be read: its connection has no turns, and who asks may have written some of it.
     let network = network(request.extensions());
-    let counted = async {
-        // Once beside the others before anything is computed: what is answered in one step would never be one of many.
-        yield_now().await;
-        next.run(request).await
-    };
-    turns.by(network, counted).await
+    turns.by_one_of_many(network, next.run(request)).await
 }
 
 /// Whether a request comes from a proxy that is believed. What that says is noted then, where it can be read.

@@ -83,6 +83,17 @@ impl Turns {
     /// Does this work of somebody there, each step of it in its turn.
     pub async fn by<W: Future>(self: Arc<Self>, network: Network, work: W) -> W::Output {
         let _counted = UnderWay::of(&self.under_way);
+        self.steps(network, work).await
+    }
+
+    /// The same for work that may be done in one step: whoever is ready is counted before any of it is computed. Else it would never be one of many.
+    pub async fn by_one_of_many<W: Future>(self: Arc<Self>, network: Network, work: W) -> W::Output {
+        let _counted = UnderWay::of(&self.under_way);
+        yield_now().await;
+        self.steps(network, work).await
+    }
+
+    async fn steps<W: Future>(self: &Arc<Self>, network: Network, work: W) -> W::Output {
         let mut work = std::pin::pin!(work);
         let mut coming: Option<oneshot::Receiver<Turn>> = None;
         poll_fn(|cx| {

@@ -308,6 +308,10 @@ impl FhirBase {
         if url.query().is_some() || !(url.scheme() == "https" || is_loopback(&url)) {
             return Err(wrong);
         }
+        // RFC 3986 §2: no character of a URL.
+        if text.contains(['{', '}']) {
+            return Err(wrong);
+        }
         let base = text.strip_suffix('/').unwrap_or(text);
         // Else what is stored would be another base when it is read again.
         if base.ends_with('/') {

@@ -24,7 +24,8 @@ impl<'de> Deserialize<'de> for Object {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Object, A::Error> {
-                let mut members = Map::new();
+                // As many as most tokens have.
+                let mut members = Map::with_capacity(16);
                 while let Some((name, value)) = from.next_entry::<String, Value>()? {
                     if members.insert(name, value).is_some() {
                         return Err(A::Error::custom("a member is there twice"));

@@ -258,6 +258,17 @@ default = true
 [[client]]"#), &[
         r#"line 11  issuer[0].fhir[1].base  "https://EPJ.example/fhir/"  is listed before: a FHIR base belongs to one issuer, once (SAL-027)"#,
     ]),
+    row("a base where another issuer is", GOOD, ("[[client]]", r#"[[issuer]]
+url = "https://epj.example/fhir"
+[[issuer.fhir]]
+base = "https://b.example/fhir"
+[[client]]
+issuer = "https://auth.epj.example""#), &[
+        r#"line 8  issuer[0].fhir  "https://epj.example/fhir"  is the URL of another issuer, https://epj.example/fhir; its discovery document is there"#,
+    ]),
+    row("a base with braces", GOOD, (r#"base = "https://epj.example/fhir""#, r#"base = "https://epj.example/{fhir}""#), &[
+        r#"line 9  issuer[0].fhir[0].base  "https://epj.example/{fhir}"  must be an https URL without query or fragment (http only on loopback), such as https://epj.example/fhir"#,
+    ]),
     row("no default base", GOOD, ("[[client]]", r#"[[issuer.fhir]]
 base = "https://b.example/fhir"
 [[client]]"#), &[

@@ -42,6 +42,7 @@ Options:
   --connections N    32 where left out
   --first            Go before everything else on the two cores, for a busy machine (root only)
   --scale            Some of the questions where there is much of everything instead: grants, clients, issuers, workers; prints a table
+  --last             Measures nothing: the tables of the last run, as far as it got, into docs
   --list             The questions, and nothing else";
 
 fn main() -> ExitCode {
@@ -106,7 +107,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
     let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
-    let (mut only, mut writes, mut first, mut scale) = (Vec::new(), true, false, false);
+    let (mut only, mut writes, mut first, mut scale, mut last) = (Vec::new(), true, false, false, false);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -123,6 +124,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
             "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 1024),
             "--first" => first = true,
             "--scale" => scale = true,
+            "--last" => last = true,
             "--list" => {
                 questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
                 return Ok(());
@@ -141,7 +143,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     // The yardstick is always asked: without it nothing has a measure.
     questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
     let bench = bench_in(&root, helsebro, first)?;
-    let found = rounds::measure(&bench, &questions, &plan)?;
+    let found = if last { rounds::last(&bench)? } else { rounds::measure(&bench, &questions, &plan)? };
     let tables = report::tables(&questions, &found);
     println!("\n{tables}");
     if writes {

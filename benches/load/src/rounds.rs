@@ -90,9 +90,22 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Mea
         }
         // Whoever is interrupted keeps the rounds that were whole.
         found.rounds = round;
-        std::fs::write(bench.work.join("measured.json"), serde_json::to_string_pretty(&found)?)?;
+        std::fs::write(bench.work.join(KEPT), serde_json::to_string_pretty(&found)?)?;
     }
     Ok(found)
+}
+
+/// Where a run keeps its rounds.
+const KEPT: &str = "measured.json";
+
+/// What the last run found, in the rounds that were whole.
+///
+/// # Errors
+/// Where none was.
+pub fn last(bench: &Bench) -> Result<Measured, Failed> {
+    let path = bench.work.join(KEPT);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 fn at_place(bench: &Bench, place: Place, tokens: &str, asked: &[&Question], plan: &Plan, round: usize, found: &mut Measured) {

@@ -211,7 +211,7 @@ impl Bench {
     fn fresh(&self, place: Place) -> Result<(), Failed> {
         let dir = self.work.join(place.name());
         match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             Ok(()) | Err(_) => Ok(fs::create_dir_all(&dir)?),
         }
     }
@@ -281,29 +281,31 @@ access_token_alg = "ES256"
 
 [[client]]
 {PUBLIC}
+issuer = "http://127.0.0.1:{port}"
 "#,
             keys = self.work.join("server-keys"),
             // On, as in production: every decision is recorded, and the records are brought to the disk.
             audit = dir.join("audit"),
         );
+        let issuer = format!("issuer = \"http://127.0.0.1:{port}\"");
         for (id, lines) in WITH_SECRET {
-            text.push_str(&format!("\n[[client]]\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{lines}\n", secret(id)));
+            text.push_str(&format!("\n[[client]]\n{issuer}\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{lines}\n", secret(id)));
         }
         for alg in [Alg::ES384, Alg::RS384] {
             let jwk = Key::at(&self.keys(), alg)?.jwk();
             let members: Vec<String> = jwk.as_object().into_iter().flatten().map(|(name, value)| format!("{name} = {value}")).collect();
             text.push_str(&format!(
-                "\n[[client]]\nclient_id = \"lab-{}\"\nauth = \"private_key_jwt\"\njwks = {{ keys = [{{ {} }}] }}\nscopes = \"system/Patient.rs\"\naccess_token_alg = \"ES256\"\n",
+                "\n[[client]]\n{issuer}\nclient_id = \"lab-{}\"\nauth = \"private_key_jwt\"\njwks = {{ keys = [{{ {} }}] }}\nscopes = \"system/Patient.rs\"\naccess_token_alg = \"ES256\"\n",
                 alg.name().to_lowercase(),
                 members.join(", ")
             ));
         }
         for other in 0..self.size.clients {
             let id = format!("other-{other}");
-            text.push_str(&format!("\n[[client]]\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{APP}\n", secret(&id)));
+            text.push_str(&format!("\n[[client]]\n{issuer}\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{APP}\n", secret(&id)));
         }
         for other in 1..self.size.issuers {
-            text.push_str(&format!("\n[[issuer]]\nurl = \"http://127.0.0.1:{port}/i{other}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{base}/{other}\"\nresource_servers = [\"fhir-server\"]\n"));
+            text.push_str(&format!("\n[[issuer]]\nurl = \"http://127.1.0.{other}:{port}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{base}/{other}\"\nresource_servers = [\"fhir-server\"]\n"));
         }
         Ok(text)
     }
