@@ -305,7 +305,7 @@ issuer = "http://127.0.0.1:{port}"
             text.push_str(&format!("\n[[client]]\n{issuer}\nclient_id = \"{id}\"\nclient_secret = \"{}\"\n{APP}\n", secret(&id)));
         }
         for other in 1..self.size.issuers {
-            text.push_str(&format!("\n[[issuer]]\nurl = \"http://127.1.0.{other}:{port}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{base}/{other}\"\nresource_servers = [\"fhir-server\"]\n"));
+            text.push_str(&format!("\n[[issuer]]\nurl = \"http://127.1.0.{other}:{port}\"\nlogin = [\"ehr\"]\n[[issuer.fhir]]\nbase = \"{base}/{other}\"\n"));
         }
         Ok(text)
     }
