@@ -94,7 +94,7 @@ pub struct Endpoint {
     /// The path as it stands in the table; never that of a request: start links and interactions are secrets.
     pub template: Box<str>,
     /// What its requests are counted with.
-    pub counted: Arc<Route>,
+    pub counted: Route,
     /// What the standards call it: the name of its span.
     span: &'static str,
     decides: Option<Decides>,

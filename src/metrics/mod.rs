@@ -153,7 +153,7 @@ struct ByActivity {
 /// What one route counts with.
 #[derive(Debug)]
 pub struct Route {
-    /// Its path as the router has it, without the path of the issuer.
+    /// Its path as it stands in the table, without the path of the issuer.
     pub name: Arc<str>,
     timings: Timings,
     /// By the first digit of the status.
@@ -179,7 +179,6 @@ pub struct Metrics {
     names: Vec<&'static str>,
     facts: Arc<facts::Facts>,
     in_flight: Gauge,
-    routes: RwLock<HashMap<Box<str>, Arc<Route>>>,
     durations: Family<ByRoute, Timings>,
     answers: Family<ByStatus, Counter>,
     refusals: Family<ByError, Counter>,
@@ -247,7 +246,6 @@ impl Metrics {
             names: book.names,
             facts,
             in_flight,
-            routes: RwLock::default(),
             durations,
             answers,
             refusals,
@@ -289,21 +287,15 @@ impl Metrics {
         text
     }
 
-    /// What the route counts with that the router has as `matched`, of an issuer at `path`.
-    pub fn route(&self, matched: &str, path: &str) -> Arc<Route> {
-        if let Some(known) = self.routes.read().unwrap_or_else(PoisonError::into_inner).get(matched) {
-            return Arc::clone(known);
+    /// What the route counts with that stands in the table as `template`, of an issuer at `path`. Made once for each endpoint; what has the same name counts
+    /// together.
+    pub fn route(&self, template: &str, path: &str) -> Route {
+        let name: Arc<str> = template.strip_prefix(path).filter(|rest| rest.starts_with('/')).unwrap_or(template).into();
+        Route {
+            timings: self.durations.get_or_create_owned(&ByRoute { route: Arc::clone(&name) }),
+            answers: STATUSES.map(|status| self.answers.get_or_create_owned(&ByStatus { route: Arc::clone(&name), status })),
+            name,
         }
-        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let made = routes.entry(matched.into()).or_insert_with(|| {
-            let name: Arc<str> = matched.strip_prefix(path).filter(|rest| rest.starts_with('/')).unwrap_or(matched).into();
-            Arc::new(Route {
-                timings: self.durations.get_or_create_owned(&ByRoute { route: Arc::clone(&name) }),
-                answers: STATUSES.map(|status| self.answers.get_or_create_owned(&ByStatus { route: Arc::clone(&name), status })),
-                name,
-            })
-        });
-        Arc::clone(made)
     }
 
     /// Counts a request as under way until what is returned is dropped.
@@ -458,13 +450,14 @@ mod tests {
     #[test]
     fn what_a_request_counts_with_costs_little() {
         let metrics = Metrics::new();
+        let route = metrics.route("/token", "");
         let (rounds, started) = (100_000_u32, std::time::Instant::now());
         for _ in 0..rounds {
             let under_way = metrics.under_way();
             metrics.store(StoreOperation::Read, StoreOutcome::Ok, Duration::from_micros(3));
             metrics.store(StoreOperation::Write, StoreOutcome::Ok, Duration::from_micros(300));
             metrics.token("authorization_code", "syk-inn");
-            metrics.route("/token", "").answered(200, Duration::from_micros(700));
+            route.answered(200, Duration::from_micros(700));
             drop(under_way);
         }
         let each = started.elapsed() / rounds;
