@@ -5,13 +5,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::listen::turns::Turns;
-use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
-use crate::protocol::forwarded::{self, Hop, Node};
 use axum::extract::{Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, header};
 use axum::middleware::Next;
 use axum::response::Response;
+
+use crate::listen::turns::Turns;
+use crate::listen::{ForwardedHeader, Network, Peer, Proxies};
+use crate::protocol::forwarded::{self, Hop, Node};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -189,15 +189,12 @@ impl Bench {
         self.running(command, port, "/", BTreeMap::new(), Vec::new())
     }
 
-    /// `core`: its own; the FHIR server it reads launches from is the generator's neighbour.
     fn authorization_server(&self, place: Place, core: &str) -> Result<Running, Failed> {
-        let fhir = self.hello(OTHER_CORE)?;
-        let base = format!("http://{}/fhir", fhir.address);
         self.fresh(place)?;
-        self.authorization_server_for(place, core, &base, free_port()?, fhir)
+        self.again(place, core, free_port()?)
     }
 
-    /// Starts one once more on what it kept, at the same address.
+    /// Starts one on what another kept, at the address that one had. The FHIR server it reads launches from is the generator's neighbour.
     ///
     /// # Errors
     /// As [`Bench::start`].
