@@ -24,7 +24,7 @@ fn discloses_nothing(page: &Page) {
 
 #[track_caller]
 fn says(page: &Page, status: u16, words: &str) {
-    assert_eq!(page.reply.status, status, "{} {}", page.url, page.text());
+    assert_eq!(page.reply.status, status, "{} to {:?} {}", page.url, page.location().map(String::from), page.text());
     assert!(page.text().contains(words), "{}", page.text());
     discloses_nothing(page);
 }

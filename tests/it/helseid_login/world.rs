@@ -217,11 +217,12 @@ impl Fjord {
         Url::parse_with_params(&format!("{}/authorize", self.bare.origin), params).unwrap().into()
     }
 
-    /// Follows every redirect up to the app's.
+    /// Follows every redirect up to the app's. By its whole origin: a port of ours may begin with the digits of the app's.
     pub async fn walk(&self, browser: &mut Browser, mut page: Page) -> Page {
+        let app = Url::parse(APP).unwrap().origin();
         for _ in 0..20 {
             match page.location() {
-                Some(next) if !next.as_str().starts_with(APP) => page = browser.get(next.as_str()).await,
+                Some(next) if next.origin() != app => page = browser.get(next.as_str()).await,
                 _ => return page,
             }
         }

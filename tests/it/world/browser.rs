@@ -145,7 +145,7 @@ impl Page {
 
     #[track_caller]
     pub fn is(self, status: u16) -> Self {
-        assert_eq!(self.reply.status, status, "{} {}", self.url, self.reply.body);
+        assert_eq!(self.reply.status, status, "{} to {:?} {}", self.url, self.location().map(String::from), self.reply.body);
         self
     }
 
