@@ -1,7 +1,9 @@
 //! A set of scopes, in the order they were asked for.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{ContextScope, Level, ResourceScope, Scope, ScopeError};
@@ -12,73 +14,130 @@ const MOST_ITEMS: usize = 100;
 /// At most this many characters are in a set: it travels inside access tokens, and those in headers of about 8 kB (SAL-070).
 const MOST_BYTES: usize = 6 * 1024;
 
-/// What a request asks, a ceiling allows or a token gives: items in their order, none twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// So many texts of sets are known with what they say: apps of one kind have the same, and grants, tokens and sessions are full of them.
+const KNOWN: usize = 512;
+
+/// A longer text is read each time.
+const LONGEST_KNOWN: usize = 512;
+
+/// What a request asks, a ceiling allows or a token gives: items in their order, none twice. Cheap to clone.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct ScopeSet(Vec<Scope>);
+pub struct ScopeSet(Arc<Items>);
+
+#[derive(Default)]
+struct Items {
+    all: Vec<Scope>,
+    /// As it is written, once somebody wrote it.
+    text: OnceLock<Box<str>>,
+}
+
+impl Items {
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| self.all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ").into())
+    }
+}
+
+impl Clone for Items {
+    fn clone(&self) -> Self {
+        Self { all: self.all.clone(), text: OnceLock::new() }
+    }
+}
+
+impl PartialEq for Items {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Items {}
+
+impl fmt::Debug for ScopeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ScopeSet").field(&self.0.all).finish()
+    }
+}
+
+impl From<Vec<Scope>> for ScopeSet {
+    fn from(all: Vec<Scope>) -> Self {
+        Self(Arc::new(Items { all, text: OnceLock::new() }))
+    }
+}
 
 impl ScopeSet {
+    fn items(&self) -> &[Scope] {
+        &self.0.all
+    }
+
+    /// To be changed; what it says is written anew then.
+    fn change(&mut self) -> &mut Vec<Scope> {
+        let items = Arc::make_mut(&mut self.0);
+        items.text.take();
+        &mut items.all
+    }
+
     /// Parses a list in which every item must be understood: configuration, and the `scope` of a refresh.
     ///
     /// # Errors
     /// The first item that is no scope, or one too many, and why.
     pub fn parse(text: &str) -> Result<Self, (String, ScopeError)> {
         let mut room = Room::default();
-        let mut set = Self::default();
+        let mut all = Vec::new();
         for item in text.split_ascii_whitespace() {
             let scope = Scope::parse(item).map_err(|why| (item.to_owned(), why))?;
-            if !set.0.contains(&scope) {
+            if !all.contains(&scope) {
                 room.take(item).ok_or_else(|| (item.to_owned(), ScopeError::TooMany))?;
-                set.0.push(scope);
+                all.push(scope);
             }
         }
-        Ok(set)
+        Ok(all.into())
     }
 
     /// Parses a request: what is not understood, or is more than a token can carry, is dropped and the rest goes on.
     /// SAL-042, SAL-070, SAL-306; DESIGN §3, Scopes.
     pub fn parse_request(text: &str) -> Self {
         let mut room = Room::default();
-        let mut set = Self::default();
+        let mut all = Vec::new();
         for item in text.split(' ') {
             if room.is_full() {
                 break;
             }
             if let Ok(scope) = Scope::parse(item)
-                && !set.0.contains(&scope)
+                && !all.contains(&scope)
                 && room.take(item).is_some()
             {
-                set.0.push(scope);
+                all.push(scope);
             }
         }
-        set
+        all.into()
     }
 
     /// As many of the items, from the first, as a token can carry. SAL-070.
     #[must_use]
     pub fn limited(&self) -> Self {
         let mut room = Room::default();
-        Self(self.0.iter().take_while(|scope| room.take(&scope.to_string()).is_some()).cloned().collect())
+        let fit = self.iter().take_while(|scope| room.take(&scope.to_string()).is_some()).count();
+        if fit == self.items().len() { self.clone() } else { self.iter().take(fit).cloned().collect::<Vec<_>>().into() }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.items().is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
-        self.0.iter()
+        self.items().iter()
     }
 
     pub fn resources(&self) -> impl Iterator<Item = &ResourceScope> {
-        self.0.iter().filter_map(|scope| if let Scope::Resource(resource) = scope { Some(resource) } else { None })
+        self.items().iter().filter_map(|scope| if let Scope::Resource(resource) = scope { Some(resource) } else { None })
     }
 
     pub fn contexts(&self) -> impl Iterator<Item = &ContextScope> {
-        self.0.iter().filter_map(|scope| if let Scope::Context(context) = scope { Some(context) } else { None })
+        self.items().iter().filter_map(|scope| if let Scope::Context(context) = scope { Some(context) } else { None })
     }
 
     pub fn contains(&self, scope: &Scope) -> bool {
-        self.0.contains(scope)
+        self.items().contains(scope)
     }
 
     /// Whether `launch/<kind>` is asked for, whatever its role.
@@ -92,28 +151,28 @@ impl ScopeSet {
 
     /// Whether an extension scope of this name is in the set.
     pub fn has_extension(&self, name: &str) -> bool {
-        self.0.iter().any(|scope| matches!(scope, Scope::Extension(text) if &**text == name))
+        self.items().iter().any(|scope| matches!(scope, Scope::Extension(text) if &**text == name))
     }
 
     pub fn push(&mut self, scope: Scope) {
-        if !self.0.contains(&scope) {
-            self.0.push(scope);
+        if !self.contains(&scope) {
+            self.change().push(scope);
         }
     }
 
     pub fn retain(&mut self, keep: impl FnMut(&Scope) -> bool) {
-        self.0.retain(keep);
+        self.change().retain(keep);
     }
 
     /// What both sets give: each item asked for, as far as the ceiling allows it. SAL §4.8 step 2.
     #[must_use]
     pub fn narrow(&self, ceiling: &Self) -> Self {
         let mut narrowed = Self::default();
-        for asked in &self.0 {
+        for asked in self.iter() {
             match asked {
                 Scope::Resource(asked) => asked.narrow_by(ceiling).into_iter().for_each(|scope| narrowed.push(Scope::Resource(scope))),
                 other => {
-                    if ceiling.0.iter().any(|allowed| allowed.allows(other)) {
+                    if ceiling.iter().any(|allowed| allowed.allows(other)) {
                         narrowed.push(other.clone());
                     }
                 }
@@ -124,9 +183,9 @@ impl ScopeSet {
 
     /// Whether every item of `asked` is given whole by this set. RFC 6749 §6: a refresh may ask for no more than was granted.
     pub fn covers(&self, asked: &Self) -> bool {
-        asked.0.iter().all(|item| match item {
+        asked.iter().all(|item| match item {
             Scope::Resource(scope) => scope.narrow_by(self).iter().any(|given| given == scope),
-            other => self.0.iter().any(|allowed| allowed.allows(other)),
+            other => self.items().iter().any(|allowed| allowed.allows(other)),
         })
     }
 }
@@ -187,19 +246,13 @@ impl FromIterator<Scope> for ScopeSet {
 
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, scope) in self.0.iter().enumerate() {
-            if place > 0 {
-                f.write_str(" ")?;
-            }
-            scope.fmt(f)?;
-        }
-        Ok(())
+        f.write_str(self.0.text())
     }
 }
 
 impl Serialize for ScopeSet {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(self.0.text())
     }
 }
 
@@ -207,7 +260,15 @@ impl Serialize for ScopeSet {
 impl TryFrom<String> for ScopeSet {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        text.split_ascii_whitespace().map(|item| Scope::parse(item).map_err(|why| format!("`{item}`: {why}"))).collect()
+        static SETS: LazyLock<Cache<String, ScopeSet>> = LazyLock::new(|| Cache::new(KNOWN));
+        if let Some(known) = SETS.get(&text) {
+            return Ok(known);
+        }
+        let set: Self = text.split_ascii_whitespace().map(|item| Scope::parse(item).map_err(|why| format!("`{item}`: {why}"))).collect::<Result<_, _>>()?;
+        if text.len() <= LONGEST_KNOWN {
+            SETS.insert(text, set.clone());
+        }
+        Ok(set)
     }
 }
 
