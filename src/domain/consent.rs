@@ -23,7 +23,7 @@ pub struct AppAccess {
 impl AppAccess {
     /// The id of the record: all of one person's begin alike.
     pub fn key(subject: &Subject, client: &ClientId) -> String {
-        format!("{}{}", Self::key_prefix(subject), crate::secret::Digest::of(client.as_str().as_bytes()).text())
+        Self::key_prefix(subject) + &crate::secret::Digest::of(client.as_str().as_bytes()).text()
     }
 
     pub fn key_prefix(subject: &Subject) -> String {

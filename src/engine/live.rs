@@ -10,11 +10,12 @@ use crate::domain::grant::Grant;
 use crate::domain::issuer::SELF_CLIENT;
 use crate::domain::keys::DEFAULT_ALGS;
 use crate::domain::session::Session;
-use crate::jose::{Alg, Expect, UnverifiedJwt, Verified, verify};
+use crate::jose::{Alg, Own, UnverifiedJwt, Verified, verify_own};
 use crate::protocol::claims::{ACCESS_TOKEN, AccessTokenClaims};
 use crate::secret::Digest;
 use crate::store::records::{ClientChange, Replay, RevokedToken};
 use crate::store::{Held, StoreError};
+use crate::time::UnixTime;
 
 /// What our own tokens are signed with.
 pub(super) const SIGNING_ALGS: &[Alg] = &DEFAULT_ALGS;
@@ -36,9 +37,23 @@ pub(super) struct Standing {
     pub access: Option<Arc<AppAccess>>,
 }
 
+impl Own for AccessTokenClaims {
+    fn issuer(&self) -> &str {
+        self.iss.as_str()
+    }
+
+    fn issued_at(&self) -> UnixTime {
+        self.iat
+    }
+
+    fn expires_at(&self) -> UnixTime {
+        self.exp
+    }
+}
+
 impl Engine {
     /// The claims of an access token we signed and that has not expired; signatures are checked once and remembered.
-    fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
+    pub(super) fn signed_by_us(&self, token: &str) -> Option<Arc<AccessTokenClaims>> {
         let digest = *Digest::of(token.as_bytes()).bytes();
         let now = self.now();
         let revocations = self.keys.revocations();
@@ -46,9 +61,8 @@ impl Engine {
         if let Some((claims, _)) = self.verified.get(&digest).filter(|(_, then)| *then == revocations) {
             return (now < claims.exp).then_some(claims);
         }
-        let unverified = UnverifiedJwt::parse(token).ok()?;
-        let expect = Expect { issuer: Some(self.rules.issuer.as_str()), typ: &[ACCESS_TOKEN], algs: SIGNING_ALGS, ..Expect::default() };
-        let verified: Verified<AccessTokenClaims> = self.keys.with_verifying(|keys| verify(&unverified, keys, &expect, now)).ok()?;
+        let issuer = self.rules.issuer.as_str();
+        let verified: Verified<AccessTokenClaims> = self.keys.with_verifying(|keys| verify_own(token, issuer, keys, ACCESS_TOKEN, SIGNING_ALGS, now)).ok()?;
         let claims = Arc::new(verified.into_claims());
         self.verified.insert(digest, (Arc::clone(&claims), revocations));
         Some(claims)

@@ -18,11 +18,37 @@ pub const MAX_BYTES: usize = 32 * 1024;
 /// A well-formed signed JWT nobody has vouched for yet. It tells enough to find the key and too little to trust; what it claims comes
 /// out of [`super::verify()`] only (or, unjudged, out of [`super::verify_signature`]).
 pub struct UnverifiedJwt<'a> {
-    /// `header.payload`: what the signature is over.
-    pub(super) signed: &'a str,
-    pub(super) signature: &'a str,
+    pub(super) parts: Parts<'a>,
     pub(super) claims: Map<String, Value>,
-    header: Arc<Header>,
+}
+
+/// A compact JWS taken apart. RFC 7515 §7.1.
+pub(super) struct Parts<'a> {
+    /// `header.payload`: what the signature is over.
+    pub signed: &'a str,
+    pub signature: &'a str,
+    pub header: Arc<Header>,
+    pub payload: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    pub fn of(token: &'a str) -> Result<Self, JwtError> {
+        if token.len() > MAX_BYTES {
+            return Err(JwtError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
+        let header = Header::read(header)?;
+        // A dot is no base64url, so a fourth part fails in `decode`.
+        let payload = decode(payload)?;
+        decode(signature)?;
+        Ok(Self { signed, signature, header, payload })
+    }
+
+    /// Its header will be known: once it is believed.
+    pub fn keep_header(&self) {
+        self.header.keep(self.signed.split_once('.').map_or(self.signed, |(header, _)| header));
+    }
 }
 
 impl<'a> UnverifiedJwt<'a> {
@@ -32,16 +58,9 @@ impl<'a> UnverifiedJwt<'a> {
     /// [`JwtError::Malformed`]; [`JwtError::Crit`] for any `crit`, since we know no extension (RFC 7515 §4.1.11); [`JwtError::Algorithm`] for
     /// `none`, shared-secret and unknown algorithms.
     pub fn parse(token: &'a str) -> Result<Self, JwtError> {
-        if token.len() > MAX_BYTES {
-            return Err(JwtError::Malformed);
-        }
-        let (signed, signature) = token.rsplit_once('.').ok_or(JwtError::Malformed)?;
-        let (header, payload) = signed.split_once('.').ok_or(JwtError::Malformed)?;
-        let header = Header::read(header)?;
-        // A dot is no base64url, so a fourth part fails in `decode`.
-        let claims = json::object(&decode(payload)?).ok_or(JwtError::Malformed)?;
-        decode(signature)?;
-        Ok(Self { signed, signature, claims, header })
+        let parts = Parts::of(token)?;
+        let claims = json::object(&parts.payload).ok_or(JwtError::Malformed)?;
+        Ok(Self { parts, claims })
     }
 
     /// Who the token says issued it. Only good for choosing keys to try.
@@ -55,21 +74,21 @@ impl<'a> UnverifiedJwt<'a> {
     }
 
     pub fn key_id_hint(&self) -> Option<&str> {
-        self.header.kid.as_deref()
+        self.parts.header.kid.as_deref()
     }
 
     /// `alg` of the header: one of ours, not yet one that anybody allowed.
     pub fn alg(&self) -> Alg {
-        self.header.alg
+        self.parts.header.alg
     }
 
     pub fn typ(&self) -> Option<&str> {
-        self.header.typ.as_deref()
+        self.parts.header.typ.as_deref()
     }
 
     /// `jku` of the header, to be compared with the registered URL and never fetched otherwise. SAL-105.
     pub fn jku(&self) -> Option<&str> {
-        self.header.jku.as_deref()
+        self.parts.header.jku.as_deref()
     }
 
     /// The key inside a DPoP proof, which proves possession of itself and nothing else. Any other token's `jwk` is out of reach.
@@ -78,12 +97,7 @@ impl<'a> UnverifiedJwt<'a> {
     /// # Errors
     /// [`JwtError::Type`] when this is no DPoP proof; [`JwtError::UnknownKey`] when it carries no such key.
     pub fn proof_key(&self) -> Result<Arc<Jwk>, JwtError> {
-        self.header.proof_key()
-    }
-
-    /// Its header will be known: once it is believed.
-    pub(super) fn keep_header(&self) {
-        self.header.keep(self.signed.split_once('.').map_or(self.signed, |(header, _)| header));
+        self.parts.header.proof_key()
     }
 }
 

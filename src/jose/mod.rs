@@ -27,7 +27,7 @@ pub use proof::make_proof;
 pub use set::JwkSet;
 pub use signer::{SignError, Signer};
 pub use signing::{KeyError, SigningKey};
-pub use verify::{AudienceForm, Expect, Expiry, JwtError, Verified, numeric_date, verify, verify_proof, verify_signature};
+pub use verify::{AudienceForm, Expect, Expiry, JwtError, Own, Verified, numeric_date, verify, verify_own, verify_proof, verify_signature};
 
 #[cfg(test)]
 mod tests;

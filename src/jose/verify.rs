@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::alg::Alg;
 use super::jwk::Jwk;
-use super::jwt::UnverifiedJwt;
+use super::jwt::{Parts, UnverifiedJwt};
 use super::kept;
 use super::set::JwkSet;
 use crate::time::UnixTime;
@@ -112,14 +112,58 @@ impl<C> Verified<C> {
 /// # Errors
 /// The first thing found wrong, in this order: algorithm, type, key, signature, issuer, audience, lifetime, the claims' form.
 pub fn verify<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, keys: &JwkSet, expect: &Expect<'_>, now: UnixTime) -> Result<Verified<C>, JwtError> {
-    if !expect.algs.contains(&jwt.alg()) {
+    let key = key_of(&jwt.parts, keys, expect.algs, expect.typ)?;
+    believe(jwt, key, expect, now)
+}
+
+/// What every token of ours says of itself.
+pub trait Own: DeserializeOwned {
+    fn issuer(&self) -> &str;
+    fn issued_at(&self) -> UnixTime;
+    fn expires_at(&self) -> UnixTime;
+}
+
+/// As [`verify`], for a token that we signed ourselves: what our key signed we wrote, so its claims are read as such at once and not as members
+/// first, which is half of what reading costs. `nbf` is in none of them.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_own<C: Own>(token: &str, issuer: &str, keys: &JwkSet, typ: &str, algs: &[Alg], now: UnixTime) -> Result<Verified<C>, JwtError> {
+    let parts = Parts::of(token)?;
+    let key = key_of(&parts, keys, algs, &[typ])?;
+    signed_with(&parts, key)?;
+    parts.keep_header();
+    let claims: C = serde_json::from_slice(&parts.payload).map_err(|_| JwtError::Claims)?;
+    if claims.issuer() != issuer {
+        return Err(JwtError::Issuer);
+    }
+    if now >= claims.expires_at() {
+        return Err(JwtError::Expired);
+    }
+    if claims.issued_at() > now + MAX_AHEAD_OF_CLOCK {
+        return Err(JwtError::NotYet);
+    }
+    Ok(Verified(claims))
+}
+
+/// The key that must have signed, of those there are.
+fn key_of<'k>(parts: &Parts<'_>, keys: &'k JwkSet, algs: &[Alg], typ: &[&str]) -> Result<&'k Jwk, JwtError> {
+    if !algs.contains(&parts.header.alg) {
         return Err(JwtError::Algorithm);
     }
-    if !type_fits(jwt.typ(), expect.typ) {
+    if !type_fits(parts.header.typ.as_deref(), typ) {
         return Err(JwtError::Type);
     }
-    let key = keys.find(jwt.key_id_hint(), jwt.alg())?;
-    believe(jwt, key, expect, now)
+    keys.find(parts.header.kid.as_deref(), parts.header.alg)
+}
+
+/// Whether this key signed it.
+fn signed_with(parts: &Parts<'_>, key: &Jwk) -> Result<(), JwtError> {
+    kept::install();
+    match jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), key.prepared(), parts.header.alg.wire()) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(JwtError::Signature),
+    }
 }
 
 /// Checks a DPoP proof against the key it carries, which it thereby proves to hold. RFC 9449 §4.3, points 4 to 7. No `exp` is demanded; one
@@ -139,12 +183,8 @@ pub fn verify_proof<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, algs: &[Alg], 
 
 /// The rest of the checks, once it is known which key must have signed.
 fn believe<C: DeserializeOwned>(jwt: &UnverifiedJwt<'_>, key: &Jwk, expect: &Expect<'_>, now: UnixTime) -> Result<Verified<C>, JwtError> {
-    kept::install();
-    match jsonwebtoken::crypto::verify(jwt.signature, jwt.signed.as_bytes(), key.prepared(), jwt.alg().wire()) {
-        Ok(true) => {}
-        Ok(false) | Err(_) => return Err(JwtError::Signature),
-    }
-    jwt.keep_header();
+    signed_with(&jwt.parts, key)?;
+    jwt.parts.keep_header();
     if let Some(issuer) = expect.issuer {
         match jwt.claims.get("iss") {
             None => return Err(JwtError::Missing("iss")),
@@ -169,11 +209,7 @@ pub fn verify_signature(jwt: UnverifiedJwt<'_>, key: &Jwk) -> Result<Map<String,
     if !key.fits(jwt.alg()) {
         return Err(JwtError::Algorithm);
     }
-    kept::install();
-    match jsonwebtoken::crypto::verify(jwt.signature, jwt.signed.as_bytes(), key.prepared(), jwt.alg().wire()) {
-        Ok(true) => Ok(jwt.claims),
-        Ok(false) | Err(_) => Err(JwtError::Signature),
-    }
+    signed_with(&jwt.parts, key).map(|()| jwt.claims)
 }
 
 pub(super) fn same_type(a: &str, b: &str) -> bool {

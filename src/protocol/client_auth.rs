@@ -117,7 +117,8 @@ fn read_basic(header: &str) -> Option<Vec<(ClientId, Secret<String>)>> {
     if let Ok(id) = ClientId::parse(id) {
         readings.push((id, Secret::new(secret.to_owned())));
     }
-    if let (Some(plain_id), Some(plain_secret)) = (decoded(id), decoded(secret))
+    if pair.contains(['+', '%'])
+        && let (Some(plain_id), Some(plain_secret)) = (decoded(id), decoded(secret))
         && (plain_id != id || plain_secret != secret)
         && let Ok(plain_id) = ClientId::parse(&plain_id)
     {

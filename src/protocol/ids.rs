@@ -326,6 +326,9 @@ impl FhirBase {
 
     /// Whether `text` names this base: one trailing slash, the case of scheme and host and a default port do not matter. SAL-027.
     pub fn is_named_by(&self, text: &str) -> bool {
+        if *text == *self.0 {
+            return true;
+        }
         match (loosely(text), loosely(&self.0)) {
             (Some(named), Some(own)) => named == own,
             _ => false,
