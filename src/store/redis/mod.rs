@@ -8,6 +8,7 @@
 mod changes;
 mod connect;
 mod fitness;
+mod kept;
 mod lane;
 mod layout;
 mod options;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use options::{Acknowledged, Login, Node, Options, Servers, Tls};
 
 use self::connect::{Ask, Connector};
+use self::kept::KeptClients;
 use self::lane::{Failed, Lane};
 use self::layout::{Layout, Place, SHARDS, expiry, key_of, record, version_bytes};
 use self::scripts::{Call, REMOVE, SWEEP, WRITE};
@@ -54,6 +56,7 @@ pub struct Redis {
     places: u32,
     acknowledged: Option<Acknowledged>,
     changes: broadcast::Sender<Change>,
+    kept: Arc<KeptClients>,
     closed: CancellationToken,
 }
 
@@ -82,6 +85,9 @@ impl Redis {
         let (changes, _) = broadcast::channel(64);
         let closed = CancellationToken::new();
         tokio::spawn(closed.clone().run_until_cancelled_owned(changes::listen(Arc::clone(&connector), layout.channel(), changes.clone())));
+        let kept = Arc::new(KeptClients::new());
+        let (follower, heard) = (Arc::clone(&kept), changes.subscribe());
+        tokio::spawn(closed.clone().run_until_cancelled_owned(async move { follower.follow(heard).await }));
         if matches!(options.servers, Servers::Sentinel { .. }) {
             let lanes = writes.iter().chain([&reads]).map(Arc::clone).collect();
             tokio::spawn(closed.clone().run_until_cancelled_owned(changes::follow_primary(connector, lanes)));
@@ -97,6 +103,7 @@ impl Redis {
             places: options.max_in_flight,
             acknowledged: options.acknowledged,
             changes,
+            kept,
             closed,
         })
     }
@@ -109,6 +116,23 @@ impl Redis {
     fn enter(&self) -> Result<SemaphorePermit<'_>, StoreError> {
         self.open_still()?;
         self.in_flight.try_acquire().map_err(|_| StoreError::Unreachable("too many requests wait for Redis already".to_owned()))
+    }
+
+    /// The records under these keys, in one round trip, or none where there are no keys.
+    async fn fetch(&self, keys: &[&Key]) -> Result<Vec<Option<Record>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = cmd("MGET");
+        for key in keys {
+            command.arg(self.layout.record(&Place::of(key)));
+        }
+        let mut answers = self.read(vec![command]).await?;
+        let values = array(answers.pop().ok_or_else(odd)?)?;
+        if values.len() != keys.len() {
+            return Err(odd());
+        }
+        values.into_iter().map(|value| bytes(value)?.map(record).transpose()).collect()
     }
 
     async fn read(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, StoreError> {
@@ -205,19 +229,19 @@ impl Redis {
 impl Backend for Redis {
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         let _place = self.enter()?;
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut command = cmd("MGET");
-        for key in keys {
-            command.arg(self.layout.record(&Place::of(key)));
-        }
-        let mut answers = self.read(vec![command]).await?;
-        let values = array(answers.pop().ok_or_else(odd)?)?;
-        if values.len() != keys.len() {
-            return Err(odd());
-        }
-        values.into_iter().map(|value| bytes(value)?.map(record).transpose()).collect()
+        let known: Vec<Option<Option<Record>>> = keys.iter().map(|key| self.kept.known(key)).collect();
+        let asked = self.kept.moment();
+        let missing: Vec<&Key> = keys.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(key, _)| key).collect();
+        let read = self.fetch(&missing).await?;
+        missing.iter().zip(&read).for_each(|(key, record)| self.kept.learn(key, &asked, record.as_ref()));
+        let mut read = read.into_iter();
+        Ok(known.into_iter().map(|known| known.unwrap_or_else(|| read.next().flatten())).collect())
+    }
+
+    /// Where everything that is asked for was read a moment ago.
+    fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
+        let known: Option<Vec<Option<Record>>> = keys.iter().map(|key| self.kept.known(key)).collect();
+        known.map(|known| self.open_still().map(|()| known))
     }
 
     async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError> {
@@ -242,7 +266,10 @@ impl Backend for Redis {
                 self.flag(lasting),
             ],
         };
-        Ok(if self.call(&call, lasting).await? == 1 { Commit::Applied } else { Commit::Conflict })
+        let written = self.call(&call, lasting).await;
+        // Written or not: whoever lost to another must see what that one wrote.
+        self.kept.forget(key);
+        Ok(if written? == 1 { Commit::Applied } else { Commit::Conflict })
     }
 
     async fn remove(&self, key: &Key) -> Result<(), StoreError> {
@@ -250,7 +277,9 @@ impl Backend for Redis {
         let place = Place::of(key);
         let keys = self.keys(key, &place);
         let args = vec![key.id.as_bytes().to_vec(), place.member.into_bytes(), self.told(key.kind), self.flag(true)];
-        self.call(&Call { lua: &REMOVE, keys, args }, true).await.map(|_| ())
+        let removed = self.call(&Call { lua: &REMOVE, keys, args }, true).await;
+        self.kept.forget(key);
+        removed.map(|_| ())
     }
 
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
