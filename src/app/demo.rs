@@ -304,8 +304,11 @@ impl Demo {
 fn offered(rules: &IssuerRules, presets: &DemoClients) -> Vec<OfferedApp> {
     let ours = |id: &str| presets.facts.contains_key(id) || demo_hospital::CLIENTS.contains(&id);
     let brought = |client: &Client| client.id.as_str() == "syk-inn" || !ours(client.id.as_str());
-    let launched = rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?)));
+    let mut launched: Vec<_> =
+        rules.clients.values().filter(|client| brought(client)).filter_map(|client| Some((client, client.launch_urls.first()?))).collect();
+    launched.sort_unstable_by_key(|(client, _)| &client.id);
     launched
+        .into_iter()
         .map(|(client, launch_url)| OfferedApp {
             client_id: client.id.to_string(),
             name: client.name.clone(),

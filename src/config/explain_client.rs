@@ -41,7 +41,8 @@ fn find<'a>(config: &'a Config, at: Option<&str>, client: &str) -> Result<(&'a I
     match having.as_slice() {
         [one] => Ok(*one),
         [] => {
-            let known: Vec<&str> = asked.iter().flat_map(|issuer| issuer.rules.clients.keys().map(ClientId::as_str)).collect();
+            let mut known: Vec<&str> = asked.iter().flat_map(|issuer| issuer.rules.clients.keys().map(ClientId::as_str)).collect();
+            known.sort_unstable();
             let guess = nearest(client, &known).map(|near| format!("; did you mean {near:?}?")).unwrap_or_else(|| ".".to_owned());
             let all = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             Err(format!("{client:?} is not a client of {}{guess} There are: {all}.", urls(&asked)))

@@ -1,6 +1,6 @@
 //! `[[issuer]]`: each alone, and all beside each other.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ fn check(raw: &RawIssuer, url: Issuer, server: &Server, environment: &dyn Enviro
         users,
         exchange: Vec::new(),
         trusted: trusted::check(&raw.trusted, &url, environment, found),
-        clients: BTreeMap::new(),
+        clients: HashMap::new(),
         dpop_nonce: word_or(&raw.dpop_nonce, DpopNonce::Never, &[("never", DpopNonce::Never), ("always", DpopNonce::Always)], found),
         profile: word_or(&raw.profile, Profile::Smart, PROFILES, found),
         require_par: raw.require_par.get().copied().unwrap_or(false),

@@ -1,6 +1,6 @@
 //! One issuer: its FHIR bases, its ways to log in, its lifetimes. Everything here is settled by the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,8 +123,9 @@ pub struct IssuerRules {
     /// Other issuers whose tokens a row may take.
     pub trusted: Vec<TrustedIssuer>,
     pub lifetimes: Lifetimes,
-    /// Clients of the configuration; those added at run time are in the store.
-    pub clients: BTreeMap<ClientId, Arc<Client>>,
+    /// Clients of the configuration; those added at run time are in the store. Every request looks some up, among thousands where a hospital
+    /// registers its devices: so they have no order.
+    pub clients: HashMap<ClientId, Arc<Client>>,
     /// The profile of clients that name none.
     pub profile: Profile,
     /// Every client must push its authorization requests. RFC 9126 §5.

@@ -88,10 +88,10 @@ impl Engine {
     /// What is meant for this server, and what for a FHIR server. Only `system/` scopes need no person. SAL-117.
     fn split(&self, scopes: &ScopeSet) -> (ScopeSet, ScopeSet) {
         let introspect = self.rules.introspect_scope();
-        let (mut for_us, mut for_fhir) = (scopes.clone(), scopes.clone());
-        for_us.retain(|scope| matches!(scope, Scope::Extension(name) if **name == *LAUNCH_CREATE || **name == *introspect));
-        for_fhir.retain(|scope| matches!(scope, Scope::Resource(resource) if resource.level == Level::System && can_be_enforced(resource)));
-        (for_us, for_fhir)
+        let for_us = |scope: &Scope| matches!(scope, Scope::Extension(name) if **name == *LAUNCH_CREATE || **name == *introspect);
+        let for_fhir = |scope: &Scope| matches!(scope, Scope::Resource(resource) if resource.level == Level::System && can_be_enforced(resource));
+        let those = |fit: &dyn Fn(&Scope) -> bool| scopes.iter().filter(|scope| fit(scope)).cloned().collect();
+        (those(&for_us), those(&for_fhir))
     }
 }
 
