@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
-        ["hello", port] => hello_server(port),
+        ["hello", port, workers] => hello_server(port, workers),
         ["pieces", keys] => pieces(Path::new(keys)),
         ["drive", errand] => drive(Path::new(errand)),
         ["run", helsebro, rest @ ..] => run(Path::new(helsebro), rest),
@@ -68,8 +68,12 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn hello_server(port: &str) -> Result<(), Failed> {
-    Ok(runtime()?.block_on(hello::serve(port.parse()?))?)
+fn hello_server(port: &str, workers: &str) -> Result<(), Failed> {
+    let runtime = match workers.parse()? {
+        1 => runtime()?,
+        several => tokio::runtime::Builder::new_multi_thread().worker_threads(several).enable_all().build()?,
+    };
+    Ok(runtime.block_on(hello::serve(port.parse()?))?)
 }
 
 fn pieces(keys: &Path) -> Result<(), Failed> {

@@ -24,18 +24,36 @@ const BOTH_CORES: &str = "0,1";
 /// A server that has much of one thing.
 struct Kind {
     name: String,
+    place: Place,
     size: Size,
     grants: usize,
 }
 
-fn kinds() -> [Kind; 5] {
+impl Kind {
+    fn new(name: impl Into<String>, size: Size) -> Self {
+        Self { name: name.into(), place: Place::PowerLoss, size, grants: 0 }
+    }
+
+    /// The smallest server there can be: what of a difference is the machine's.
+    fn hello(name: &str, size: Size) -> Self {
+        Self { place: Place::Hello, ..Self::new(name, size) }
+    }
+}
+
+/// One worker and little comes first of each place: the others are held against it.
+fn kinds() -> [Kind; 9] {
     let plain = Size::default();
+    let (two, two_on_two) = (Size { workers: 2, ..plain }, Size { workers: 2, cores: BOTH_CORES, ..plain });
     [
-        Kind { name: "little".to_owned(), size: plain, grants: 0 },
-        Kind { name: format!("{CLIENTS} clients"), size: Size { clients: CLIENTS, ..plain }, grants: 0 },
-        Kind { name: format!("{ISSUERS} issuers"), size: Size { issuers: ISSUERS, ..plain }, grants: 0 },
-        Kind { name: format!("{GRANTS} grants"), size: plain, grants: GRANTS },
-        Kind { name: "two workers".to_owned(), size: Size { cores: BOTH_CORES, ..plain }, grants: 0 },
+        Kind::new("little", plain),
+        Kind::new(format!("{CLIENTS} clients"), Size { clients: CLIENTS, ..plain }),
+        Kind::new(format!("{ISSUERS} issuers"), Size { issuers: ISSUERS, ..plain }),
+        Kind { grants: GRANTS, ..Kind::new(format!("{GRANTS} grants"), plain) },
+        Kind::new("two workers on one core", two),
+        Kind::new("two workers on two cores", two_on_two),
+        Kind::hello("`hello`", plain),
+        Kind::hello("`hello`, two workers on one core", two),
+        Kind::hello("`hello`, two workers on two cores", two_on_two),
     ]
 }
 
@@ -45,6 +63,7 @@ fn kinds() -> [Kind; 5] {
 /// A server that does not start, or a question that it does not answer.
 pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<String, Failed> {
     let asked: Vec<&Question> = ASKED.iter().filter_map(|name| questions.iter().find(|question| question.name == *name)).collect();
+    let hello: Vec<&Question> = questions.iter().filter(|question| question.name == "hello-get").collect();
     let kinds = kinds();
     // By kind, then question: a value a round.
     let mut found = vec![vec![Vec::new(); asked.len()]; kinds.len()];
@@ -54,9 +73,10 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Str
         for (kind, found) in kinds.iter().zip(&mut found) {
             let bench = Bench { size: kind.size, ..bench.clone() };
             let running = started(&bench, kind, &asked, plan)?;
+            let asked = if kind.place == Place::Hello { &hello } else { &asked };
             for (question, found) in asked.iter().zip(found) {
-                let outcome = drive(&bench, &running, question, Place::PowerLoss, plan.connections, plan)?;
-                println!("{:<18} {:<18} {:>8.1} µs cpu  errors {}", kind.name, question.name, outcome.server_micros, outcome.errors);
+                let outcome = drive(&bench, &running, question, kind.place, plan.connections, plan)?;
+                println!("{:<34} {:<18} {:>8.1} µs cpu  errors {}", kind.name, question.name, outcome.server_micros, outcome.errors);
                 found.push(outcome.server_micros);
             }
         }
@@ -65,7 +85,7 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Str
 }
 
 fn started(bench: &Bench, kind: &Kind, asked: &[&Question], plan: &Plan) -> Result<Running, Failed> {
-    let running = bench.start(Place::PowerLoss, "")?;
+    let running = bench.start(kind.place, "")?;
     if kind.grants == 0 {
         return Ok(running);
     }
@@ -93,10 +113,12 @@ fn table(asked: &[&Question], kinds: &[Kind], found: &[Vec<Vec<f64>>], plan: &Pl
     let names: String = asked.iter().map(|question| format!(" {} |", question.name)).collect();
     let _written = writeln!(text, "{names}\n|---|{}", "---:|".repeat(asked.len()));
     for (kind, found_here) in kinds.iter().zip(found) {
-        let cells = found_here.iter().zip(found.first().into_iter().flatten()).map(|(here, little)| {
-            let (here, little) = (median(here.iter().copied()).unwrap_or(0.0), median(little.iter().copied()).unwrap_or(1.0));
-            format!(" {here:.1} ({:.2}) |", here / little)
-        });
+        let beside = kinds.iter().position(|other| other.place == kind.place).and_then(|first| found.get(first));
+        let cells =
+            found_here.iter().zip(beside.into_iter().flatten()).map(|(here, little)| match (median(here.iter().copied()), median(little.iter().copied())) {
+                (Some(here), Some(little)) => format!(" {here:.1} ({:.2}) |", here / little),
+                _ => " – |".to_owned(),
+            });
         let _written = writeln!(text, "| {} |{}", kind.name, cells.collect::<String>());
     }
     text

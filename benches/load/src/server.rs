@@ -65,13 +65,14 @@ pub struct Size {
     pub clients: usize,
     /// All of them.
     pub issuers: usize,
-    /// The cores it may use; as many workers as there are.
+    /// The cores it may use.
     pub cores: &'static str,
+    pub workers: usize,
 }
 
 impl Default for Size {
     fn default() -> Self {
-        Self { clients: 0, issuers: 1, cores: SERVER_CORE }
+        Self { clients: 0, issuers: 1, cores: SERVER_CORE, workers: 1 }
     }
 }
 
@@ -175,17 +176,17 @@ impl Bench {
     /// When it does not start here; the text says why.
     pub fn start(&self, place: Place, tokens: &str) -> Result<Running, Failed> {
         match place {
-            Place::Hello => self.hello(SERVER_CORE),
+            Place::Hello => self.hello(self.size.cores, self.size.workers),
             Place::PowerLoss | Place::Process | Place::Memory | Place::Redis => self.authorization_server(place, self.size.cores),
             Place::Fhir => self.fhir(),
             Place::Peer => self.peer(tokens),
         }
     }
 
-    fn hello(&self, core: &str) -> Result<Running, Failed> {
+    fn hello(&self, core: &str, workers: usize) -> Result<Running, Failed> {
         let port = free_port()?;
         let mut command = on_core(core, self.turn(core), &std::env::current_exe()?);
-        command.args(["hello", &port.to_string()]);
+        command.args(["hello", &port.to_string(), &workers.to_string()]);
         self.running(command, port, "/", BTreeMap::new(), Vec::new())
     }
 
@@ -199,7 +200,7 @@ impl Bench {
     /// # Errors
     /// As [`Bench::start`].
     pub fn again(&self, place: Place, core: &str, port: u16) -> Result<Running, Failed> {
-        let fhir = self.hello(OTHER_CORE)?;
+        let fhir = self.hello(OTHER_CORE, 1)?;
         let base = format!("http://{}/fhir", fhir.address);
         self.authorization_server_for(place, core, &base, port, fhir)
     }
@@ -230,7 +231,7 @@ impl Bench {
         let config = self.config(&dir, (port, ops), &store, base)?;
         fs::write(dir.join("helsebro.toml"), config)?;
         let mut command = on_core(core, self.turn(core), &self.helsebro);
-        command.arg("serve").arg("--config").arg(dir.join("helsebro.toml"));
+        command.arg("serve").arg("--config").arg(dir.join("helsebro.toml")).env("TOKIO_WORKER_THREADS", self.size.workers.to_string());
         let mut known = BTreeMap::from([
             ("issuer".to_owned(), format!("http://127.0.0.1:{port}")),
             ("ops".to_owned(), format!("127.0.0.1:{ops}")),
