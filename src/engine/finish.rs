@@ -19,6 +19,16 @@ use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::Code;
 use crate::store::{Commit, Held, StoreError};
 
+/// How making a grant ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Applied,
+    /// The login behind it ended meanwhile.
+    LoggedOut,
+    /// There is one of this id, which was drawn just now.
+    Conflict,
+}
+
 /// How long a code that was never redeemed is remembered beyond its end.
 const CODE_AFTERLIFE: Duration = Duration::from_secs(60);
 
@@ -37,17 +47,10 @@ impl Engine {
         let refused =
             |error: OAuthError| Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), error_params(&error), Some(error)));
         let context = interaction.context(launch.as_ref().map(|held| &held.value));
-        // One code for one handle: whoever spends it first issues it.
-        if let Some(held) = &launch
-            && !self.spend(held).await?
-        {
-            self.metrics.launch(LaunchError::Spent.event());
-            return refused(LaunchError::Spent.into());
-        }
         let now = self.now();
         // A withdrawal kills what was made until then, to the second: what is made within that second counts as made after it.
         let made_at = access.as_ref().and_then(|held| held.value.withdrawn_at).map_or(now, |at| now.max(at + Duration::from_secs(1)));
-        self.note_access(client, user, access, interaction.took_back(&context, &scopes), &scopes).await?;
+        let took_back = interaction.took_back(&context, &scopes);
         let offline = scopes.contains(&Scope::OfflineAccess) && user.auth.is_some();
         let online = scopes.contains(&Scope::OnlineAccess);
         let id = GrantId::parse(&self.random.id()).expect("hexadecimal is an id");
@@ -79,15 +82,23 @@ impl Engine {
             expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
             state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },
         };
-        // Before there is anything to end: what this login vouched for ends with it.
-        if let (Some(held), Some(login), Some(SessionWay::HelseId)) = (&launch, &user.vouched_by, user.way)
-            && !self.link_login(login, &held.value.session).await?
-        {
-            return refused(OAuthError::new(ErrorCode::AccessDenied, "the user has logged out"));
+        // Both at once, as one wait for the disk does for both. Nobody knows the code yet: of a handle that somebody else spent first, the grant goes again.
+        let (spent, made) = futures_util::future::join(self.spend(launch.as_ref()), self.make(&grant, user, launch.as_ref())).await;
+        let made = made?;
+        // One code for one handle: whoever spends it first issues it.
+        if !spent? {
+            if made == Made::Applied {
+                self.store.remove::<Grant>(id.as_str()).await?;
+            }
+            self.metrics.launch(LaunchError::Spent.event());
+            return refused(LaunchError::Spent.into());
         }
-        if self.store.create(id.as_str(), &grant).await? == Commit::Conflict {
-            return refused(OAuthError::new(ErrorCode::ServerError, "the server failed"));
+        match made {
+            Made::Applied => {}
+            Made::LoggedOut => return refused(OAuthError::new(ErrorCode::AccessDenied, "the user has logged out")),
+            Made::Conflict => return refused(OAuthError::new(ErrorCode::ServerError, "the server failed")),
         }
+        self.note_access(client, user, access, took_back, &grant.scopes).await?;
         if launch.is_some() {
             self.metrics.launch(LaunchEvent::Used);
         }
@@ -102,8 +113,22 @@ impl Engine {
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 
-    /// Spends a launch; false where it is spent already. A conflict with a mere reservation is no reason to refuse who has got this far.
-    async fn spend(&self, launch: &Held<Launch>) -> Result<bool, StoreError> {
+    /// Makes the grant, and before there is anything to end: what the login at the identity provider vouched for ends with it.
+    async fn make(&self, grant: &Grant, user: &KnownUser, launch: Option<&Held<Launch>>) -> Result<Made, StoreError> {
+        if let (Some(held), Some(login), Some(SessionWay::HelseId)) = (launch, &user.vouched_by, user.way)
+            && !self.link_login(login, &held.value.session).await?
+        {
+            return Ok(Made::LoggedOut);
+        }
+        Ok(match self.store.create(grant.id.as_str(), grant).await? {
+            Commit::Applied => Made::Applied,
+            Commit::Conflict => Made::Conflict,
+        })
+    }
+
+    /// Spends a launch, where there is one; false where it is spent already. A conflict with a mere reservation is no reason to refuse who has got this far.
+    async fn spend(&self, launch: Option<&Held<Launch>>) -> Result<bool, StoreError> {
+        let Some(launch) = launch else { return Ok(true) };
         let mut held = launch.clone();
         loop {
             if matches!(held.value.state, LaunchState::Spent { .. }) {
