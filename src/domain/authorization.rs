@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{Client, LAUNCH_CREATE, LaunchTrust, Profile, Required, VerifiedRedirect};
 use super::dpop::DpopPolicy;
 use super::issuer::{FhirServer, IssuerRules};
+use super::launch::LaunchId;
 use crate::protocol::claims_request::ClaimsRequest;
 use crate::protocol::dpop::Thumbprint;
 use crate::protocol::error::{ErrorCode, OAuthError};
@@ -70,8 +71,8 @@ pub struct CheckedRequest {
     pub state: Option<String>,
     pub base: FhirBase,
     pub scopes: ScopeSet,
-    /// Digest of the launch handle, where there is one.
-    pub launch: Option<Digest>,
+    /// The launch whose handle came with it.
+    pub launch: Option<LaunchId>,
     pub challenge: Option<CodeChallenge>,
     /// The key the code is to be bound to. RFC 9449 §10.
     #[serde(default)]
@@ -224,7 +225,7 @@ pub fn check(params: &Params, client: &Client, rules: &IssuerRules, arrival: Arr
         state: target.state.clone(),
         base: server.base.clone(),
         scopes: negotiated.scopes,
-        launch: handle.map(|handle| Digest::of(handle.as_bytes())),
+        launch: handle.map(LaunchId::of),
         challenge,
         dpop_jkt,
         nonce: params.get("nonce").map(str::to_owned),

@@ -1,5 +1,7 @@
 //! A launch: issued by the EHR, opened once, soon expired. DESIGN §3, The handle; SAL §7.4.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::issuer::Lifetimes;
@@ -7,10 +9,41 @@ use crate::metrics::LaunchEvent;
 use crate::protocol::error::OAuthError;
 use crate::protocol::ids::{ClientId, FhirBase, RedirectUri, Reference, SessionId, Subject};
 use crate::protocol::launch::LaunchContext;
-use crate::secret::Digest;
+use crate::secret::{Digest, Secret};
 use crate::time::UnixTime;
 
-/// What the EHR handed over, kept under the digest of the handle.
+/// What every handle begins with.
+const HANDLE: &str = "launch_";
+
+/// Digits of the time in a handle: milliseconds since 1970, in hexadecimal, until the year 2527.
+const TIME: usize = 11;
+
+/// A new handle: when it was made, and 256 random bits.
+pub fn new_handle(made: Duration, secret: &Secret<String>) -> Secret<String> {
+    Secret::new(format!("{HANDLE}{:0TIME$x}{}", made.as_millis(), secret.expose()))
+}
+
+/// Under what a launch is kept: the digest of the handle, behind the time in it. Launches of one moment lie beside each other then, and what is written
+/// of them, three times each, is in few pages of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LaunchId(String);
+
+impl LaunchId {
+    /// Of a text that is shown as a handle, whatever it is. One without a time, as they were once, is kept under its digest alone.
+    pub fn of(handle: &str) -> Self {
+        let is_time = |time: &&str| time.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        // The 43 characters of base64url behind it make 256 bits.
+        let made = handle.strip_prefix(HANDLE).filter(|rest| rest.len() == TIME + 43).and_then(|rest| rest.get(..TIME)).filter(is_time);
+        Self(made.unwrap_or_default().to_owned() + &Digest::of(handle.as_bytes()).text())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What the EHR handed over, kept under the [`LaunchId`] of its handle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Launch {
     pub client: ClientId,
@@ -168,5 +201,26 @@ impl Launch {
     /// Whether the browser that shows this cookie is the one that opened `start_url`.
     pub fn was_opened_by(&self, shown: &Digest) -> bool {
         matches!(&self.start, Start::Opened { cookie } if cookie == shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn launches_of_one_moment_lie_beside_each_other() {
+        let secret = |letter: &str| Secret::new(letter.repeat(43));
+        let handle = |millis, letter| new_handle(Duration::from_millis(millis), &secret(letter));
+        let id = |handle: &Secret<String>| LaunchId::of(handle.expose()).as_str().to_owned();
+        let (early, late) = (handle(1_795_000_000_000, "a"), handle(1_795_000_000_001, "b"));
+        assert_eq!(early.expose(), &format!("launch_1a1ee565e00{}", "a".repeat(43)));
+        assert!(id(&early) < id(&late) && id(&early).starts_with("1a1ee565e00"));
+        assert_ne!(id(&handle(1_795_000_000_000, "b")), id(&early), "the time alone says nothing");
+
+        // The time is believed of nothing that we would not have made.
+        for other in ["launch_", "launch_1a1ee565e00", "1a1ee565e00", &format!("launch_{}", "a".repeat(43)), &format!("launch_1A1EE565E00{}", "a".repeat(43))] {
+            assert_eq!(LaunchId::of(other).as_str(), Digest::of(other.as_bytes()).text(), "{other}");
+        }
     }
 }

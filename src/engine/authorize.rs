@@ -314,8 +314,8 @@ impl Engine {
 
     /// The launch a request names, if this browser may go on with it.
     async fn launch_of(&self, request: &CheckedRequest, id: &Digest, browser: &Browser) -> Result<Result<Option<Held<Launch>>, LaunchError>, StoreError> {
-        let Some(handle) = &request.launch else { return Ok(Ok(None)) };
-        let Some(held) = self.store.load::<Launch>(&handle.text()).await? else { return Ok(Err(LaunchError::Unknown)) };
+        let Some(launch) = &request.launch else { return Ok(Ok(None)) };
+        let Some(held) = self.store.load::<Launch>(launch.as_str()).await? else { return Ok(Err(LaunchError::Unknown)) };
         trail::launch(held.id(), &held.value);
         let opened_here = browser.opened(held.id(), &held.value);
         let checked = held.value.check(&request.client, &request.base, id, opened_here, self.now());

@@ -16,7 +16,7 @@ use crate::audit::trail;
 use crate::domain::audit::Person;
 use crate::domain::client::{Client, LAUNCH_CREATE, Required};
 use crate::domain::issuer::{FhirServer, LONGEST_LAUNCH};
-use crate::domain::launch::{Launch, LaunchState, Start};
+use crate::domain::launch::{Launch, LaunchId, LaunchState, Start, new_handle};
 use crate::domain::session::{Session, SessionWay};
 use crate::domain::upstream_session::UpstreamEnd;
 use crate::fhir_client::{Belongs, FhirDown, Resource};
@@ -27,6 +27,7 @@ use crate::protocol::ids::{ClientId, FhirBase, Issuer, RedirectUri, Reference, S
 use crate::protocol::launch_request::{LaunchRequest, Member};
 use crate::secret::{Digest, Secret};
 use crate::store::{Commit, StoreError};
+use crate::time::since_the_epoch;
 use crate::trace;
 use crate::upstream::UpstreamError;
 
@@ -131,9 +132,10 @@ impl Engine {
         let subject = self.subject(&server.base, &ask.fhir_user);
         let now = self.now();
         let (session, session_epoch) = self.ehr_session(ehr, &ask, server, &subject, found.user_name.clone()).await?;
-        let handle = Secret::new(format!("launch_{}", self.new_secret().expose()));
+        let handle = new_handle(since_the_epoch(), &self.new_secret());
         let start = self.new_secret();
-        let id = handle.digest().text();
+        let id = LaunchId::of(handle.expose());
+        let id = id.as_str();
         let launch = Launch {
             client: client.id.clone(),
             base: server.base.clone(),
@@ -156,12 +158,12 @@ impl Engine {
         };
         // Before there is a handle to use it with.
         if let Some(taken) = &taken {
-            self.keep_brought(&id, &launch, taken).await?;
+            self.keep_brought(id, &launch, taken).await?;
         }
-        if self.store.create(&id, &launch).await? == Commit::Conflict {
+        if self.store.create(id, &launch).await? == Commit::Conflict {
             return Err(StoreError::Corrupt("a launch handle of 256 random bits was there already".to_owned()).into());
         }
-        trail::launch(&id, &launch);
+        trail::launch(id, &launch);
         self.metrics.launch(LaunchEvent::Made);
         Ok(NewLaunch {
             launch_url: Secret::new(launch_url.with_query(&[("iss", server.base.as_str()), ("launch", handle.expose())])),

@@ -5,7 +5,7 @@ use crate::audit::trail;
 use crate::domain::audit::Action;
 use crate::domain::consent::AppAccess;
 use crate::domain::issuer::LoginWay;
-use crate::domain::launch::{Launch, LaunchError};
+use crate::domain::launch::{Launch, LaunchError, LaunchId};
 use crate::domain::session::Session;
 use crate::metrics::LaunchEvent;
 use crate::secret::{Digest, Secret};
@@ -64,8 +64,8 @@ impl StartLink {
     }
 
     /// The id of the launch record.
-    pub fn launch(&self) -> String {
-        self.handle.digest().text()
+    pub fn launch(&self) -> LaunchId {
+        LaunchId::of(self.handle.expose())
     }
 
     pub fn print(handle: &Secret<String>, token: &Secret<String>) -> Secret<String> {
@@ -88,9 +88,9 @@ impl Engine {
     /// `Err(Ok(_))` when the link is unknown, used or too old; `Err(Err(_))` when the store cannot answer.
     pub async fn start(&self, link: &StartLink, browser: &Browser, confirmed: bool) -> Result<Started, Result<LaunchError, StoreError>> {
         let id = link.launch();
-        let held: Held<Launch> = self.store.load(&id).await.map_err(Err)?.ok_or(Ok(LaunchError::Unknown))?;
+        let held: Held<Launch> = self.store.load(id.as_str()).await.map_err(Err)?.ok_or(Ok(LaunchError::Unknown))?;
         let launch = &held.value;
-        trail::launch(&id, launch);
+        trail::launch(id.as_str(), launch);
         let secret = self.new_secret();
         let opened = launch.open(&link.token, secret.digest(), self.now()).map_err(|why| {
             self.metrics.launch(why.event());
@@ -108,8 +108,8 @@ impl Engine {
         trail::decided(Action::Start);
         self.metrics.launch(LaunchEvent::Opened);
         let location = Secret::new(launch.launch_url.with_query(&[("iss", launch.base.as_str()), ("launch", link.handle.expose())]));
-        let cookie = Secret::new(format!("{id}.{}", secret.expose()));
-        Ok(Started::Go { tag: launch_tag(&id), cookie, location })
+        let cookie = Secret::new(format!("{}.{}", id.as_str(), secret.expose()));
+        Ok(Started::Go { tag: launch_tag(id.as_str()), cookie, location })
     }
 
     /// What a form of ours must carry when no interaction keeps a value for it: bound to the browser and to what the form is about.

@@ -68,12 +68,12 @@ pub async fn post(State(app): State<App>, Extension(id): Extension<RequestId>, r
 
 async fn go_on(app: &App, headers: &HeaderMap, id: &RequestId, checked: CheckedRequest) -> Response {
     let asked = Asked::new(app, headers, id, checked.ui_locales.as_deref());
-    let (client, launch) = (checked.client.clone(), checked.launch);
+    let (client, launch) = (checked.client.clone(), checked.launch.clone());
     match app.engine.begin(checked, &app.cookies.read(headers)).await {
         Ok(next) => {
             let mut response = follow(app, &asked, next).await;
             if let Some(launch) = launch.filter(|_| response.headers().contains_key(header::LOCATION) && response.extensions().get::<CodeSent>().is_some()) {
-                append(&mut response, header::SET_COOKIE, app.cookies.no_launch(&launch_tag(&launch.text())));
+                append(&mut response, header::SET_COOKIE, app.cookies.no_launch(&launch_tag(launch.as_str())));
             }
             let note = response.extensions().get::<LogNote>().cloned().unwrap_or_default();
             noted(response, LogNote { client: Some(client), ..note })

@@ -185,7 +185,7 @@ fn refers(key: &Key, value: &AnyRecord) -> Vec<Reference> {
         AnyRecord::Launch(launch) => found.push(to(Kind::Session, launch.session.as_str(), launch.created_at + SURELY_THERE)),
         AnyRecord::Interaction(interaction) => {
             let until = interaction.created_at + SURELY_THERE;
-            found.extend(interaction.request.launch.iter().map(|handle| to(Kind::Launch, &handle.text(), until)));
+            found.extend(interaction.request.launch.iter().map(|launch| to(Kind::Launch, launch.as_str(), until)));
         }
         AnyRecord::Grant(_)
         | AnyRecord::KeyRing(_)

@@ -9,7 +9,7 @@ use crate::audit::trail;
 use crate::domain::client::Client;
 use crate::domain::exchange::{Ask, ExchangeRefusal, ExchangeRow, Permit, Presenter, Subject, find, permit};
 use crate::domain::grant::{AuthFacts, Grant};
-use crate::domain::launch::{Launch, LaunchState};
+use crate::domain::launch::{Launch, LaunchId, LaunchState};
 use crate::domain::person::OrgNumber;
 use crate::domain::upstream_session::Denied;
 use crate::fhir_client::Resource;
@@ -159,7 +159,7 @@ impl Engine {
         organisation: &OrgNumber,
         handle: &Secret<String>,
     ) -> Result<Held<Launch>, Failed> {
-        let held: Held<Launch> = self.store.load(&handle.digest().text()).await?.ok_or(ExchangeRefusal::Launch)?;
+        let held: Held<Launch> = self.store.load(LaunchId::of(handle.expose()).as_str()).await?.ok_or(ExchangeRefusal::Launch)?;
         trail::launch(held.id(), &held.value);
         let launch = &held.value;
         let now = self.now();
