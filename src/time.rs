@@ -71,7 +71,8 @@ impl SystemClock {
     }
 }
 
-/// The system's time since 1970, to the microsecond or better: what the lines of the log are dated by, whatever a moved clock shows. Zero before 1970.
+/// The system's time since 1970, to the microsecond or better, whatever a moved clock shows: what the lines of the log are dated by, and what puts
+/// launches of one moment beside each other in the store. Nothing is decided by it. Zero before 1970.
 #[expect(clippy::disallowed_methods, reason = "this file alone asks the system for the time")]
 pub fn since_the_epoch() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()

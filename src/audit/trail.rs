@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::audit::{Action, Facts, Outcome, Person};
 use crate::domain::grant::Grant;
-use crate::domain::launch::Launch;
+use crate::domain::launch::{Launch, LaunchId};
 use crate::domain::session::Session;
 use crate::protocol::claims::AccessTokenClaims;
 use crate::protocol::ids::{ClientId, Issuer};
@@ -87,7 +87,7 @@ pub fn grant(grant: &Grant) {
 pub fn launch(id: &str, launch: &Launch) {
     note(|facts| {
         facts.about = Some(launch.client.clone()).filter(|about| facts.client.as_ref() != Some(about));
-        facts.launch = Some(id.chars().take(LAUNCH_LENGTH).collect());
+        facts.launch = Some(LaunchId::digest_in(id).chars().take(LAUNCH_LENGTH).collect());
         facts.session = Some(launch.session.clone());
         facts.user = Some(Person::Reference(launch.fhir_user.clone()));
         facts.context(&launch.context);

@@ -86,7 +86,9 @@ fn write_summary(out: &mut String, config: &Config) -> std::fmt::Result {
             let apis = upstream.resources.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             writeln!(out, "  upstream {} as {}, signing with {}; tokens for {apis}", upstream.issuer, upstream.client_id, upstream.client_key.alg())?;
         }
-        for client in issuer.clients.values() {
+        let mut clients: Vec<_> = issuer.clients.values().collect();
+        clients.sort_unstable_by_key(|client| &client.id);
+        for client in clients {
             let redirects = client.redirect_uris.len();
             let disabled = if client.disabled { ", disabled" } else { "" };
             let consent = match (redirects, client.consent) {

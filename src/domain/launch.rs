@@ -15,6 +15,9 @@ use crate::time::UnixTime;
 /// What every handle begins with.
 const HANDLE: &str = "launch_";
 
+/// Characters of a digest in base64url.
+const DIGEST: usize = 43;
+
 /// Digits of the time in a handle: milliseconds since 1970, in hexadecimal, until the year 2527.
 const TIME: usize = 11;
 
@@ -33,13 +36,18 @@ impl LaunchId {
     /// Of a text that is shown as a handle, whatever it is. One without a time, as they were once, is kept under its digest alone.
     pub fn of(handle: &str) -> Self {
         let is_time = |time: &&str| time.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        // The 43 characters of base64url behind it make 256 bits.
-        let made = handle.strip_prefix(HANDLE).filter(|rest| rest.len() == TIME + 43).and_then(|rest| rest.get(..TIME)).filter(is_time);
+        // The secret behind it is as long as a digest: 256 bits.
+        let made = handle.strip_prefix(HANDLE).filter(|rest| rest.len() == TIME + DIGEST).and_then(|rest| rest.get(..TIME)).filter(is_time);
         Self(made.unwrap_or_default().to_owned() + &Digest::of(handle.as_bytes()).text())
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The digest of the handle in the id of a launch.
+    pub fn digest_in(id: &str) -> &str {
+        id.get(id.len().saturating_sub(DIGEST)..).unwrap_or(id)
     }
 }
 
@@ -217,6 +225,7 @@ mod tests {
         assert_eq!(early.expose(), &format!("launch_1a1ee565e00{}", "a".repeat(43)));
         assert!(id(&early) < id(&late) && id(&early).starts_with("1a1ee565e00"));
         assert_ne!(id(&handle(1_795_000_000_000, "b")), id(&early), "the time alone says nothing");
+        assert_eq!(LaunchId::digest_in(&id(&early)), early.digest().text());
 
         // The time is believed of nothing that we would not have made.
         for other in ["launch_", "launch_1a1ee565e00", "1a1ee565e00", &format!("launch_{}", "a".repeat(43)), &format!("launch_1A1EE565E00{}", "a".repeat(43))] {

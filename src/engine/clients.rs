@@ -129,7 +129,7 @@ impl Engine {
         if self.store.create(id.as_str(), &change).await? == Commit::Applied {
             return Ok(());
         }
-        let there = self.store.load::<ClientChange>(id.as_str()).await?;
+        let there = self.store.load_anew::<ClientChange>(id.as_str()).await?;
         Err(there.and_then(|held| held.value.removed_until).map_or(ClientsError::Exists, ClientsError::Removed))
     }
 
@@ -178,7 +178,7 @@ impl Engine {
         if self.is_configured(id) {
             return Err(ClientsError::Configured);
         }
-        let held = self.store.load::<ClientChange>(id.as_str()).await?.ok_or(ClientsError::Unknown)?;
+        let held = self.store.load_anew::<ClientChange>(id.as_str()).await?.ok_or(ClientsError::Unknown)?;
         if held.value.removed_until.is_none() {
             let client = held.value.added.as_ref().ok_or(ClientsError::Unknown)?;
             // Tokens with a grant end with what is withdrawn below; those a client got for itself only by running out.
@@ -214,7 +214,7 @@ impl Engine {
     async fn change_client(&self, id: &ClientId, edit: impl Fn(&mut ClientChange, &Client) -> Result<(), ClientsError>) -> Result<(), ClientsError> {
         let registered = self.rules.clients.get(id);
         for _ in 0..ATTEMPTS {
-            let held = self.store.load::<ClientChange>(id.as_str()).await?;
+            let held = self.store.load_anew::<ClientChange>(id.as_str()).await?;
             let before = held.as_ref().map(|held| &held.value);
             let client = as_it_is(registered, before, self.now()).ok_or(ClientsError::Unknown)?;
             // What was noted for another registration of this id says nothing about the one in the configuration.

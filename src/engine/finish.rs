@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
+
 use super::Engine;
 use super::authorize::{AppRedirect, Stop, error_params};
 use crate::audit::trail;
@@ -14,7 +16,7 @@ use crate::domain::launch::{Launch, LaunchError, LaunchState};
 use crate::domain::session::SessionWay;
 use crate::metrics::LaunchEvent;
 use crate::protocol::error::{ErrorCode, OAuthError};
-use crate::protocol::ids::GrantId;
+use crate::protocol::ids::{GrantId, SessionId};
 use crate::protocol::scope::{Scope, ScopeSet};
 use crate::protocol::token::Code;
 use crate::store::{Commit, Held, StoreError};
@@ -82,23 +84,34 @@ impl Engine {
             expires_at: refresh_until.unwrap_or(code_until) + client.access_ttl + CODE_AFTERLIFE,
             state: GrantState::CodeIssued { code: code.digest(), challenge: request.challenge, redirect: request.redirect.clone(), expires_at: code_until },
         };
-        // Both at once, as one wait for the disk does for both. Nobody knows the code yet: of a handle that somebody else spent first, the grant goes again.
-        let (spent, made) = futures_util::future::join(self.spend(launch.as_ref()), self.make(&grant, user, launch.as_ref())).await;
-        let made = made?;
         // One code for one handle: whoever spends it first issues it.
+        let vouched = match (&launch, &user.vouched_by, user.way) {
+            (Some(held), Some(login), Some(SessionWay::HelseId)) => Some((login, &held.value.session)),
+            _ => None,
+        };
+        let (spent, made) = match vouched {
+            // Both at once, as one wait for the disk does for both: nobody knows the code yet.
+            None => join(self.spend(launch.as_ref()), self.make(&grant)).await,
+            // A login is tied to the EPJ's session by who wins the handle, and to nothing by who does not.
+            Some((login, session)) => match self.spend(launch.as_ref()).await {
+                Ok(true) => (Ok(true), self.make_vouched(&grant, login, session).await),
+                lost => (lost, Ok(Made::Conflict)),
+            },
+        };
+        // What the person took back is taken back, whatever else fails.
+        let noted = if matches!(spent, Ok(true)) { self.note_access(client, user, access, took_back, &grant.scopes).await } else { Ok(()) };
+        if matches!(made, Ok(Made::Applied) | Err(_)) && !matches!((&spent, &made, &noted), (Ok(true), Ok(_), Ok(()))) {
+            self.unmake(&grant).await;
+        }
         if !spent? {
-            if made == Made::Applied {
-                self.store.remove::<Grant>(id.as_str()).await?;
-            }
             self.metrics.launch(LaunchError::Spent.event());
             return refused(LaunchError::Spent.into());
         }
-        match made {
-            Made::Applied => {}
+        match made? {
+            Made::Applied => noted?,
             Made::LoggedOut => return refused(OAuthError::new(ErrorCode::AccessDenied, "the user has logged out")),
             Made::Conflict => return refused(OAuthError::new(ErrorCode::ServerError, "the server failed")),
         }
-        self.note_access(client, user, access, took_back, &grant.scopes).await?;
         if launch.is_some() {
             self.metrics.launch(LaunchEvent::Used);
         }
@@ -113,17 +126,23 @@ impl Engine {
         Ok(self.redirect(&request.redirect, request.response_mode, request.state.as_deref(), vec![("code", code)], None))
     }
 
-    /// Makes the grant, and before there is anything to end: what the login at the identity provider vouched for ends with it.
-    async fn make(&self, grant: &Grant, user: &KnownUser, launch: Option<&Held<Launch>>) -> Result<Made, StoreError> {
-        if let (Some(held), Some(login), Some(SessionWay::HelseId)) = (launch, &user.vouched_by, user.way)
-            && !self.link_login(login, &held.value.session).await?
-        {
-            return Ok(Made::LoggedOut);
-        }
+    async fn make(&self, grant: &Grant) -> Result<Made, StoreError> {
         Ok(match self.store.create(grant.id.as_str(), grant).await? {
             Commit::Applied => Made::Applied,
             Commit::Conflict => Made::Conflict,
         })
+    }
+
+    /// The same, and before there is anything to end: what this login at the identity provider vouched for ends with it.
+    async fn make_vouched(&self, grant: &Grant, login: &SessionId, session: &SessionId) -> Result<Made, StoreError> {
+        if self.link_login(login, session).await? { self.make(grant).await } else { Ok(Made::LoggedOut) }
+    }
+
+    /// Takes back a grant whose code nobody gets. One that stays all the same is good for nothing and runs out.
+    async fn unmake(&self, grant: &Grant) {
+        if let Err(down) = self.store.remove::<Grant>(grant.id.as_str()).await {
+            tracing::warn!(grant = %grant.id, %down, "a grant whose code nobody got is still there");
+        }
     }
 
     /// Spends a launch, where there is one; false where it is spent already. A conflict with a mere reservation is no reason to refuse who has got this far.

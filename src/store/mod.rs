@@ -230,7 +230,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Where records lie on several machines each is as of some moment after the call began.
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError>;
 
-    /// The same from a back end that waits for nobody; `None` from any other.
+    /// The same where nobody has to be waited for: from a back end that waits for nobody, or for a registration ([`Kind::Client`]) that was read by
+    /// itself less than half a second ago and that nobody here changed, nor told to have changed, since. `None` where it must be asked for.
     fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
         let _ = keys;
         None

@@ -58,14 +58,23 @@ impl<'s> Reads<'s> {
     /// # Errors
     /// When the store cannot answer.
     pub async fn fetch(self) -> Result<Found, StoreError> {
-        let records = match self.store.backend() {
-            _ if self.keys.is_empty() => Vec::new(),
-            backend => match backend.read_now(&self.keys) {
-                Some(read) => read?,
-                None => backend.read_many(&self.keys).await?,
-            },
-        };
-        Ok(Found { slots: self.keys.into_iter().zip(records).collect(), understood: self.store.understood(), now: self.store.now() })
+        match self.store.backend().read_now(&self.keys) {
+            Some(read) => Ok(self.found(read?)),
+            None => self.fetch_anew().await,
+        }
+    }
+
+    /// The same, also where the back end remembers what it read a moment ago.
+    ///
+    /// # Errors
+    /// When the store cannot answer.
+    pub async fn fetch_anew(self) -> Result<Found, StoreError> {
+        let records = if self.keys.is_empty() { Vec::new() } else { self.store.backend().read_many(&self.keys).await? };
+        Ok(self.found(records))
+    }
+
+    fn found(self, records: Vec<Option<Record>>) -> Found {
+        Found { slots: self.keys.into_iter().zip(records).collect(), understood: self.store.understood(), now: self.store.now() }
     }
 }
 

@@ -102,6 +102,16 @@ impl Store {
         reads.fetch().await?.take(wanted)
     }
 
+    /// The same for whoever goes on to change it: asked for now, where [`Store::load`] may tell what was read a moment ago.
+    ///
+    /// # Errors
+    /// As [`Store::load`].
+    pub async fn load_anew<T: Stored>(&self, id: &str) -> Result<Option<Held<T>>, StoreError> {
+        let mut reads = self.reads();
+        let wanted = reads.want::<T>(id);
+        reads.fetch_anew().await?.take(wanted)
+    }
+
     /// Reads several records, of any types, in one round trip and as of one moment.
     ///
     /// ```ignore

@@ -305,6 +305,9 @@ async fn sixty_four_requests_with_one_handle_get_one_code() {
     assert_eq!(codes.len(), 1);
     pages.iter().filter(|page| page.param("code").is_none()).for_each(|page| refused("a racing request", page, "invalid_request"));
     app.redeem(&codes[0]).await;
+    // And nobody else left anything behind.
+    let grants = world.operate("GET", "/grants?client_id=open", None).await.is(200).json();
+    assert_eq!(grants["grants"].as_array().unwrap().len(), 1, "{grants}");
 }
 
 // start_url. DESIGN §3, Who is the user

@@ -7,6 +7,7 @@ mod hello;
 mod histogram;
 mod keys;
 mod machine;
+mod profile;
 mod question;
 mod report;
 mod rounds;
@@ -41,7 +42,8 @@ Options:
   --seconds N        Of each run: 2 where left out
   --connections N    32 where left out
   --first            Go before everything else on the two cores, for a busy machine (root only)
-  --scale            Some of the questions where there is much of everything instead: grants, clients, issuers, workers; prints a table
+  --scale            Some of the questions where there is much of everything instead: grants, clients, issuers, workers
+  --profile          Where the time of the hot operations goes instead, by perf and inferno: a table, and docs/profiles
   --last             Measures nothing: the tables of the last run, as far as it got, into docs
   --list             The questions, and nothing else";
 
@@ -111,7 +113,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
     let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
-    let (mut only, mut writes, mut first, mut scale, mut last) = (Vec::new(), true, false, false, false);
+    let (mut only, mut writes, mut first, mut what) = (Vec::new(), true, false, What::Costs);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
         let mut value = || rest.next().copied().ok_or_else(|| format!("{option} needs a value"));
@@ -127,8 +129,9 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
             "--seconds" => plan.measured = Duration::from_secs_f64(value()?.parse::<f64>()?.clamp(0.2, 60.0)),
             "--connections" => plan.connections = value()?.parse::<usize>()?.clamp(1, 1024),
             "--first" => first = true,
-            "--scale" => scale = true,
-            "--last" => last = true,
+            "--scale" => what = What::Scale,
+            "--profile" => what = What::Profile,
+            "--last" => what = What::Last,
             "--list" => {
                 questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
                 return Ok(());
@@ -139,24 +142,35 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     if let Some(unknown) = only.iter().find(|name| !questions.iter().any(|question| question.name == **name)) {
         return Err(format!("there is no benches/questions/{unknown}.toml").into());
     }
-    if scale {
-        let bench = bench_in(&root, helsebro, first)?;
-        println!("\n{}", scale::measure(&bench, &questions, &plan)?);
-        return Ok(());
-    }
-    // The yardstick is always asked: without it nothing has a measure.
-    questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
     let bench = bench_in(&root, helsebro, first)?;
-    let found = if last { rounds::last(&bench)? } else { rounds::measure(&bench, &questions, &plan)? };
-    let tables = report::tables(&questions, &found);
-    println!("\n{tables}");
+    let (block, table) = match what {
+        What::Scale => (report::SCALED, scale::measure(&bench, &questions, &plan)?),
+        What::Profile => (report::PROFILED, profile::measure(&bench, &questions, &only, plan.connections)?),
+        What::Costs | What::Last => {
+            // The yardstick is always asked: without it nothing has a measure.
+            questions.retain(|question| only.is_empty() || only.contains(&question.name) || question.on.contains(&Place::Hello));
+            let found = if what == What::Last { rounds::last(&bench)? } else { rounds::measure(&bench, &questions, &plan)? };
+            if writes {
+                std::fs::write(root.join("docs/performance.json"), serde_json::to_string_pretty(&found)?)?;
+            }
+            (report::MEASURED, report::tables(&questions, &found))
+        }
+    };
+    println!("\n{table}");
     if writes {
-        let document = root.join("docs/performance.md");
-        std::fs::write(&document, report::into_document(&std::fs::read_to_string(&document)?, &tables))?;
-        std::fs::write(root.join("docs/performance.json"), serde_json::to_string_pretty(&found)?)?;
-        println!("written to {}", document.display());
+        report::write(&root.join("docs/performance.md"), block, &table)?;
     }
     Ok(())
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Costs,
+    /// Nothing: the last run of it is written.
+    Last,
+    Scale,
+    Profile,
 }
 
 fn bench_in(root: &Path, helsebro: &Path, first: bool) -> Result<Bench, Failed> {

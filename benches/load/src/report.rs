@@ -2,13 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use crate::drive::Outcome;
 use crate::question::{Hello, Place, Question};
 use crate::rounds::Measured;
 
-const BEGIN: &str = "<!-- measured: begin -->";
-const END: &str = "<!-- measured: end -->";
+/// A part of the document that a measurement writes.
+#[derive(Clone, Copy)]
+pub struct Block {
+    pub begin: &'static str,
+    pub end: &'static str,
+}
+
+pub const MEASURED: Block = Block { begin: "<!-- measured: begin -->", end: "<!-- measured: end -->" };
+pub const SCALED: Block = Block { begin: "<!-- scaled: begin -->", end: "<!-- scaled: end -->" };
+pub const PROFILED: Block = Block { begin: "<!-- profiled: begin -->", end: "<!-- profiled: end -->" };
 
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
@@ -115,10 +124,19 @@ pub fn tables(questions: &[Question], found: &Measured) -> String {
     text
 }
 
-/// The document with what stood between the marks replaced; the tables go to its end where there are no marks.
-pub fn into_document(document: &str, tables: &str) -> String {
-    let block = format!("{BEGIN}\n\n{tables}\n{END}");
-    match (document.split_once(BEGIN), document.split_once(END)) {
+/// Puts a table where the last one of its kind was, or at the end of the document where there was none.
+///
+/// # Errors
+/// A document that cannot be read or written.
+pub fn write(document: &Path, block: Block, table: &str) -> std::io::Result<()> {
+    std::fs::write(document, into_document(&std::fs::read_to_string(document)?, block, table))?;
+    println!("written to {}", document.display());
+    Ok(())
+}
+
+fn into_document(document: &str, Block { begin, end }: Block, table: &str) -> String {
+    let block = format!("{begin}\n\n{table}\n{end}");
+    match (document.split_once(begin), document.split_once(end)) {
         (Some((before, _)), Some((_, after))) => format!("{before}{block}{after}"),
         _ => format!("{}\n\n{block}\n", document.trim_end()),
     }
@@ -130,8 +148,8 @@ mod tests {
 
     #[test]
     fn what_was_measured_before_is_replaced() {
-        let once = into_document("# Title\n", "first");
-        let twice = into_document(&format!("{once}\nafter\n"), "second");
+        let once = into_document("# Title\n", MEASURED, "first");
+        let twice = into_document(&format!("{once}\nafter\n"), MEASURED, "second");
         assert!(twice.starts_with("# Title") && twice.contains("second") && !twice.contains("first") && twice.ends_with("after\n"), "{twice}");
     }
 

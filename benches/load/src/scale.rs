@@ -51,9 +51,9 @@ fn kinds() -> [Kind; 9] {
         Kind { grants: GRANTS, ..Kind::new(format!("{GRANTS} grants"), plain) },
         Kind::new("two workers on one core", two),
         Kind::new("two workers on two cores", two_on_two),
-        Kind::hello("`hello`", plain),
-        Kind::hello("`hello`, two workers on one core", two),
-        Kind::hello("`hello`, two workers on two cores", two_on_two),
+        Kind::hello("`hello` (one answer)", plain),
+        Kind::hello("`hello` (one answer), two workers on one core", two),
+        Kind::hello("`hello` (one answer), two workers on two cores", two_on_two),
     ]
 }
 

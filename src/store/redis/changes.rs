@@ -32,6 +32,8 @@ pub(super) async fn listen(connector: Arc<Connector>, channel: String, to: broad
                 let key = std::str::from_utf8(message.get_payload_bytes()).ok().and_then(key_of);
                 let _ = to.send(key.map_or(Change::Missed, Change::Of));
             }
+            // Nobody tells anything now, and the server may be gone: what was read before is not relied on any more.
+            let _ = to.send(Change::Missed);
         }
         tokio::time::sleep(EVERY).await;
     }

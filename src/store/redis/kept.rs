@@ -1,4 +1,4 @@
-//! Registrations as they were read a moment ago: every request asks for some, and they change once a week.
+//! Registrations as they were read a moment ago: every request asks for the one of who sends it, and they change once a week.
 //!
 //! What another node changes is told ([`super::changes`]) and forgotten here; where it was not told, it is forgotten by itself within half a second.
 
@@ -17,28 +17,38 @@ const KEPT: usize = 4096;
 /// How old an answer may be: a change is followed within a second, also by a node that did not hear of it.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// A record, or that there is none, and since when that is known at least.
-type Slot = (Instant, Option<Record>);
-
 pub(super) struct KeptClients {
-    slots: Cache<Key, Slot>,
-    /// How often something was forgotten.
-    forgotten: AtomicU64,
+    /// A record, or that there is none, and since when that is known at least.
+    slots: Cache<Key, (Moment, Option<Record>)>,
+    /// How often something changed.
+    changes: AtomicU64,
 }
 
-/// When a question was asked: its answer may be older than what was forgotten since.
+/// When a question was asked. Its answer is good for as long as nothing changes after that, and not for long.
+#[derive(Clone, Copy)]
 pub(super) struct Moment {
     at: Instant,
-    forgotten: u64,
+    changes: u64,
+}
+
+/// Forgets when it goes.
+pub(super) struct Forgets<'a>(Option<&'a KeptClients>);
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        if let Some(kept) = self.0 {
+            kept.forget();
+        }
+    }
 }
 
 impl KeptClients {
     pub fn new() -> Self {
-        Self { slots: Cache::new(KEPT), forgotten: AtomicU64::new(0) }
+        Self { slots: Cache::new(KEPT), changes: AtomicU64::new(0) }
     }
 
     pub fn moment(&self) -> Moment {
-        Moment { at: Instant::now(), forgotten: self.forgotten.load(Ordering::SeqCst) }
+        Moment { at: Instant::now(), changes: self.changes.load(Ordering::SeqCst) }
     }
 
     /// What is known of it; `None` where it must be asked for.
@@ -46,39 +56,33 @@ impl KeptClients {
         if key.kind != Kind::Client {
             return None;
         }
-        let (read, record) = self.slots.get(key)?;
-        (read.elapsed() < FRESH).then_some(record)
+        let (asked, record) = self.slots.get(key)?;
+        (asked.changes == self.changes.load(Ordering::SeqCst) && asked.at.elapsed() < FRESH).then_some(record)
     }
 
     /// Keeps what an answer said to a question that was asked then.
     pub fn learn(&self, key: &Key, asked: &Moment, record: Option<&Record>) {
-        if key.kind != Kind::Client {
-            return;
-        }
-        self.slots.insert(key.clone(), (asked.at, record.cloned()));
-        // Looked at behind it, as whoever forgets counts before: one of the two sees the other.
-        if self.forgotten.load(Ordering::SeqCst) != asked.forgotten {
-            self.slots.remove(key);
+        if key.kind == Kind::Client {
+            self.slots.insert(key.clone(), (*asked, record.cloned()));
         }
     }
 
-    /// It is another now, or may be.
-    pub fn forget(&self, key: &Key) {
-        if key.kind == Kind::Client {
-            self.forgotten.fetch_add(1, Ordering::SeqCst);
-            self.slots.remove(key);
-        }
+    /// Something is another now, or may be. As that is seldom, nothing counts any more.
+    fn forget(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// For whoever changes this record: what is known is forgotten when it is done with, however that ends.
+    pub fn forgets(&self, key: &Key) -> Forgets<'_> {
+        Forgets((key.kind == Kind::Client).then_some(self))
     }
 
     /// Forgets what others change, for as long as anybody tells of it.
     pub async fn follow(&self, mut changes: Receiver<Change>) {
         loop {
             match changes.recv().await {
-                Ok(Change::Of(key)) => self.forget(&key),
-                Ok(Change::Missed) | Err(RecvError::Lagged(_)) => {
-                    self.forgotten.fetch_add(1, Ordering::SeqCst);
-                    self.slots.clear();
-                }
+                Ok(Change::Of(key)) if key.kind != Kind::Client => {}
+                Ok(Change::Of(_) | Change::Missed) | Err(RecvError::Lagged(_)) => self.forget(),
                 Err(RecvError::Closed) => return,
             }
         }
@@ -98,18 +102,20 @@ mod tests {
         let key = Key::new(&space, Kind::Client, "app");
         let record = Record { version: Version(1), expires_at: None, bytes: Bytes::from_static(b"x") };
         assert_eq!(kept.known(&key), None);
-        let asked = kept.moment();
-        kept.learn(&key, &asked, None);
+        kept.learn(&key, &kept.moment(), None);
         assert_eq!(kept.known(&key), Some(None), "that there is none is worth knowing too");
         let late = kept.moment();
-        kept.forget(&key);
+        drop(kept.forgets(&key));
         kept.learn(&key, &late, Some(&record));
         assert_eq!(kept.known(&key), None);
         kept.learn(&key, &kept.moment(), Some(&record));
         assert_eq!(kept.known(&key), Some(Some(record.clone())));
+
         let grant = Key::new(&space, Kind::Grant, "g");
+        drop(kept.forgets(&grant));
         kept.learn(&grant, &kept.moment(), Some(&record));
         assert_eq!(kept.known(&grant), None, "what decides about tokens is read each time");
+        assert!(kept.known(&key).is_some(), "and changes all the time");
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Redis {
     }
 
     /// The records under these keys, in one round trip, or none where there are no keys.
-    async fn fetch(&self, keys: &[&Key]) -> Result<Vec<Option<Record>>, StoreError> {
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -229,19 +229,17 @@ impl Redis {
 impl Backend for Redis {
     async fn read_many(&self, keys: &[Key]) -> Result<Vec<Option<Record>>, StoreError> {
         let _place = self.enter()?;
-        let known: Vec<Option<Option<Record>>> = keys.iter().map(|key| self.kept.known(key)).collect();
         let asked = self.kept.moment();
-        let missing: Vec<&Key> = keys.iter().zip(&known).filter(|(_, known)| known.is_none()).map(|(key, _)| key).collect();
-        let read = self.fetch(&missing).await?;
-        missing.iter().zip(&read).for_each(|(key, record)| self.kept.learn(key, &asked, record.as_ref()));
-        let mut read = read.into_iter();
-        Ok(known.into_iter().map(|known| known.unwrap_or_else(|| read.next().flatten())).collect())
+        let read = self.fetch(keys).await?;
+        keys.iter().zip(&read).for_each(|(key, record)| self.kept.learn(key, &asked, record.as_ref()));
+        Ok(read)
     }
 
-    /// Where everything that is asked for was read a moment ago.
+    /// A registration that was asked for by itself, and a moment ago. What several records say together is always asked for.
     fn read_now(&self, keys: &[Key]) -> Option<Result<Vec<Option<Record>>, StoreError>> {
-        let known: Option<Vec<Option<Record>>> = keys.iter().map(|key| self.kept.known(key)).collect();
-        known.map(|known| self.open_still().map(|()| known))
+        let [key] = keys else { return None };
+        let record = self.kept.known(key)?;
+        Some(self.open_still().map(|()| vec![record]))
     }
 
     async fn write(&self, key: &Key, seen: Option<Version>, expires_at: Option<UnixTime>, bytes: Bytes) -> Result<Commit, StoreError> {
@@ -266,10 +264,9 @@ impl Backend for Redis {
                 self.flag(lasting),
             ],
         };
-        let written = self.call(&call, lasting).await;
-        // Written or not: whoever lost to another must see what that one wrote.
-        self.kept.forget(key);
-        Ok(if written? == 1 { Commit::Applied } else { Commit::Conflict })
+        // Written or not, and also where nobody waits for it any more: whoever lost to another must see what that one wrote.
+        let _forgotten = self.kept.forgets(key);
+        Ok(if self.call(&call, lasting).await? == 1 { Commit::Applied } else { Commit::Conflict })
     }
 
     async fn remove(&self, key: &Key) -> Result<(), StoreError> {
@@ -277,9 +274,8 @@ impl Backend for Redis {
         let place = Place::of(key);
         let keys = self.keys(key, &place);
         let args = vec![key.id.as_bytes().to_vec(), place.member.into_bytes(), self.told(key.kind), self.flag(true)];
-        let removed = self.call(&Call { lua: &REMOVE, keys, args }, true).await;
-        self.kept.forget(key);
-        removed.map(|_| ())
+        let _forgotten = self.kept.forgets(key);
+        self.call(&Call { lua: &REMOVE, keys, args }, true).await.map(|_| ())
     }
 
     async fn list(&self, space: &Space, kind: Kind, after: Option<&str>, limit: usize) -> Result<Vec<(Key, Record)>, StoreError> {
