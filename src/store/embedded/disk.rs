@@ -30,7 +30,7 @@ const REDB_MAGIC: &[u8; 4] = b"redb";
 const SMALL_BYTES: u64 = 256 << 20;
 
 /// What redb keeps of the file, besides what is kept of single records ([`super::recent`]). The system keeps pages too, and a page from there costs a microsecond.
-const CACHE_BYTES: usize = 24 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// What the writer wants to know about a file while redb has it.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use quick_cache::unsync::Cache;
 use crate::store::Record;
 
 /// About so many bytes are kept, keys and bookkeeping included.
-const KEPT_BYTES: u64 = 12 << 20;
+const KEPT_BYTES: u64 = 8 << 20;
 
 /// What one entry takes besides its bytes.
 const ENTRY_BYTES: usize = 160;
