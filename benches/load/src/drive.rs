@@ -1,4 +1,4 @@
-//! A closed loop: every connection begins its next operation when the last one has ended.
+//! A closed loop: every connection begins its next operation when the last one has ended, or when its time has come where there is a pace.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +38,8 @@ pub struct Run {
     pub connections: usize,
     pub warm_up: Duration,
     pub measured: Duration,
+    /// Operations a second of all connections together; as many as there can be where there is none.
+    pub pace: Option<f64>,
 }
 
 /// What came out of it.
@@ -140,7 +142,7 @@ impl Run {
             .map(|number| {
                 let (shared, mut memory) = (Rc::clone(&shared), memory.clone());
                 memory.variables.insert("connection".to_owned(), number.to_string());
-                tokio::task::spawn_local(connection_loop(shared, memory))
+                tokio::task::spawn_local(connection_loop(shared, memory, Pace::of(self.pace, self.connections, number)))
             })
             .collect();
         self.measure(&shared, tasks).await
@@ -200,7 +202,28 @@ async fn wait(time: Duration, go_on: impl Fn() -> bool) {
     }
 }
 
-async fn connection_loop(shared: Rc<Shared>, mut memory: Memory) {
+/// When the operations of one connection begin: those of all take turns.
+struct Pace {
+    every: Duration,
+    next: Instant,
+}
+
+impl Pace {
+    fn of(pace: Option<f64>, connections: usize, number: usize) -> Option<Self> {
+        let each = 1.0 / pace?;
+        Some(Self { every: Duration::from_secs_f64(each * connections as f64), next: Instant::now() + Duration::from_secs_f64(each * number as f64) })
+    }
+
+    /// Waits awake, as everything here does. Who is late begins at once, and does not catch up.
+    async fn turn(&mut self) {
+        while Instant::now() < self.next {
+            tokio::task::yield_now().await;
+        }
+        self.next = (self.next + self.every).max(Instant::now());
+    }
+}
+
+async fn connection_loop(shared: Rc<Shared>, mut memory: Memory, mut pace: Option<Pace>) {
     let (mut connection, mut buffer) = (Connection::to(shared.address), Vec::with_capacity(8192));
     memory.refresh();
     for (at, step) in shared.connect.iter().enumerate() {
@@ -215,6 +238,9 @@ async fn connection_loop(shared: Rc<Shared>, mut memory: Memory) {
     let mut failures = 0;
     let changes = shared.step.len() > 1;
     while shared.phase.get() != Phase::Over {
+        if let Some(pace) = &mut pace {
+            pace.turn().await;
+        }
         let phase = shared.phase.get();
         if shared.forget_cookies
             && let Some(jar) = &mut memory.cookies

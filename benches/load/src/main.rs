@@ -3,6 +3,7 @@
 mod client;
 mod drive;
 mod floor;
+mod half;
 mod hello;
 mod histogram;
 mod keys;
@@ -43,6 +44,7 @@ Options:
   --connections N    32 where left out
   --first            Go before everything else on the two cores, for a busy machine (root only)
   --scale            Some of the questions where there is much of everything instead: grants, clients, issuers, workers
+  --half             How long operations take at half of capacity instead, beside hello
   --profile          Where the time of the hot operations goes instead, by perf and inferno: a table, and docs/profiles
   --last             Measures nothing: the tables of the last run, as far as it got, into docs
   --list             The questions, and nothing else";
@@ -96,6 +98,7 @@ fn drive(errand: &Path) -> Result<(), Failed> {
         connections: errand.connections,
         warm_up: Duration::from_secs_f64(errand.warm_up),
         measured: Duration::from_secs_f64(errand.measured),
+        pace: errand.pace,
     };
     let local = tokio::task::LocalSet::new();
     // Always awake: what it costs to wake the generator is none of the server's cost, and none of its latency.
@@ -112,7 +115,7 @@ fn drive(errand: &Path) -> Result<(), Failed> {
 fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
-    let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new() };
+    let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new(), pace: None };
     let (mut only, mut writes, mut first, mut what) = (Vec::new(), true, false, What::Costs);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {
@@ -131,6 +134,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
             "--first" => first = true,
             "--scale" => what = What::Scale,
             "--profile" => what = What::Profile,
+            "--half" => what = What::Half,
             "--last" => what = What::Last,
             "--list" => {
                 questions.iter().for_each(|question| println!("{:<28} {}", question.name, question.ask));
@@ -145,6 +149,7 @@ fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let bench = bench_in(&root, helsebro, first)?;
     let (block, table) = match what {
         What::Scale => (report::SCALED, scale::measure(&bench, &questions, &plan)?),
+        What::Half => (report::HALVED, half::measure(&bench, &questions, &plan)?),
         What::Profile => (report::PROFILED, profile::measure(&bench, &questions, &only, plan.connections)?),
         What::Costs | What::Last => {
             // The yardstick is always asked: without it nothing has a measure.
@@ -170,6 +175,7 @@ enum What {
     /// Nothing: the last run of it is written.
     Last,
     Scale,
+    Half,
     Profile,
 }
 

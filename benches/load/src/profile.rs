@@ -63,7 +63,7 @@ pub fn measure(bench: &Bench, questions: &[Question], only: &[String], connectio
 /// Asks the question for as long as it is looked, and a little before and after.
 fn sample(bench: &Bench, running: &Running, question: &Question, place: Place, connections: usize, data: &Path) -> Result<(), Failed> {
     let warm_up = Duration::from_secs(2);
-    let plan = Plan { rounds: 1, warm_up, measured: LOOKED + warm_up, connections, places: Vec::new() };
+    let plan = Plan { rounds: 1, warm_up, measured: LOOKED + warm_up, connections, places: Vec::new(), pace: None };
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| drive(bench, running, question, place, connections, &plan).map(|_| ()).map_err(|error| error.to_string()));
         std::thread::sleep(warm_up + Duration::from_secs(1));

@@ -224,6 +224,13 @@ impl Question {
         }
     }
 
+    /// Microseconds of signatures made and checked, from what they cost here.
+    pub fn signatures_micros(&self, pieces: &BTreeMap<String, f64>) -> f64 {
+        let of =
+            |(name, number): (&String, &f64)| number * pieces.get(name).filter(|_| name.starts_with("sign_") || name.starts_with("verify_")).unwrap_or(&0.0);
+        self.floor.iter().map(of).sum()
+    }
+
     /// Microseconds of processor time that no server could do without, from what its pieces cost here.
     pub fn floor_micros(&self, pieces: &BTreeMap<String, f64>) -> Option<f64> {
         let cost = |(name, number): (&String, &f64)| if name == "other" { Some(*number) } else { Some(number * pieces.get(name)?) };

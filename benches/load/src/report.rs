@@ -17,6 +17,7 @@ pub struct Block {
 
 pub const MEASURED: Block = Block { begin: "<!-- measured: begin -->", end: "<!-- measured: end -->" };
 pub const SCALED: Block = Block { begin: "<!-- scaled: begin -->", end: "<!-- scaled: end -->" };
+pub const HALVED: Block = Block { begin: "<!-- halved: begin -->", end: "<!-- halved: end -->" };
 pub const PROFILED: Block = Block { begin: "<!-- profiled: begin -->", end: "<!-- profiled: end -->" };
 
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {

@@ -21,6 +21,8 @@ pub struct Plan {
     pub connections: usize,
     /// Only these places; all where empty.
     pub places: Vec<String>,
+    /// Operations a second; as many as there can be where there is none.
+    pub pace: Option<f64>,
 }
 
 /// Everything that was measured.
@@ -57,6 +59,7 @@ pub struct Errand {
     pub connections: usize,
     pub warm_up: f64,
     pub measured: f64,
+    pub pace: Option<f64>,
 }
 
 /// Measures everything, and prints a line for each run.
@@ -175,6 +178,7 @@ pub fn drive(bench: &Bench, running: &Running, question: &Question, place: Place
         connections,
         warm_up: plan.warm_up.as_secs_f64(),
         measured: plan.measured.as_secs_f64(),
+        pace: plan.pace,
     };
     let path = bench.work.join("errand.json");
     std::fs::write(&path, serde_json::to_string(&errand)?)?;
@@ -182,7 +186,11 @@ pub fn drive(bench: &Bench, running: &Running, question: &Question, place: Place
     Ok(serde_json::from_str(&answer)?)
 }
 
-fn pieces(bench: &Bench) -> Result<BTreeMap<String, f64>, Failed> {
+/// What pieces of cryptography cost here.
+///
+/// # Errors
+/// What they say went wrong.
+pub fn pieces(bench: &Bench) -> Result<BTreeMap<String, f64>, Failed> {
     Ok(serde_json::from_str(&this_program(SERVER_CORE, turn(bench), &["pieces"], Some(&bench.keys()))?)?)
 }
 
