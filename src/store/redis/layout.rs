@@ -12,6 +12,9 @@ use crate::time::UnixTime;
 /// Into how many groups records are dealt. Written into the names of keys: it never changes.
 pub(super) const SHARDS: u8 = 16;
 
+/// The groups' names.
+const HEX: &[u8; SHARDS as usize] = b"0123456789abcdef";
+
 /// Version, expiry, and the three versions before: then the record's bytes.
 const HEAD: usize = 40;
 
@@ -34,11 +37,22 @@ impl Layout {
     }
 
     fn named(&self, shard: u8, rest: &str) -> Vec<u8> {
-        format!("{{{}:{shard:x}}}:{rest}", self.prefix).into_bytes()
+        self.name(shard, &[rest])
+    }
+
+    /// Every read makes some of these: so without the machinery of formatting.
+    fn name(&self, shard: u8, rest: &[&str]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.prefix.len() + 5 + rest.iter().map(|part| part.len()).sum::<usize>());
+        name.push(b'{');
+        name.extend_from_slice(self.prefix.as_bytes());
+        name.extend_from_slice(&[b':', HEX.get(usize::from(shard)).copied().unwrap_or(b'0')]);
+        name.extend_from_slice(b"}:");
+        rest.iter().for_each(|part| name.extend_from_slice(part.as_bytes()));
+        name
     }
 
     pub fn record(&self, place: &Place) -> Vec<u8> {
-        self.named(place.shard, &format!("r:{}", place.member))
+        self.name(place.shard, &["r:", &place.member])
     }
 
     /// The ids of one kind in one group, in the order of their bytes.
@@ -68,7 +82,11 @@ pub(super) struct Place {
 impl Place {
     pub fn of(key: &Key) -> Self {
         // The length keeps space and id apart.
-        let member = format!("{}:{}:{}{}", key.kind, key.space.len(), key.space, key.id);
+        let (kind, length) = (key.kind.as_str(), key.space.len().to_string());
+        let mut member = String::with_capacity(kind.len() + length.len() + 2 + key.space.len() + key.id.len());
+        for part in [kind, ":", &length, ":", &key.space, &key.id] {
+            member.push_str(part);
+        }
         Self { shard: shard(&member), member }
     }
 }
