@@ -40,6 +40,8 @@ pub struct Run {
     pub measured: Duration,
     /// Operations a second of all connections together; as many as there can be where there is none.
     pub pace: Option<f64>,
+    /// Written when the measuring begins, for whoever looks on: what comes before takes as long as it takes.
+    pub begun: Option<PathBuf>,
 }
 
 /// What came out of it.
@@ -161,6 +163,9 @@ impl Run {
         let before = Spent::now(self.pid);
         let begun = Instant::now();
         shared.phase.set(Phase::Measured);
+        if let Some(begun) = &self.begun {
+            std::fs::write(begun, "")?;
+        }
         // Where a pool is used up, the time until then is what was measured.
         wait(self.measured, || alive() && shared.gone.get() == 0).await;
         shared.phase.set(Phase::Over);

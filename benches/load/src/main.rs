@@ -99,6 +99,7 @@ fn drive(errand: &Path) -> Result<(), Failed> {
         warm_up: Duration::from_secs_f64(errand.warm_up),
         measured: Duration::from_secs_f64(errand.measured),
         pace: errand.pace,
+        begun: errand.begun,
     };
     let local = tokio::task::LocalSet::new();
     // Always awake: what it costs to wake the generator is none of the server's cost, and none of its latency.
@@ -115,7 +116,8 @@ fn drive(errand: &Path) -> Result<(), Failed> {
 fn run(helsebro: &Path, options: &[&str]) -> Result<(), Failed> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
     let mut questions = Question::all(&root.join("benches/questions"))?;
-    let mut plan = Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new(), pace: None };
+    let mut plan =
+        Plan { rounds: 5, warm_up: Duration::from_secs(1), measured: Duration::from_secs(2), connections: 32, places: Vec::new(), pace: None, begun: None };
     let (mut only, mut writes, mut first, mut what) = (Vec::new(), true, false, What::Costs);
     let mut rest = options.iter();
     while let Some(option) = rest.next() {

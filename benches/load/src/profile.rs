@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Failed;
 use crate::machine;
@@ -31,10 +31,13 @@ const ASKED: [(&str, Place); 10] = [
 ];
 
 /// Samples a second: no multiple of anything that happens at whole milliseconds.
-const SAMPLES: &str = "2503";
+const SAMPLES: &str = "4001";
 
-/// How long is looked.
-const LOOKED: Duration = Duration::from_secs(4);
+/// How long is looked: some questions have no more to ask with.
+const LOOKED: Duration = Duration::from_secs(2);
+
+/// What comes before, signing assertions for one, takes no longer.
+const PREPARED: Duration = Duration::from_secs(120);
 
 /// Looks into each, draws its flame graph, and answers the table.
 ///
@@ -62,11 +65,15 @@ pub fn measure(bench: &Bench, questions: &[Question], only: &[String], connectio
 
 /// Asks the question for as long as it is looked, and a little before and after.
 fn sample(bench: &Bench, running: &Running, question: &Question, place: Place, connections: usize, data: &Path) -> Result<(), Failed> {
-    let warm_up = Duration::from_secs(2);
-    let plan = Plan { rounds: 1, warm_up, measured: LOOKED + warm_up, connections, places: Vec::new(), pace: None };
+    let (second, begun) = (Duration::from_secs(1), bench.work.join("begun"));
+    let _left = fs::remove_file(&begun);
+    let plan = Plan { rounds: 1, warm_up: second / 2, measured: LOOKED + second, connections, places: Vec::new(), pace: None, begun: Some(begun.clone()) };
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| drive(bench, running, question, place, connections, &plan).map(|_| ()).map_err(|error| error.to_string()));
-        std::thread::sleep(warm_up + Duration::from_secs(1));
+        let since = Instant::now();
+        while !begun.exists() && !asked.is_finished() && since.elapsed() < PREPARED {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut perf = Command::new("perf");
         perf.args(["record", "-q", "-F", SAMPLES, "--call-graph", "fp", "-p", &running.pid.to_string(), "-o"]).arg(data);
         let looked = perf.args(["--", "sleep", &LOOKED.as_secs().to_string()]).stdout(Stdio::null()).stderr(Stdio::piped()).output();
@@ -145,8 +152,28 @@ fn draw(data: &Path, title: &str, to: &Path) -> Result<(), Failed> {
         // What is half drawn is worth nothing; that it is not there is no error.
         let _removed = fs::remove_file(to);
         println!("{} is not drawn: inferno-collapse-perf and inferno-flamegraph are needed (cargo install inferno)", to.display());
+        return Ok(());
     }
-    Ok(())
+    Ok(fs::write(to, still(&fs::read_to_string(to)?))?)
+}
+
+/// The picture alone: without the drawing program's script, which would be somebody else's code in this repository, its remarks and its buttons.
+fn still(svg: &str) -> String {
+    let mut svg = svg.replace(r#" onload="init(evt)""#, "");
+    for (begin, end) in [
+        ("<script", "</script>"),
+        ("<!--", "-->"),
+        (r#"<text id="unzoom""#, "</text>"),
+        (r#"<text id="search""#, "</text>"),
+        (r#"<text id="matched""#, "</text>"),
+    ] {
+        while let Some((before, rest)) = svg.split_once(begin)
+            && let Some((_, after)) = rest.split_once(end)
+        {
+            svg = format!("{before}{after}");
+        }
+    }
+    svg
 }
 
 fn table(found: &[(&str, BTreeMap<&'static str, usize>)]) -> String {
@@ -173,6 +200,12 @@ fn table(found: &[(&str, BTreeMap<&'static str, usize>)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_moves_nothing() {
+        let drawn = r#"<svg onload="init(evt)"><!--a--><script>x<y</script><text id="search" x="1">S</text><g><title>f</title></g><!--b--></svg>"#;
+        assert_eq!(still(drawn), "<svg><g><title>f</title></g></svg>");
+    }
 
     #[test]
     fn a_sample_belongs_to_its_innermost_function_that_belongs_anywhere() {

@@ -1,7 +1,7 @@
 //! The rounds: every server in turn, every question it is asked in turn, again and again, so that what disturbs the machine disturbs all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Plan {
     pub places: Vec<String>,
     /// Operations a second; as many as there can be where there is none.
     pub pace: Option<f64>,
+    /// Written when the measuring begins.
+    pub begun: Option<PathBuf>,
 }
 
 /// Everything that was measured.
@@ -60,6 +62,7 @@ pub struct Errand {
     pub warm_up: f64,
     pub measured: f64,
     pub pace: Option<f64>,
+    pub begun: Option<PathBuf>,
 }
 
 /// Measures everything, and prints a line for each run.
@@ -179,6 +182,7 @@ pub fn drive(bench: &Bench, running: &Running, question: &Question, place: Place
         warm_up: plan.warm_up.as_secs_f64(),
         measured: plan.measured.as_secs_f64(),
         pace: plan.pace,
+        begun: plan.begun.clone(),
     };
     let path = bench.work.join("errand.json");
     std::fs::write(&path, serde_json::to_string(&errand)?)?;
