@@ -219,12 +219,16 @@ impl Pace {
         Some(Self { every: Duration::from_secs_f64(each * connections as f64), next: Instant::now() + Duration::from_secs_f64(each * number as f64) })
     }
 
-    /// Waits awake, as everything here does. Who is late begins at once, and does not catch up.
+    /// Waits awake, as everything here does. Who is late begins at once and leaves out what it missed, but keeps its place among the others: or all would
+    /// soon begin together.
     async fn turn(&mut self) {
         while Instant::now() < self.next {
             tokio::task::yield_now().await;
         }
-        self.next = (self.next + self.every).max(Instant::now());
+        let now = Instant::now();
+        while self.next <= now {
+            self.next += self.every;
+        }
     }
 }
 
