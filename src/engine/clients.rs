@@ -89,6 +89,16 @@ impl Engine {
         Ok(as_it_is(self.rules.clients.get(id), change.as_ref().map(|held| &held.value), self.now()))
     }
 
+    /// The same, as it is at this moment: for whoever decides about somebody else's client, or looks whether the store answers. [`Engine::client`] is for
+    /// the client that asks.
+    ///
+    /// # Errors
+    /// A store that cannot answer.
+    pub async fn client_anew(&self, id: &ClientId) -> Result<Option<Arc<Client>>, StoreError> {
+        let change = self.store.load_anew::<ClientChange>(id.as_str()).await?;
+        Ok(as_it_is(self.rules.clients.get(id), change.as_ref().map(|held| &held.value), self.now()))
+    }
+
     /// Every client, in the order of their ids.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::audit::trail;
-use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::client_auth::{AuthenticatedClient, ClientRefused};
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Redemption};
 use crate::protocol::error::OAuthError;
@@ -40,6 +40,10 @@ impl Engine {
                     return Err(refused.why.into());
                 }
             };
+            // Read with the grant: who proved to be the client a moment ago may have been disabled since.
+            if standing.client.as_ref().is_none_or(|client| client.disabled) {
+                return Err(ClientRefused::Disabled.into());
+            }
             if !stands(&held.value, standing.session.as_deref(), standing.access.as_deref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }

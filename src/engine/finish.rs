@@ -107,8 +107,10 @@ impl Engine {
             self.metrics.launch(LaunchError::Spent.event());
             return refused(LaunchError::Spent.into());
         }
-        match made? {
-            Made::Applied => noted?,
+        let made = made?;
+        noted?;
+        match made {
+            Made::Applied => {}
             Made::LoggedOut => return refused(OAuthError::new(ErrorCode::AccessDenied, "the user has logged out")),
             Made::Conflict => return refused(OAuthError::new(ErrorCode::ServerError, "the server failed")),
         }

@@ -175,7 +175,7 @@ impl Engine {
     }
 
     async fn launched_client(&self, ask: &LaunchRequest) -> Result<Arc<Client>, LaunchRefused> {
-        let client = self.client(&ask.client_id).await?.filter(|client| !client.disabled);
+        let client = self.client_anew(&ask.client_id).await?.filter(|client| !client.disabled);
         client.ok_or_else(|| wrong(Member::ClientId, "no client of this id is registered here"))
     }
 

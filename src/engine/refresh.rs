@@ -3,7 +3,7 @@
 use super::Engine;
 use super::live::stands;
 use crate::audit::trail;
-use crate::domain::client_auth::AuthenticatedClient;
+use crate::domain::client_auth::{AuthenticatedClient, ClientRefused};
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Refreshed};
 use crate::protocol::error::OAuthError;
@@ -43,6 +43,10 @@ impl Engine {
                     return Err(refused.why.into());
                 }
             };
+            // Read with the grant: who proved to be the client a moment ago may have been disabled since.
+            if standing.client.as_ref().is_none_or(|client| client.disabled) {
+                return Err(ClientRefused::Disabled.into());
+            }
             // Asked for only now, so that a scope nobody may have does not tell whether the token is good.
             let scopes = match &scope {
                 None => grant.scopes.clone(),

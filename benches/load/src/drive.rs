@@ -219,16 +219,18 @@ impl Pace {
         Some(Self { every: Duration::from_secs_f64(each * connections as f64), next: Instant::now() + Duration::from_secs_f64(each * number as f64) })
     }
 
-    /// Waits awake, as everything here does. Who is late begins at once and leaves out what it missed, but keeps its place among the others: or all would
-    /// soon begin together.
-    async fn turn(&mut self) {
+    /// Waits awake, as everything here does, and says since when the operation is due. Who is late begins at once and leaves out what it missed beyond one, but
+    /// keeps its place among the others: or all would soon begin together.
+    async fn turn(&mut self) -> Instant {
         while Instant::now() < self.next {
             tokio::task::yield_now().await;
         }
-        let now = Instant::now();
-        while self.next <= now {
+        let (due, now) = (self.next, Instant::now());
+        while self.next + self.every <= now {
             self.next += self.every;
         }
+        self.next += self.every;
+        due
     }
 }
 
@@ -247,9 +249,10 @@ async fn connection_loop(shared: Rc<Shared>, mut memory: Memory, mut pace: Optio
     let mut failures = 0;
     let changes = shared.step.len() > 1;
     while shared.phase.get() != Phase::Over {
-        if let Some(pace) = &mut pace {
-            pace.turn().await;
-        }
+        let due = match &mut pace {
+            Some(pace) => Some(pace.turn().await),
+            None => None,
+        };
         let phase = shared.phase.get();
         if shared.forget_cookies
             && let Some(jar) = &mut memory.cookies
@@ -259,7 +262,8 @@ async fn connection_loop(shared: Rc<Shared>, mut memory: Memory, mut pace: Optio
         if changes {
             memory.refresh();
         }
-        let begun = Instant::now();
+        // From when it was due: who is late for the sake of the operation before has that time too.
+        let begun = due.unwrap_or_else(Instant::now);
         let mut ended = Ok(());
         for (at, step) in shared.step.iter().enumerate() {
             ended = step.run(at, &mut memory, &shared.stocks, &mut connection, &mut buffer).await;

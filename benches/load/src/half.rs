@@ -25,18 +25,12 @@ const ASKED: [(&str, Place); 7] = [
 /// How much slower than `hello` the slow ones may be, besides the operation's own signatures.
 const TIMES: f64 = 2.0;
 
-/// A run at half of what the one before it found.
-struct Half {
-    pace: f64,
-    outcome: Outcome,
-}
-
 /// Measures, and answers the table.
 ///
 /// # Errors
 /// A server that does not start, or a question that it does not answer.
 pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<String, Failed> {
-    let mut found: BTreeMap<&str, Vec<Half>> = BTreeMap::new();
+    let mut found: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
     let mut signatures: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for round in 0..plan.rounds {
         println!("round {}, load {:.1}", round + 1, machine::load());
@@ -48,30 +42,34 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Str
             let pace = all.operations as f64 / all.seconds / 2.0;
             let outcome = drive(bench, &running, question, place, plan.connections, &Plan { pace: Some(pace), ..plan.clone() })?;
             println!("{name:<18} {pace:>8.0}/s p50 {:>6} p99 {:>6} p99.9 {:>6} errors {}", outcome.p50, outcome.p99, outcome.p999, outcome.errors);
-            found.entry(name).or_default().push(Half { pace, outcome });
+            found.entry(name).or_default().push(outcome);
             signatures.entry(name).or_default().push(question.signatures_micros(&pieces));
         }
     }
     Ok(table(&found, &signatures, plan))
 }
 
-fn table(found: &BTreeMap<&str, Vec<Half>>, signatures: &BTreeMap<&str, Vec<f64>>, plan: &Plan) -> String {
+fn table(found: &BTreeMap<&str, Vec<Outcome>>, signatures: &BTreeMap<&str, Vec<f64>>, plan: &Plan) -> String {
     let mut text = format!(
-        "{}; {} rounds, {} s each, {} connections. Medians, in microseconds; permitted is twice what `hello` has, and the operation's own signatures.\n\n",
+        "{}; {} rounds, {} s each, {} connections. Medians, in microseconds from when an operation was due; permitted is twice what `hello` has, and the operation's own signatures.\n\n",
         machine::describe(),
         plan.rounds,
         plan.measured.as_secs_f64(),
         plan.connections
     );
-    text.push_str("| question | operations a second | p50 | p99 | permitted | p99.9 | permitted |\n|---|---:|---:|---:|---:|---:|---:|\n");
-    let of = |name: &str, what: fn(&Outcome) -> u64| median(found.get(name).into_iter().flatten().map(|half| what(&half.outcome) as f64)).unwrap_or(0.0);
+    text.push_str("| question | operations a second | p50 | p99 | permitted | p99.9 | permitted | errors |\n|---|---:|---:|---:|---:|---:|---:|---:|\n");
+    let of = |name: &str, what: fn(&Outcome) -> u64| median(found.get(name).into_iter().flatten().map(|outcome| what(outcome) as f64)).unwrap_or(0.0);
     for (name, _) in ASKED {
-        let pace = median(found.get(name).into_iter().flatten().map(|half| half.pace)).unwrap_or(0.0);
+        let outcomes = || found.get(name).into_iter().flatten();
+        let (rate, errors) = (
+            median(outcomes().map(|outcome| outcome.operations as f64 / outcome.seconds)).unwrap_or(0.0),
+            outcomes().map(|outcome| outcome.errors).sum::<u64>(),
+        );
         let own = median(signatures.get(name).into_iter().flatten().copied()).unwrap_or(0.0);
         let permitted = |what: fn(&Outcome) -> u64| if name == ASKED[0].0 { "–".to_owned() } else { format!("{:.0}", TIMES * of(ASKED[0].0, what) + own) };
         let _written = writeln!(
             text,
-            "| {name} | {pace:.0} | {:.0} | {:.0} | {} | {:.0} | {} |",
+            "| {name} | {rate:.0} | {:.0} | {:.0} | {} | {:.0} | {} | {errors} |",
             of(name, |outcome| outcome.p50),
             of(name, |outcome| outcome.p99),
             permitted(|outcome| outcome.p99),

@@ -74,6 +74,10 @@ fn sample(bench: &Bench, running: &Running, question: &Question, place: Place, c
         while !begun.exists() && !asked.is_finished() && since.elapsed() < PREPARED {
             std::thread::sleep(Duration::from_millis(5));
         }
+        if !begun.exists() {
+            asked.join().map_err(|_| "the generator's thread ended badly")??;
+            return Err(format!("{}: nothing was measured in time", question.name).into());
+        }
         let mut perf = Command::new("perf");
         perf.args(["record", "-q", "-F", SAMPLES, "--call-graph", "fp", "-p", &running.pid.to_string(), "-o"]).arg(data);
         let looked = perf.args(["--", "sleep", &LOOKED.as_secs().to_string()]).stdout(Stdio::null()).stderr(Stdio::piped()).output();

@@ -286,7 +286,7 @@ impl Engine {
         }
         // §6.6: one client of theirs is one of ours, or none.
         let ours = trusted.rules.clients.get(&theirs).ok_or(ExchangeRefusal::OtherClient)?;
-        let client = self.client(ours).await?.filter(|client| !client.disabled).ok_or(ExchangeRefusal::SubjectEnded)?;
+        let client = self.client_anew(ours).await?.filter(|client| !client.disabled).ok_or(ExchangeRefusal::SubjectEnded)?;
         let may_act_claim = may_act.map(|actor| self.actor_here(trusted, &actor)).transpose();
         let may_act_claim = match may_act_claim {
             Ok(claim) => claim,

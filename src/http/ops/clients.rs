@@ -111,7 +111,7 @@ async fn change(engine: &Engine, id: &ClientId) {
 }
 
 async fn current(engine: &Engine, id: &ClientId) -> Result<Map<String, Value>, Refusal> {
-    let client = engine.client(id).await?.ok_or(ClientsError::Unknown)?;
+    let client = engine.client_anew(id).await?.ok_or(ClientsError::Unknown)?;
     Ok(shown(engine, &client))
 }
 

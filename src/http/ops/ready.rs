@@ -57,7 +57,7 @@ async fn wrong_with(engine: &Engine) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
     // Any record will do; this one is never there.
     let asked = ClientId::parse(SELF_CLIENT).expect("our own name is a client id");
-    if let Err(error) = engine.client(&asked).await {
+    if let Err(error) = engine.client_anew(&asked).await {
         wrong.push(("store", error.to_string()));
     }
     let (keys, now) = (engine.keys.entries(), engine.now());

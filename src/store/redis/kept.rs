@@ -1,4 +1,4 @@
-//! Registrations as they were read a moment ago: every request asks for the one of who sends it, and they change once a week.
+//! Registrations as they were read a moment ago: every request asks for the one of who sends it, by itself, and is answered from here; they change once a week.
 //!
 //! What another node changes is told ([`super::changes`]) and forgotten here; where it was not told, it is forgotten by itself within half a second.
 

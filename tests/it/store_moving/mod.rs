@@ -34,7 +34,12 @@ use crate::world::{Browser, Reply};
 
 /// What the first format was, as it was written then.
 fn kept() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/store-v1")
+    of_format(1)
+}
+
+/// What was kept when a record's format was first this number.
+fn of_format(number: u8) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/fixtures/store-v{number}"))
 }
 
 /// Makes a fixture in a directory.
@@ -59,6 +64,11 @@ fn all_kinds() -> BTreeSet<String> {
 async fn what_the_first_release_kept_still_works() {
     assert_eq!(kinds_in(&files(&kept()).0), all_kinds(), "every kind is in the fixture, or was not there when it was made");
     works(&kept(), |dir| embedded(dir, "new.redb")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_in_the_second_format_still_works() {
+    works(&of_format(2), |dir| embedded(dir, "new.redb")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
