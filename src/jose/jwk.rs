@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::alg::{Alg, KeyKind};
+use super::public::PublicKey;
 use crate::secret::Digest;
 
 /// RSA moduli below this many bits are refused. RFC 7518 §3.3.
@@ -54,7 +53,7 @@ pub struct Jwk {
     kid: Option<String>,
     alg: Option<Alg>,
     material: Material,
-    prepared: DecodingKey,
+    public: PublicKey,
     thumbprint: OnceLock<String>,
 }
 
@@ -103,7 +102,7 @@ impl Jwk {
             return Err(JwkError::Private(name));
         }
         let need = |name| text(members, name)?.ok_or(JwkError::Malformed);
-        let (material, prepared) = match (kty, text(members, "crv")?) {
+        let (material, public) = match (kty, text(members, "crv")?) {
             ("RSA", _) => rsa(need("n")?, need("e")?)?,
             ("EC", Some("P-256")) => ec(KeyKind::P256, need("x")?, need("y")?)?,
             ("EC", Some("P-384")) => ec(KeyKind::P384, need("x")?, need("y")?)?,
@@ -122,31 +121,31 @@ impl Jwk {
             None => None,
             Some(name) => Some(Alg::parse(name).filter(|alg| alg.kind() == material.kind()).ok_or(JwkError::Algorithm)?),
         };
-        Ok(Self { kid: text(members, "kid")?.map(str::to_owned), alg, material, prepared, thumbprint: OnceLock::new() })
+        Ok(Self { kid: text(members, "kid")?.map(str::to_owned), alg, material, public, thumbprint: OnceLock::new() })
     }
 
     /// A key from the modulus and exponent of one of ours.
     pub(super) fn from_rsa(n: &[u8], e: &[u8], alg: Alg) -> Result<Self, JwkError> {
-        let (material, prepared) = rsa(&URL_SAFE_NO_PAD.encode(n), &URL_SAFE_NO_PAD.encode(e))?;
-        Ok(Self::ours(material, prepared, alg))
+        let (material, public) = rsa(&URL_SAFE_NO_PAD.encode(n), &URL_SAFE_NO_PAD.encode(e))?;
+        Ok(Self::ours(material, public, alg))
     }
 
     /// A key from the uncompressed point of one of ours.
     pub(super) fn from_point(kind: KeyKind, point: &[u8], alg: Alg) -> Result<Self, JwkError> {
         let (_, coordinates) = point.split_first().ok_or(JwkError::Point)?;
         let (x, y) = coordinates.split_at(coordinates.len() / 2);
-        let (material, prepared) = ec(kind, &URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y))?;
-        Ok(Self::ours(material, prepared, alg))
+        let (material, public) = ec(kind, &URL_SAFE_NO_PAD.encode(x), &URL_SAFE_NO_PAD.encode(y))?;
+        Ok(Self::ours(material, public, alg))
     }
 
     /// A key from the 32 bytes of one of ours. RFC 8032 §5.1.2.
     pub(super) fn from_ed25519(point: &[u8], alg: Alg) -> Result<Self, JwkError> {
-        let (material, prepared) = ed25519(&URL_SAFE_NO_PAD.encode(point))?;
-        Ok(Self::ours(material, prepared, alg))
+        let (material, public) = ed25519(&URL_SAFE_NO_PAD.encode(point))?;
+        Ok(Self::ours(material, public, alg))
     }
 
-    fn ours(material: Material, prepared: DecodingKey, alg: Alg) -> Self {
-        Self { kid: None, alg: Some(alg), material, prepared, thumbprint: OnceLock::new() }
+    fn ours(material: Material, public: PublicKey, alg: Alg) -> Self {
+        Self { kid: None, alg: Some(alg), material, public, thumbprint: OnceLock::new() }
     }
 
     pub(super) fn rename(&mut self, kid: &str) {
@@ -187,8 +186,9 @@ impl Jwk {
         Digest::of(members.as_bytes()).text()
     }
 
-    pub(super) fn prepared(&self) -> &DecodingKey {
-        &self.prepared
+    /// Whether `signature` is this key's over `message`, by `alg`.
+    pub(super) fn verifies(&self, alg: Alg, message: &[u8], signature: &[u8]) -> bool {
+        self.public.verifies(alg, message, signature)
     }
 
     /// The key as it is published: `kty`, `kid`, `use`, `alg` and the bare public members. SAL-008, NAV-040.
@@ -240,7 +240,7 @@ fn text<'v>(members: &'v Map<String, Value>, name: &str) -> Result<Option<&'v st
     members.get(name).map(|value| value.as_str().ok_or(JwkError::Malformed)).transpose()
 }
 
-fn rsa(n: &str, e: &str) -> Result<(Material, DecodingKey), JwkError> {
+fn rsa(n: &str, e: &str) -> Result<(Material, PublicKey), JwkError> {
     let modulus = URL_SAFE_NO_PAD.decode(n).map_err(|_| JwkError::Malformed)?;
     let exponent = URL_SAFE_NO_PAD.decode(e).map_err(|_| JwkError::Malformed)?;
     // RFC 7518 §2, Base64urlUInt: no leading zero octets. With them one key would have several thumbprints.
@@ -251,14 +251,13 @@ fn rsa(n: &str, e: &str) -> Result<(Material, DecodingKey), JwkError> {
     if high == 0 || !(RSA_MIN_BITS..=RSA_MAX_BITS).contains(&bits) || !exponent_fits {
         return Err(JwkError::Rsa);
     }
-    let prepared = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
-    Ok((Material::Rsa { n: n.to_owned(), e: e.to_owned() }, prepared))
+    Ok((Material::Rsa { n: n.to_owned(), e: e.to_owned() }, PublicKey::rsa(modulus, exponent)))
 }
 
-fn ec(kind: KeyKind, x: &str, y: &str) -> Result<(Material, DecodingKey), JwkError> {
-    let (length, algorithm) = match kind {
-        KeyKind::P256 => (32, &ECDSA_P256_SHA256_FIXED),
-        KeyKind::P384 => (48, &ECDSA_P384_SHA384_FIXED),
+fn ec(kind: KeyKind, x: &str, y: &str) -> Result<(Material, PublicKey), JwkError> {
+    let length = match kind {
+        KeyKind::P256 => 32,
+        KeyKind::P384 => 48,
         KeyKind::Rsa | KeyKind::Ed25519 => return Err(JwkError::Kind),
     };
     let mut point = vec![4u8]; // uncompressed, SEC 1 §2.3.3
@@ -269,17 +268,17 @@ fn ec(kind: KeyKind, x: &str, y: &str) -> Result<(Material, DecodingKey), JwkErr
         }
         point.extend_from_slice(&bytes);
     }
-    ParsedPublicKey::new(algorithm, &point).map_err(|_| JwkError::Point)?;
-    Ok((Material::Ec { kind, x: x.to_owned(), y: y.to_owned() }, DecodingKey::from_ec_der(&point)))
+    let public = PublicKey::on_curve(kind, &point).ok_or(JwkError::Point)?;
+    Ok((Material::Ec { kind, x: x.to_owned(), y: y.to_owned() }, public))
 }
 
-fn ed25519(x: &str) -> Result<(Material, DecodingKey), JwkError> {
+fn ed25519(x: &str) -> Result<(Material, PublicKey), JwkError> {
     let point = URL_SAFE_NO_PAD.decode(x).map_err(|_| JwkError::Malformed)?;
     if point.len() != 32 || is_small(&point) {
         return Err(JwkError::Point);
     }
-    ParsedPublicKey::new(&ED25519, &point).map_err(|_| JwkError::Point)?;
-    Ok((Material::Ed { x: x.to_owned() }, DecodingKey::from_ed_der(&point)))
+    let public = PublicKey::on_curve(KeyKind::Ed25519, &point).ok_or(JwkError::Point)?;
+    Ok((Material::Ed { x: x.to_owned() }, public))
 }
 
 /// Whether a public key is one of the points of small order, under which anybody can sign. RFC 8032 §8.6 leaves them to whoever takes keys;

@@ -26,7 +26,7 @@ pub struct UnverifiedJwt<'a> {
 pub(super) struct Parts<'a> {
     /// `header.payload`: what the signature is over.
     pub signed: &'a str,
-    pub signature: &'a str,
+    pub signature: Vec<u8>,
     pub header: Arc<Header>,
     pub payload: Vec<u8>,
 }
@@ -41,7 +41,7 @@ impl<'a> Parts<'a> {
         let header = Header::read(header)?;
         // A dot is no base64url, so a fourth part fails in `decode`.
         let payload = decode(payload)?;
-        decode(signature)?;
+        let signature = decode(signature)?;
         Ok(Self { signed, signature, header, payload })
     }
 

@@ -1,7 +1,7 @@
 //! JOSE: keys, signing, verification. RFC 7515–7519, 7638, 8037, 8725.
 //!
 //! ```text
-//!   alg ─► jwk, set (public keys) ─► signer (who holds a private key) ─► signing (tokens; keys kept in `kept`), import (keys of others)
+//!   alg ─► public ─► jwk, set (public keys) ─► signer (who holds a private key) ─► signing (tokens; keys kept in `kept`), import (keys of others)
 //!                               └──► header, jwt (read, not believed) ─► verify (believed)
 //!   proof: DPoP proofs of our own
 //!   seal: private keys at rest, and HMAC
@@ -14,6 +14,7 @@ pub mod jwk;
 pub mod jwt;
 mod kept;
 mod proof;
+mod public;
 pub mod seal;
 mod set;
 mod signer;

@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use super::alg::Alg;
 use super::jwk::Jwk;
 use super::jwt::{Parts, UnverifiedJwt};
-use super::kept;
 use super::set::JwkSet;
 use crate::time::UnixTime;
 
@@ -165,11 +164,7 @@ fn key_of<'k>(parts: &Parts<'_>, keys: &'k JwkSet, algs: &[Alg], typ: &[&str]) -
 
 /// Whether this key signed it.
 fn signed_with(parts: &Parts<'_>, key: &Jwk) -> Result<(), JwtError> {
-    kept::install();
-    match jsonwebtoken::crypto::verify(parts.signature, parts.signed.as_bytes(), key.prepared(), parts.header.alg.wire()) {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(JwtError::Signature),
-    }
+    if key.verifies(parts.header.alg, parts.signed.as_bytes(), &parts.signature) { Ok(()) } else { Err(JwtError::Signature) }
 }
 
 /// Checks a DPoP proof against the key it carries, which it thereby proves to hold. RFC 9449 §4.3, points 4 to 7. No `exp` is demanded; one

@@ -1,5 +1,6 @@
-//! Counting what cargo's test runs say at their end.
+//! What cargo's test runs say at their end: how many passed, and why some did not.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -27,6 +28,45 @@ impl AddAssign for Tally {
         self.failed += more.failed;
         self.ignored += more.ignored;
         self.filtered_out += more.filtered_out;
+    }
+}
+
+/// What failed tests printed, to be said once more where all of it ends: thousands of lines may come after it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// The last lines of each, below its heading.
+    tests: Vec<(String, VecDeque<String>)>,
+    open: bool,
+}
+
+impl Failures {
+    /// So much is kept of a test, its end, and so many bytes of a line.
+    const LINES: usize = 40;
+    const LINE: usize = 2000;
+
+    /// Reads the next line of a test run. What a test printed stands below `---- NAME stdout ----`, until the list of names.
+    pub fn read(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.tests.push((name.to_owned(), VecDeque::new()));
+            self.open = true;
+        } else if line == "failures:" {
+            self.open = false;
+        } else if let Some((_, lines)) = self.tests.last_mut().filter(|_| self.open) {
+            if lines.len() == Self::LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.get(..line.floor_char_boundary(Self::LINE)).unwrap_or(line).to_owned());
+        }
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, lines) in &self.tests {
+            writeln!(out, "── {name}")?;
+            lines.iter().skip_while(|line| line.is_empty()).try_for_each(|line| writeln!(out, "   {line}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +118,23 @@ test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         ] {
             assert_eq!(Tally::of_line(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn what_failed_is_said_again() {
+        let long = "x".repeat(3000);
+        let many: String = (0..50).map(|n| format!("line {n}\n")).collect();
+        let output = format!(
+            "running 2 tests\ntest a ... FAILED\n\nfailures:\n\n---- a stdout ----\n\nthread 'a' panicked\n{long}\n\n---- b::c stdout ----\n{many}\nfailures:\n    a\n    b::c\n\ntest result: FAILED."
+        );
+        let mut failures = Failures::default();
+        output.lines().for_each(|line| failures.read(line));
+        let said = failures.to_string();
+        assert!(said.starts_with(&format!("── a\n   thread 'a' panicked\n   {}\n", "x".repeat(2000))), "{said}");
+        assert!(said.contains("── b::c\n   line 11\n") && said.contains("line 49\n") && !said.contains("    a\n"), "{said}");
+        let mut none = Failures::default();
+        ["test a ... ok", "failures:", "test result: ok."].iter().for_each(|line| none.read(line));
+        assert_eq!(none.to_string(), "");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::chaos;
 use crate::foreign;
 use crate::machine::Installer;
 use crate::options::{Group, Options};
-use crate::tally::{Closing, Tally};
+use crate::tally::{Closing, Failures, Tally};
 
 /// What of `Group` are tests, by a part of their names.
 const TESTS: [(Group, &str); 6] = [
@@ -55,6 +55,7 @@ struct Report {
     broken: Vec<String>,
     skipped: Vec<(Group, String)>,
     tests: Tally,
+    failures: Failures,
 }
 
 /// Where the interpreters are that tests need.
@@ -182,7 +183,7 @@ fn test(root: &Path, options: &Options, found: &Found, report: &mut Report) {
     }
     heading("cargo test --workspace --locked");
     let started = Instant::now();
-    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut report.tests);
+    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut report.tests, &mut report.failures);
     println!("   {} s", started.elapsed().as_secs());
     // A test binary that did not build, or died without a closing line.
     if !ended_well && report.tests.failed == 0 {
@@ -199,7 +200,7 @@ fn test_on_redis(root: &Path, redis: &Path, report: &mut Report) {
     command.env("HELSEBRO_TEST_REDIS", redis).env("HELSEBRO_TEST_STORE", "redis");
     let started = Instant::now();
     let mut tally = Tally::default();
-    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut tally);
+    let ended_well = count_while_printing(command.stdout(Stdio::piped()), &mut tally, &mut report.failures);
     println!("   {} s", started.elapsed().as_secs());
     // What the filters left out ran before.
     tally.filtered_out = 0;
@@ -209,8 +210,8 @@ fn test_on_redis(root: &Path, redis: &Path, report: &mut Report) {
     }
 }
 
-/// Passes on what the command prints, line by line, and adds up its closing lines. False where it failed.
-fn count_while_printing(command: &mut Command, tally: &mut Tally) -> bool {
+/// Passes on what the command prints, line by line, adds up its closing lines and keeps what failed tests said. False where it failed.
+fn count_while_printing(command: &mut Command, tally: &mut Tally, failures: &mut Failures) -> bool {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -223,6 +224,7 @@ fn count_while_printing(command: &mut Command, tally: &mut Tally) -> bool {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
+            failures.read(&line);
             if let Some(found) = Tally::of_line(&line) {
                 *tally += found;
             }
@@ -283,6 +285,7 @@ fn trouble(root: &Path, found: &Found, report: &mut Report) {
 }
 
 fn close(options: &Options, report: &Report) -> ExitCode {
+    print!("{}", report.failures);
     heading("result");
     let mut broken = report.broken.clone();
     for (group, why) in &report.skipped {

@@ -50,8 +50,9 @@ pub(super) const PRESCRIPTIONS: NationalApi = NationalApi {
     exchanged: true,
     proves: "an API that the login did not name is reached as the actor, and HelseID says so in act: helseid.md §5.2, §6.4",
 };
-/// How often it is looked whether HelseID's word of a logout has come, and how long between.
-const LOOKS: usize = 60;
+/// How often it is looked whether HelseID's word of a logout has come, and how long between: all in all longer than HelseID goes on saying it, and than a
+/// disk stands still.
+const LOOKS: usize = 300;
 const BETWEEN: Duration = Duration::from_millis(50);
 
 /// The parties that only this part needs.

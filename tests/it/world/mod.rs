@@ -136,6 +136,16 @@ impl World {
         &self.demo.facts.issuer
     }
 
+    /// Walks the whole demo through, of which every step must hold, and gives what it printed. Where one does not, that is what is said.
+    pub async fn walk(&self) -> String {
+        let mut printed = Vec::new();
+        let summary = self.demo.walk(&mut printed).await;
+        let printed = String::from_utf8(printed).unwrap();
+        let broken: Vec<&str> = printed.split("\n\n").filter(|step| step.contains("DID NOT HOLD")).collect();
+        assert_eq!(summary.failed, 0, "{}", broken.join("\n"));
+        printed
+    }
+
     pub fn fhir(&self) -> &str {
         &self.demo.facts.fhir
     }
