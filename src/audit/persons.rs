@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::jose::seal::hmac;
+use crate::jose::seal::MacKey;
 use crate::secret::Secret;
 
 /// Bytes of a hash that are written: 128 bits keep people apart, and more would only make lines longer.
@@ -17,7 +17,7 @@ pub const PURPOSE: &str = "audit persons";
 /// The key people are hashed under.
 #[derive(Clone)]
 pub struct Persons {
-    key: Secret<[u8; 32]>,
+    key: MacKey,
 }
 
 impl fmt::Debug for Persons {
@@ -28,18 +28,18 @@ impl fmt::Debug for Persons {
 
 impl Persons {
     pub fn new(key: &Secret<[u8; 32]>) -> Self {
-        Self { key: key.clone() }
+        Self { key: MacKey::new(key.expose()) }
     }
 
     /// What is written of a person: HMAC-SHA-256 over the issuer and a reference such as `Patient/1`, 128 bits of it as base64url. The issuer
     /// is part of it: ids of one clinic's FHIR server mean nothing, or somebody else, at another's.
     pub fn hash(&self, issuer: &str, reference: &str) -> String {
-        written(&hmac(self.key.expose(), &[b"person", issuer.as_bytes(), reference.as_bytes()]))
+        written(&self.key.code(&[b"person", issuer.as_bytes(), reference.as_bytes()]))
     }
 
     /// The name of the key, which says nothing about it: hashes made under different keys cannot be compared.
     pub fn key_id(&self) -> String {
-        written(&hmac(self.key.expose(), &[b"name"]))
+        written(&self.key.code(&[b"name"]))
     }
 }
 

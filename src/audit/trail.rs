@@ -51,6 +51,17 @@ pub async fn follow<T>(trail: Shared, request: impl Future<Output = T>) -> T {
     TRAIL.scope(trail, request).await
 }
 
+/// The same work, to go on in a task of its own: what it learns still belongs to the request it was begun for.
+pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let trail = TRAIL.try_with(Arc::clone).ok();
+    async move {
+        match trail {
+            Some(trail) => follow(trail, work).await,
+            None => work.await,
+        }
+    }
+}
+
 fn with(change: impl FnOnce(&mut Trail)) {
     // Outside of a request there is none, which is no error.
     let _ = TRAIL.try_with(|trail| change(&mut lock(trail)));

@@ -14,6 +14,8 @@ use crate::secret::Secret;
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 /// How long one exchange may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an idle connection is kept: less than a server keeps it, which would fail the next request.
+const KEPT_IDLE: Duration = Duration::from_secs(15);
 
 /// Why there is no answer to read.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,7 @@ impl Wire {
     pub fn new() -> Self {
         // Another part of the process may have installed the same provider already; either will do.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).no_proxy().build();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).pool_idle_timeout(KEPT_IDLE).no_proxy().build();
         Self(client.expect("a client with fixed settings can be built"))
     }
 

@@ -160,7 +160,7 @@ impl Engine {
     }
 
     async fn tell(&self, notice: &LogoutNotice) -> Result<Told, StoreError> {
-        let client = self.client(&notice.client).await?;
+        let client = self.client_anew(&notice.client).await?;
         let Some((client, uri)) = client.as_ref().and_then(|client| Some((client, client.backchannel_logout_uri.as_ref()?))) else {
             return Ok(Told::Never("it is not registered for it any more".to_owned()));
         };

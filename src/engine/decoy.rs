@@ -1,12 +1,13 @@
 //! Work for nothing: what would be done for a client that is there is done for one that is not, so that time does not tell who is
 //! registered. RFC 9700 §4, SAL-107.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
 use crate::domain::client_auth::compare_in_vain;
-use crate::jose::{Alg, Expect, JwkSet, KeyKind, UnverifiedJwt, verify};
+use crate::jose::{Alg, Expect, Jwk, JwkSet, UnverifiedJwt, verify};
 use crate::secret::Secret;
 use crate::time::UnixTime;
 
@@ -38,21 +39,35 @@ impl Decoys {
     /// An assertion of a client that has no keys: its signature is checked all the same, and whatever comes of it forgotten.
     pub(super) fn assertion(&self, jwt: &UnverifiedJwt<'_>, expect: &Expect<'_>, now: UnixTime) {
         self.0.fetch_add(1, Ordering::Relaxed);
-        if let Ok(keys) = JwkSet::parse(&key_for(jwt.alg(), jwt.key_id_hint())) {
-            let _ = verify::<Value>(jwt, &keys, &Expect { algs: Alg::ALL, ..*expect }, now);
+        if let Some(key) = key_for(jwt.alg()) {
+            let _ = verify::<Value>(jwt, &JwkSet { keys: vec![key.named(jwt.key_id_hint())] }, &Expect { algs: Alg::ALL, ..*expect }, now);
         }
     }
 }
 
-fn key_for(alg: Alg, kid: Option<&str>) -> Value {
-    let mut key = match alg.kind() {
-        KeyKind::P256 => json!({ "kty": "EC", "crv": "P-256", "x": P256.0, "y": P256.1 }),
-        KeyKind::P384 => json!({ "kty": "EC", "crv": "P-384", "x": P384.0, "y": P384.1 }),
-        KeyKind::Ed25519 => json!({ "kty": "OKP", "crv": "Ed25519", "x": ED25519 }),
-        KeyKind::Rsa => json!({ "kty": "RSA", "n": MODULUS, "e": "AQAB" }),
-    };
-    if let (Some(kid), Some(members)) = (kid, key.as_object_mut()) {
-        members.insert("kid".to_owned(), kid.into());
+/// The keys that nobody signs with: parsed once, as a client's own are.
+static KEYS: LazyLock<Vec<Jwk>> = LazyLock::new(|| {
+    let keys = [
+        json!({ "kty": "RSA", "n": MODULUS, "e": "AQAB" }),
+        json!({ "kty": "EC", "crv": "P-256", "x": P256.0, "y": P256.1 }),
+        json!({ "kty": "EC", "crv": "P-384", "x": P384.0, "y": P384.1 }),
+        json!({ "kty": "OKP", "crv": "Ed25519", "x": ED25519 }),
+    ];
+    keys.iter().filter_map(|key| Jwk::parse(key).ok()).collect()
+});
+
+fn key_for(alg: Alg) -> Option<&'static Jwk> {
+    KEYS.iter().find(|key| key.fits(alg))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_key_for_every_algorithm() {
+        for alg in Alg::ALL {
+            assert!(key_for(*alg).is_some(), "{alg}");
+        }
     }
-    json!({ "keys": [key] })
 }

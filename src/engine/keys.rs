@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::domain::keys::{DEFAULT_ALGS, KeyEntry, KeyRing, LONGEST_TOKEN_LIFE, NewKey, Origin, RevokedKey, RingError, SPREADING};
-use crate::jose::seal::{SealError, SealKey, hmac};
+use crate::jose::seal::{MacKey, SealError, SealKey};
 use crate::jose::{Alg, JwkSet, KeyError, SigningKey};
 use crate::protocol::ids::Issuer;
 use crate::random::Random;
@@ -71,7 +71,7 @@ pub enum KeysError {
 struct Opened {
     ring: KeyRing,
     signers: BTreeMap<String, SigningKey>,
-    mac: Secret<Vec<u8>>,
+    mac: MacKey,
     /// Every key of the record; one that is gone verifies nothing that has not expired.
     verifying: JwkSet,
     /// When the record was read, or a little before.
@@ -162,7 +162,7 @@ impl Keys {
 
     /// A message authentication code under the issuer's own key; the parts cannot run together.
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        hmac(self.opened.load().mac.expose(), parts)
+        self.opened.load().mac.code(parts)
     }
 
     /// The published set, and how long others may keep it: until it changes, and no longer than a key that another node may have published
@@ -462,7 +462,7 @@ impl Making<'_> {
             };
             signers.insert(entry.kid.clone(), signer);
         }
-        let mac = self.seal.open(&self.context("mac"), &ring.mac_key)?;
+        let mac = MacKey::new(self.seal.open(&self.context("mac"), &ring.mac_key)?.expose());
         let verifying = JwkSet { keys: ring.entries.iter().map(|entry| entry.public.clone()).collect() };
         Ok(Opened { ring, signers, mac, verifying, read_at })
     }

@@ -299,6 +299,8 @@ impl Engine {
             loop {
                 let Some(held) = self.store.load::<Session>(epj.as_str()).await? else { break };
                 if !held.value.is_live(self.now()) {
+                    // Whoever ended it may not have come to this.
+                    self.tell_parties(&epj).await?;
                     break;
                 }
                 if self.store.replace(&held, &held.value.logged_out(self.now())).await? == Commit::Applied {

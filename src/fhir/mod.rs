@@ -96,6 +96,9 @@ pub enum FhirError {
 /// How long the authorization server may take to answer.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An idle connection is given up before most servers would: what they close first fails the next request.
+const KEPT_IDLE: Duration = Duration::from_secs(15);
+
 /// The public router, which answers under the path of `config.base`, and the operations router, which belongs on a listener of its own.
 ///
 /// # Errors
@@ -105,6 +108,7 @@ pub fn router(config: FhirConfig, clock: Arc<dyn Clock>, random: Arc<dyn Random>
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let http = reqwest::Client::builder()
         .timeout(UPSTREAM_TIMEOUT)
+        .pool_idle_timeout(KEPT_IDLE)
         .connect_timeout(Duration::from_secs(2))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()

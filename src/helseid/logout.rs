@@ -15,7 +15,7 @@ use crate::jose::KeyError;
 use crate::secret::Secret;
 
 /// How long one client may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses before the attempts: at once, and twice more.
 const ATTEMPTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
 /// How long a logout token is good, in seconds. OIDC Back-Channel Logout §2.4 wants it short.

@@ -8,11 +8,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::authorize::follow;
 use super::page::{Asked, RequestId, Trouble, no_look_ahead, stopped, trouble};
 use super::reply::{LogNote, NoStore, TokenError, append, no_store, noted, see_other};
 use super::{App, account, guess, request};
+use crate::audit::trail;
 use crate::domain::interaction::LoginTrouble;
 use crate::domain::upstream_attempt::AttemptMode;
 use crate::engine::authorize::Pending;
@@ -109,7 +111,16 @@ pub async fn logout(State(app): State<App>, request: Request<Body>) -> Response 
         (false, Some(token)) => Secret::new(token.to_owned()),
         _ => return refused("logout_token is missing or came twice".to_owned()),
     };
-    match app.engine.upstream_logout(&token).await {
+    // Whoever says it may hang up before all of it is done, and may not say it again.
+    let ending = {
+        let app = app.clone();
+        trail::carried(async move { app.engine.upstream_logout(&token).await }.in_current_span())
+    };
+    let ended = match tokio::spawn(ending).await {
+        Ok(ended) => ended,
+        Err(stopped) => return TokenError(OAuthError::unavailable(stopped)).into_response(),
+    };
+    match ended {
         Ok(()) => {
             let mut response = StatusCode::OK.into_response();
             no_store(response.headers_mut());

@@ -148,8 +148,10 @@ impl Jwk {
         Self { kid: None, alg: Some(alg), material, public, thumbprint: OnceLock::new() }
     }
 
-    pub(super) fn rename(&mut self, kid: &str) {
-        self.kid = Some(kid.to_owned());
+    /// The same key under another `kid`, or none.
+    #[must_use]
+    pub fn named(&self, kid: Option<&str>) -> Self {
+        Self { kid: kid.map(str::to_owned), ..self.clone() }
     }
 
     pub fn kid(&self) -> Option<&str> {

@@ -237,9 +237,9 @@ impl SigningKey {
     }
 
     fn over(signer: Arc<dyn Signer>, local: Option<Arc<LocalKey>>, kid: Option<&str>) -> Self {
-        let mut public = signer.public_jwk().clone();
+        let public = signer.public_jwk();
         let kid = kid.map_or_else(|| public.thumbprint(), str::to_owned);
-        public.rename(&kid);
+        let public = public.named(Some(&kid));
         let header_end = header_end(signer.alg(), &kid);
         Self(Arc::new(Inner { kept: Kept::keep(signer), local, public, kid, header_end }))
     }

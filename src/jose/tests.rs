@@ -516,3 +516,59 @@ proptest! {
         let _ = verify::<Value>(&jwt, &set(&[signer.public_jwk()]), &Expect { audiences: &[], ..expect() }, UnixTime(now));
     }
 }
+
+/// A token of ours, as `verify_own` reads it.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Mine {
+    iss: String,
+    sub: String,
+    iat: UnixTime,
+    exp: UnixTime,
+}
+
+impl Own for Mine {
+    fn issuer(&self) -> &str {
+        &self.iss
+    }
+
+    fn issued_at(&self) -> UnixTime {
+        self.iat
+    }
+
+    fn expires_at(&self) -> UnixTime {
+        self.exp
+    }
+}
+
+fn own(claims: &Value, typ: &str, algs: &[Alg]) -> Result<Mine, JwtError> {
+    let key = key(Alg::ES256);
+    verify_own(&key.sign(typ, claims).unwrap(), ISSUER, &set(&[key.public_jwk()]), "at+jwt", algs, NOW).map(Verified::into_claims)
+}
+
+#[test]
+fn tokens_of_our_own_are_judged_as_all_are() {
+    let told = own(&claims(), "at+jwt", Alg::ALL).unwrap();
+    assert_eq!(told, Mine { iss: ISSUER.to_owned(), sub: "app".to_owned(), iat: NOW, exp: NOW + Duration::from_secs(300) });
+    for (name, value, wanted) in [
+        ("iss", json!("https://auth.example/"), JwtError::Issuer),
+        ("exp", json!(NOW.0), JwtError::Expired),
+        ("iat", json!(NOW.0 + 11), JwtError::NotYet),
+        // What we never write, read as anybody's.
+        ("nbf", json!(NOW.0 + 11), JwtError::NotYet),
+        ("sub", json!(7), JwtError::Claims),
+        ("exp", Value::Null, JwtError::Claims),
+    ] {
+        assert_eq!(own(&with(claims(), name, value.clone()), "at+jwt", Alg::ALL), Err(wanted), "{name} {value}");
+    }
+    for (name, value) in [("exp", json!(NOW.0 + 1)), ("iat", json!(NOW.0 + 10)), ("nbf", json!(NOW.0)), ("more", json!("\"nbf\""))] {
+        assert!(own(&with(claims(), name, value.clone()), "at+jwt", Alg::ALL).is_ok(), "{name} {value}");
+    }
+    assert_eq!(own(&claims(), "logout+jwt", Alg::ALL), Err(JwtError::Type));
+    assert_eq!(own(&claims(), "at+jwt", &[Alg::RS256]), Err(JwtError::Algorithm));
+    let stranger = SigningKey::generate(Alg::ES256).unwrap();
+    let token = stranger.sign("at+jwt", &claims()).unwrap();
+    assert_eq!(verify_own::<Mine>(&token, ISSUER, &set(&[key(Alg::ES256).public_jwk()]), "at+jwt", Alg::ALL, NOW).unwrap_err(), JwtError::UnknownKey);
+    let signed = key(Alg::ES256).sign("at+jwt", &claims()).unwrap();
+    let other = format!("{}{}", &signed[..signed.rfind('.').unwrap()], &token[token.rfind('.').unwrap()..]);
+    assert_eq!(verify_own::<Mine>(&other, ISSUER, &set(&[key(Alg::ES256).public_jwk()]), "at+jwt", Alg::ALL, NOW).unwrap_err(), JwtError::Signature);
+}

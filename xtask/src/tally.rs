@@ -34,13 +34,14 @@ impl AddAssign for Tally {
 /// What failed tests printed, to be said once more where all of it ends: thousands of lines may come after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failures {
-    /// The last lines of each, below its heading.
+    /// The first lines of each and the last, below its heading.
     tests: Vec<(String, VecDeque<String>)>,
     open: bool,
 }
 
 impl Failures {
-    /// So much is kept of a test, its end, and so many bytes of a line.
+    /// So much is kept of a test, its beginning and its end, and so many bytes of a line.
+    const FIRST: usize = 10;
     const LINES: usize = 40;
     const LINE: usize = 2000;
 
@@ -53,7 +54,7 @@ impl Failures {
             self.open = false;
         } else if let Some((_, lines)) = self.tests.last_mut().filter(|_| self.open) {
             if lines.len() == Self::LINES {
-                lines.pop_front();
+                lines.remove(Self::FIRST);
             }
             lines.push_back(line.get(..line.floor_char_boundary(Self::LINE)).unwrap_or(line).to_owned());
         }
@@ -131,7 +132,10 @@ test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         output.lines().for_each(|line| failures.read(line));
         let said = failures.to_string();
         assert!(said.starts_with(&format!("── a\n   thread 'a' panicked\n   {}\n", "x".repeat(2000))), "{said}");
-        assert!(said.contains("── b::c\n   line 11\n") && said.contains("line 49\n") && !said.contains("    a\n"), "{said}");
+        assert!(
+            said.contains("── b::c\n   line 0\n") && said.contains("line 9\n   line 21\n") && said.contains("line 49\n") && !said.contains("    a\n"),
+            "{said}"
+        );
         let mut none = Failures::default();
         ["test a ... ok", "failures:", "test result: ok."].iter().for_each(|line| none.read(line));
         assert_eq!(none.to_string(), "");

@@ -17,9 +17,19 @@ const ASKED: [&str; 5] = ["discovery", "introspect-seen", "cc-es256", "refresh-r
 
 const CLIENTS: usize = 10_000;
 const ISSUERS: usize = 200;
+const SOME_GRANTS: usize = 100_000;
 const GRANTS: usize = 1_000_000;
 /// The generator's too, which is always awake: the second worker has half of that one.
 const BOTH_CORES: &str = "0,1";
+
+/// What was found of a kind of server.
+#[derive(Clone, Default)]
+struct Found {
+    /// By question: processor time, a value a round.
+    micros: Vec<Vec<f64>>,
+    /// The most memory it ever had, a value a round.
+    peak_mib: Vec<f64>,
+}
 
 /// A server that has much of one thing.
 struct Kind {
@@ -41,13 +51,14 @@ impl Kind {
 }
 
 /// One worker and little comes first of each place: the others are held against it.
-fn kinds() -> [Kind; 9] {
+fn kinds() -> [Kind; 10] {
     let plain = Size::default();
     let (two, two_on_two) = (Size { workers: 2, ..plain }, Size { workers: 2, cores: BOTH_CORES, ..plain });
     [
         Kind::new("little", plain),
         Kind::new(format!("{CLIENTS} clients"), Size { clients: CLIENTS, ..plain }),
         Kind::new(format!("{ISSUERS} issuers"), Size { issuers: ISSUERS, ..plain }),
+        Kind { grants: SOME_GRANTS, ..Kind::new(format!("{SOME_GRANTS} grants"), plain) },
         Kind { grants: GRANTS, ..Kind::new(format!("{GRANTS} grants"), plain) },
         Kind::new("two workers on one core", two),
         Kind::new("two workers on two cores", two_on_two),
@@ -65,8 +76,7 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Str
     let asked: Vec<&Question> = ASKED.iter().filter_map(|name| questions.iter().find(|question| question.name == *name)).collect();
     let hello: Vec<&Question> = questions.iter().filter(|question| question.name == "hello-get").collect();
     let kinds = kinds();
-    // By kind, then question: a value a round.
-    let mut found = vec![vec![Vec::new(); asked.len()]; kinds.len()];
+    let mut found = vec![Found { micros: vec![Vec::new(); asked.len()], ..Found::default() }; kinds.len()];
     let loads = (0..plan.rounds).map(|_| machine::load());
     for (round, load) in loads.enumerate() {
         println!("round {}, load {load:.1}", round + 1);
@@ -74,11 +84,14 @@ pub fn measure(bench: &Bench, questions: &[Question], plan: &Plan) -> Result<Str
             let bench = Bench { size: kind.size, ..bench.clone() };
             let running = started(&bench, kind, &asked, plan)?;
             let asked = if kind.place == Place::Hello { &hello } else { &asked };
-            for (question, found) in asked.iter().zip(found) {
+            let mut peak: f64 = 0.0;
+            for (question, micros) in asked.iter().zip(&mut found.micros) {
                 let outcome = drive(&bench, &running, question, kind.place, plan.connections, plan)?;
                 println!("{:<34} {:<18} {:>8.1} µs cpu  errors {}", kind.name, question.name, outcome.server_micros, outcome.errors);
-                found.push(outcome.server_micros);
+                micros.push(outcome.server_micros);
+                peak = peak.max(outcome.peak_mib);
             }
+            found.peak_mib.push(peak);
         }
     }
     Ok(table(&asked, &kinds, &found, plan))
@@ -103,23 +116,25 @@ fn started(bench: &Bench, kind: &Kind, asked: &[&Question], plan: &Plan) -> Resu
     bench.again(Place::PowerLoss, SERVER_CORE, port)
 }
 
-fn table(asked: &[&Question], kinds: &[Kind], found: &[Vec<Vec<f64>>], plan: &Plan) -> String {
+fn table(asked: &[&Question], kinds: &[Kind], found: &[Found], plan: &Plan) -> String {
     let mut text = format!(
-        "{}; {} rounds in turn, {} connections. Processor time for one operation in microseconds, median, and beside it how often that of a server with little.\n\n| |",
+        "{}; {} rounds in turn, {} connections. Processor time for one operation in microseconds, median, and beside it how often that of a server with little; the most memory it had meanwhile.\n\n| |",
         machine::describe(),
         plan.rounds,
         plan.connections
     );
     let names: String = asked.iter().map(|question| format!(" {} |", question.name)).collect();
-    let _written = writeln!(text, "{names}\n|---|{}", "---:|".repeat(asked.len()));
+    let _written = writeln!(text, "{names} MiB |\n|---|{}", "---:|".repeat(asked.len() + 1));
     for (kind, found_here) in kinds.iter().zip(found) {
         let beside = kinds.iter().position(|other| other.place == kind.place).and_then(|first| found.get(first));
-        let cells =
-            found_here.iter().zip(beside.into_iter().flatten()).map(|(here, little)| match (median(here.iter().copied()), median(little.iter().copied())) {
+        let cells = found_here.micros.iter().zip(beside.into_iter().flat_map(|beside| &beside.micros)).map(|(here, little)| {
+            match (median(here.iter().copied()), median(little.iter().copied())) {
                 (Some(here), Some(little)) => format!(" {here:.1} ({:.2}) |", here / little),
                 _ => " – |".to_owned(),
-            });
-        let _written = writeln!(text, "| {} |{}", kind.name, cells.collect::<String>());
+            }
+        });
+        let peak = median(found_here.peak_mib.iter().copied()).map_or_else(|| "–".to_owned(), |mib| format!("{mib:.0}"));
+        let _written = writeln!(text, "| {} |{} {peak} |", kind.name, cells.collect::<String>());
     }
     text
 }

@@ -52,7 +52,7 @@ pub(super) const PRESCRIPTIONS: NationalApi = NationalApi {
 };
 /// How often it is looked whether HelseID's word of a logout has come, and how long between: all in all longer than HelseID goes on saying it, and than a
 /// disk stands still.
-const LOOKS: usize = 300;
+const LOOKS: usize = 400;
 const BETWEEN: Duration = Duration::from_millis(50);
 
 /// The parties that only this part needs.
