@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::audit::trail;
-use crate::domain::client_auth::{AuthenticatedClient, ClientRefused};
+use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Redemption};
 use crate::protocol::error::OAuthError;
@@ -10,7 +10,7 @@ use crate::protocol::pkce::CodeVerifier;
 use crate::protocol::token::{Code, TokenResponse};
 use crate::store::Commit;
 
-use super::live::stands;
+use super::live::{may_ask, stands};
 
 impl Engine {
     pub(super) async fn redeem_code(
@@ -40,10 +40,7 @@ impl Engine {
                     return Err(refused.why.into());
                 }
             };
-            // Read with the grant: who proved to be the client a moment ago may have been disabled since.
-            if standing.client.as_ref().is_none_or(|client| client.disabled) {
-                return Err(ClientRefused::Disabled.into());
-            }
+            may_ask(standing.client.as_deref())?;
             if !stands(&held.value, standing.session.as_deref(), standing.access.as_deref(), now) {
                 return Err(GrantError::SessionEnded.into());
             }

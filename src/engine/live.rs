@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use super::clients::as_it_is;
 use crate::domain::client::Client;
+use crate::domain::client_auth::ClientRefused;
 use crate::domain::consent::AppAccess;
 use crate::domain::grant::Grant;
 use crate::domain::issuer::SELF_CLIENT;
@@ -35,6 +36,14 @@ pub(super) struct Standing {
     pub client: Option<Arc<Client>>,
     pub session: Option<Arc<Session>>,
     pub access: Option<Arc<AppAccess>>,
+}
+
+/// Whether the client of a grant, as it was read with it, may still have tokens of it: who proved to be it a moment ago may have been disabled since.
+///
+/// # Errors
+/// [`ClientRefused::Disabled`], also for a client that is there no longer.
+pub(super) fn may_ask(client: Option<&Client>) -> Result<(), ClientRefused> {
+    if client.is_none_or(|client| client.disabled) { Err(ClientRefused::Disabled) } else { Ok(()) }
 }
 
 impl Own for AccessTokenClaims {

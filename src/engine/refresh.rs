@@ -1,9 +1,9 @@
 //! Refreshing. RFC 6749 §6; SAL §3.7; DESIGN §3, Tokens.
 
 use super::Engine;
-use super::live::stands;
+use super::live::{may_ask, stands};
 use crate::audit::trail;
-use crate::domain::client_auth::{AuthenticatedClient, ClientRefused};
+use crate::domain::client_auth::AuthenticatedClient;
 use crate::domain::dpop::ProvenKey;
 use crate::domain::grant::{GrantError, Refreshed};
 use crate::protocol::error::OAuthError;
@@ -43,10 +43,7 @@ impl Engine {
                     return Err(refused.why.into());
                 }
             };
-            // Read with the grant: who proved to be the client a moment ago may have been disabled since.
-            if standing.client.as_ref().is_none_or(|client| client.disabled) {
-                return Err(ClientRefused::Disabled.into());
-            }
+            may_ask(standing.client.as_deref())?;
             // Asked for only now, so that a scope nobody may have does not tell whether the token is good.
             let scopes = match &scope {
                 None => grant.scopes.clone(),

@@ -1,5 +1,5 @@
-//! Public keys, parsed once. `jsonwebtoken` reads the key anew at every check, which is a tenth of what an elliptic curve takes and a third of what RSA
-//! does; here a key is what aws-lc made of it, for as long as the key is kept. ADR 0004.
+//! Public keys, parsed once. `jsonwebtoken` reads the key anew at every check, which is some 5 µs beside the 20 of an RSA signature and 2 beside the 53 of
+//! P-256; here a key is what aws-lc made of it, for as long as the key is kept. ADR 0004.
 
 use std::sync::{Arc, OnceLock};
 
